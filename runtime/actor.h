@@ -1,0 +1,283 @@
+/* runtime/actor.h - all that the author of an actor module includes.
+ *
+ * An actor is one `const struct qmt_actor_desc` plus a state that the runtime allocates, zeroes and frees.
+ * Threads:   one worker at a time runs an actor; state needs no lock. `ctx` is valid until the handler returns and only
+ *            on its thread (an outside thread has its own, see system.h).
+ * Blocks:    a handler never blocks, sleeps or takes a lock. Blocking work goes to qmt_job, or the actor is spawned with
+ *            own_thread. Timers, jobs, descriptors, children and replies come back as calls on the actor's own turn.
+ * Order:     FIFO per sender and receiver. Replies take the normal lane.
+ * Ownership: what a send is given is copied (deeply, along the field table) into one allocation; the runtime frees it
+ *            after the handler unless qmt_keep was called. Pointers in a received body live exactly as long as it does.
+ * Failure:   qmt_fail (or a start hook that returns non-zero) ends the incarnation; the parent restarts it by its policy.
+ *            The mailbox survives a restart: tells are kept, asks are answered QMT_FAIL_RESTARTING.
+ */
+#ifndef QMT_ACTOR_H
+#define QMT_ACTOR_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "message.h"
+
+#define QMT_ABI 1
+
+struct qmt_ctx;    /* the worker that runs the current turn, or an outside thread's handle */
+struct qmt_msg;    /* a message that somebody owns */
+struct qmt_system;
+
+/* Why a send or an ask did not succeed. Codes travel on the wire: append only. (table: runtime/failures.def) */
+enum qmt_fail {
+#define QMT_FAILURE(name, value, text, doc) QMT_FAIL_##name = value,
+#include "failures.def"
+#undef QMT_FAILURE
+};
+QMT_EXPORT const char *qmt_fail_name(int code); /* "mailbox full"; "unknown failure" for others */
+
+/* ---- the descriptor ---------------------------------------------------------------------------------------------- */
+
+/* body: the struct of the message type that this handler stands for. */
+typedef void qmt_handler(struct qmt_ctx *ctx, void *state, const void *body);
+
+/* The protocols that an actor understands; handlers[i] serves the protocol's message with index i, NULL: refused. */
+struct qmt_accept {
+	const struct qmt_protocol *protocol;
+	qmt_handler *const *handlers;
+};
+enum { QMT_ACCEPTS_MAX = 4 };
+
+enum qmt_restart { QMT_TEMPORARY, QMT_TRANSIENT, QMT_PERMANENT }; /* never / after a failure / always */
+
+/* What an actor does about its children. Zero fields mean the defaults in []. */
+struct qmt_supervision {
+	uint32_t max_restarts; /* [5] over all children in a true sliding window; one more fails the supervisor itself */
+	uint32_t window_ms;    /* [5000] */
+	uint32_t backoff_ms;   /* [0] wait before a restart, doubled each time within the window, with jitter */
+	uint32_t backoff_max_ms; /* [backoff_ms * 64] */
+};
+
+enum qmt_param_kind { QMT_PARAM_BOOL, QMT_PARAM_U32, QMT_PARAM_U64, QMT_PARAM_STR };
+
+/* A parameter of a module: filled into the state before `start`, at each (re)start. STR fields are `const char *` and
+ * live as long as the actor. Closed by name == NULL. */
+struct qmt_param {
+	const char *name;
+	uint32_t kind; /* enum qmt_param_kind */
+	uint32_t offset;
+	const char *dflt; /* text form; NULL: must be given */
+	uint64_t min, max; /* of numbers; max 0: no bound */
+	const char *doc;
+};
+
+enum qmt_overflow { QMT_BLOCK, QMT_REFUSE, QMT_DROP_NEW, QMT_DROP_OLD };
+
+struct qmt_outgoing; /* port.h */
+
+struct qmt_actor_desc {
+	uint32_t abi;        /* QMT_ABI */
+	const char *name;    /* kind: "session" */
+	const char *doc;
+	uint32_t state_size;
+	uint32_t bound;      /* messages in the normal lane; 0: unbounded (refused beyond 2^21) */
+	uint8_t overflow;    /* enum qmt_overflow, at the bound */
+	const struct qmt_param *params;        /* may be NULL */
+	struct qmt_supervision supervision;    /* of its children */
+	struct qmt_accept accepts[QMT_ACCEPTS_MAX];
+
+	/* Hooks, all optional. */
+	/* Before the first message, at each incarnation. config: the pointer given at spawn. Non-zero: failed. */
+	int (*start)(struct qmt_ctx *ctx, void *state, const void *config);
+	/* Last call of an incarnation (stop or failure, children already gone): release what state holds. */
+	void (*stop)(struct qmt_ctx *ctx, void *state);
+	/* A child ended for good or was restarted. reason: enum qmt_fail, 0 for a wanted end. */
+	void (*child_ended)(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted);
+	/* A monitored actor ended (see qmt_monitor). */
+	void (*down)(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
+	/* A tell of this actor could not be delivered after it had been accepted (the link died, ...). */
+	void (*undelivered)(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason);
+	/* Runs after qmt_again, when others had their turn. */
+	void (*again)(struct qmt_ctx *ctx, void *state);
+	/* Runs at the end of a turn that called qmt_want_flush. */
+	void (*flush)(struct qmt_ctx *ctx, void *state);
+	/* Link actors only (port.h): gets everything sent to refs with rid != 0 and to names behind it. */
+	void (*outgoing)(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out);
+};
+
+/* ---- spawn and stop ---------------------------------------------------------------------------------------------- */
+
+struct qmt_param_value {
+	const char *name, *value;
+};
+
+struct qmt_spawn {
+	const char *name;             /* local registry name, registered before start; NULL: none. Copied. */
+	const void *config;           /* borrowed until the actor has ended; handed to start at each incarnation */
+	const struct qmt_param_value *params; /* closed by name == NULL; may be NULL. Copied. */
+	uint8_t restart;              /* enum qmt_restart */
+	bool own_thread;              /* runs on a thread of its own and may block */
+};
+
+/* Starts a child of the current actor (outside: of the root). opt may be NULL. Returns 0; QMT_FAIL_NAME_TAKEN,
+ * QMT_FAIL_BAD_REQUEST (a parameter; reason in err, which may be NULL), QMT_FAIL_STOPPING; <0 out of memory. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
+	struct qmt_ref *ret_ref, struct qmt_err *err);
+QMT_EXPORT struct qmt_ref qmt_self(struct qmt_ctx *ctx);
+QMT_EXPORT struct qmt_ref qmt_parent(struct qmt_ctx *ctx);
+QMT_EXPORT struct qmt_system *qmt_system_of(struct qmt_ctx *ctx);
+/* Ends this actor after the handler, children first. */
+QMT_EXPORT void qmt_stop_self(struct qmt_ctx *ctx);
+/* Asks another to end as by qmt_stop_self; passes its bound. Returns 0 or QMT_FAIL_NOT_RUNNING. */
+QMT_EXPORT int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who);
+/* This incarnation failed, after the handler; the text is logged with the restart. */
+QMT_EXPORT void qmt_fail(struct qmt_ctx *ctx, const char *format, ...) QMT_PRINTF(2, 3);
+
+static inline bool qmt_ref_is_set(struct qmt_ref ref)
+{
+	return ref.actor != NULL;
+}
+static inline bool qmt_ref_eq(struct qmt_ref a, struct qmt_ref b)
+{
+	return a.actor == b.actor && a.gen == b.gen && a.rid == b.rid;
+}
+
+/* ---- tell and ask ------------------------------------------------------------------------------------------------ */
+
+/* Copies *body (a struct of `type`) and queues it. Returns 0; QMT_FAIL_NOT_RUNNING, _FULL, _UNKNOWN_MESSAGE, _NO_ROUTE;
+ * <0 out of memory. With a bounded target and QMT_BLOCK it is accepted and the *sending actor* waits. */
+QMT_EXPORT int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body);
+/* The same, later; cancelled when this actor ends. Returns 0 or <0. */
+QMT_EXPORT int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type, const void *body);
+#define QMT_TELL(ctx, to, msg, ...) qmt_tell(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__})
+
+/* What came of an ask. Valid until the continuation returns. */
+struct qmt_result {
+	int fail;                     /* 0, or enum qmt_fail */
+	const struct qmt_type *type;  /* of the reply, when fail == 0 */
+	const void *body;             /* the reply, when fail == 0 */
+	struct qmt_str kind;          /* class of an application error, e.g. "rate_limited" */
+	struct qmt_str text;          /* for people */
+	uint64_t retry_after_ms;      /* 0: unknown */
+};
+typedef void qmt_continuation(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg);
+
+enum { QMT_ASK_DEFAULT_MS = 5000 };
+
+/* Asks; `then` runs exactly once on this actor's turn (with QMT_FAIL_DEADLINE after timeout_ms; 0: the default), unless
+ * this incarnation ends before. Other messages are served meanwhile. On failure to send, `then` is NOT called and the
+ * reason is returned, as in qmt_tell. arg: borrowed, any. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg);
+#define QMT_ASK(ctx, to, timeout_ms, then, arg, msg, ...) \
+	qmt_ask(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__}, timeout_ms, then, arg)
+/* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error path. */
+QMT_EXPORT void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg);
+
+/* Right to answer an ask: plain data, may be stored and used once; a late or second use is dropped. */
+struct qmt_token {
+	void *ask;
+	uint32_t gen;
+};
+/* The token of the message that is being handled; .ask == NULL when it was a tell. */
+QMT_EXPORT struct qmt_token qmt_token(struct qmt_ctx *ctx);
+/* Answers. The type must be of the request's protocol. Returns 0, or <0 out of memory. No asker: nothing happens. */
+QMT_EXPORT int qmt_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, const void *body);
+#define QMT_REPLY(ctx, token, msg, ...) qmt_reply(ctx, token, &msg##_type, &(struct msg){__VA_ARGS__})
+/* Answers with a failure; kind may be NULL. text by printf. */
+QMT_EXPORT int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind, uint64_t retry_after_ms,
+	const char *format, ...) QMT_PRINTF(6, 7);
+/* Passes an outcome on as it is (a relay's continuation). */
+QMT_EXPORT int qmt_reply_result(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_result *result);
+/* Hands the message that is being handled to another actor; its answer goes to the first asker. As qmt_tell. */
+QMT_EXPORT int qmt_forward(struct qmt_ctx *ctx, struct qmt_ref to);
+/* Takes the message being handled over from the runtime: its body stays valid until qmt_msg_free. NULL outside a handler. */
+QMT_EXPORT struct qmt_msg *qmt_keep(struct qmt_ctx *ctx);
+QMT_EXPORT void qmt_msg_free(struct qmt_ctx *ctx, struct qmt_msg *msg); /* NULL is fine */
+/* Who sent the message being handled; unset for asks from outside and replies. */
+QMT_EXPORT struct qmt_ref qmt_sender(struct qmt_ctx *ctx);
+
+/* ---- names and peers --------------------------------------------------------------------------------------------- */
+
+/* Local registry: text -> ref; gone when the actor ends, kept over its restarts. Returns 0 or QMT_FAIL_NAME_TAKEN. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_register(struct qmt_ctx *ctx, const char *name);
+QMT_EXPORT void qmt_unregister(struct qmt_ctx *ctx, const char *name); /* only this actor's own names */
+QMT_EXPORT QMT_MUST_CHECK int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref); /* 0 or QMT_FAIL_NO_ROUTE */
+/* Sends to a *name* on a peer (PeerId text); empty or NULL peer: this node. The link in use is the one registered as
+ * "peer/<PeerId>" at this moment; none: QMT_FAIL_NO_ROUTE. */
+QMT_EXPORT int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body);
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
+/* `down` is called once when `who` ends (for a ref behind a link: when the link ends). Already gone: called soon. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who);
+QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
+
+/* ---- time, random, log ------------------------------------------------------------------------------------------- */
+
+QMT_EXPORT uint64_t qmt_now_ms(struct qmt_ctx *ctx);      /* monotonic */
+QMT_EXPORT uint64_t qmt_now_ns(struct qmt_ctx *ctx);      /* monotonic */
+QMT_EXPORT uint64_t qmt_wall_ms(struct qmt_ctx *ctx);     /* since the epoch */
+QMT_EXPORT void qmt_random(struct qmt_ctx *ctx, void *ret_bytes, size_t len);
+QMT_EXPORT void qmt_uuid(struct qmt_ctx *ctx, char ret_text[37]); /* version 7, lower case */
+QMT_EXPORT const struct qmt_log *qmt_log_of(struct qmt_ctx *ctx);
+#define QMT_LOG(ctx, level, ...) qmt_log(qmt_log_of(ctx), level, __VA_ARGS__, NULL)
+
+struct qmt_timer { /* plain data; {0} is no timer */
+	uint64_t id;
+};
+typedef void qmt_timer_fn(struct qmt_ctx *ctx, void *state, void *arg);
+/* Calls fn once after delay_ms on this actor's turn; gone when the incarnation ends. Returns 0 or <0. ret_timer may be NULL. */
+QMT_EXPORT int qmt_timer_start(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer_fn *fn, void *arg, struct qmt_timer *ret_timer);
+/* After this fn is not called. A timer that has fired, or {0}: nothing happens. Sets *timer to {0}. */
+QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
+
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);           /* run the `again` hook once after the others had their turn */
+QMT_EXPORT void qmt_want_flush(struct qmt_ctx *ctx);      /* run the `flush` hook before this turn ends */
+QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);   /* take no normal messages until qmt_hold(ctx, false) */
+
+/* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------- */
+
+enum { QMT_FD_READ = 1, QMT_FD_WRITE = 2, QMT_FD_EDGE = 4, QMT_FD_HANGUP = 8 /* only reported */ };
+typedef void qmt_fd_fn(struct qmt_ctx *ctx, void *state, int fd, uint32_t events, void *arg);
+/* Calls fn on this actor's turn when fd is ready. Level-triggered unless QMT_FD_EDGE: then, after fn returned, it is armed
+ * again by itself. Watching a watched fd changes events, fn and arg. fd stays yours: unwatch before close.
+ * Returns 0 or <0 (errno). Gone when the incarnation ends. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_fd_watch(struct qmt_ctx *ctx, int fd, uint32_t events, qmt_fd_fn *fn, void *arg);
+QMT_EXPORT void qmt_fd_unwatch(struct qmt_ctx *ctx, int fd); /* after this fn is not called for it */
+
+struct qmt_job {
+	void (*run)(void *arg);                                       /* on a pool thread; may block; no ctx */
+	void (*done)(struct qmt_ctx *ctx, void *state, void *arg);    /* afterwards, on this actor's turn */
+	void (*drop)(void *arg);                                      /* instead of done, when the incarnation ended */
+};
+/* Runs blocking work; exactly one of done and drop follows run. Returns 0; <0: nothing will be called. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_job_start(struct qmt_ctx *ctx, const struct qmt_job *job, void *arg);
+
+struct qmt_child_options {
+	const char *const *argv;      /* closed by NULL; argv[0] is looked up in PATH */
+	const char *const *env;       /* closed by NULL; NULL: this process's */
+	const char *cwd;              /* NULL: this process's */
+	int cwd_fd;                   /* > 0: start there instead of cwd */
+	uint64_t output_limit_bytes;  /* per stream; what is beyond is read and dropped; 0: 1 MiB */
+	uint64_t timeout_ms;          /* then the whole group is killed; 0: none */
+	uint64_t cpu_seconds, memory_bytes, open_files; /* rlimits; 0: inherit */
+};
+struct qmt_child_result {
+	int exit_code;                /* -1 when it died by a signal */
+	int signal;
+	bool timed_out;
+	bool out_truncated, err_truncated;
+	struct qmt_str out, err;      /* valid until the call returns */
+	uint64_t out_total_bytes, err_total_bytes;
+};
+struct qmt_child { uint64_t id; };
+typedef void qmt_child_fn(struct qmt_ctx *ctx, void *state, const struct qmt_child_result *result, void *arg);
+/* Starts a child in its own process group (posix_spawn, CLOEXEC, stdin /dev/null, PDEATHSIG), collects its output and
+ * calls done once, when it has ended and its pipes are closed (pipes that a grandchild keeps open are given 200 ms).
+ * The group is killed when the incarnation ends. Returns 0; <0 errno with the reason in err (may be NULL). */
+QMT_EXPORT QMT_MUST_CHECK int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt, qmt_child_fn *done, void *arg,
+	struct qmt_child *ret_child, struct qmt_err *err);
+/* Sends a signal to the group; done still follows. */
+QMT_EXPORT void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal);
+
+#endif

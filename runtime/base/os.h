@@ -1,0 +1,59 @@
+/* runtime/base/os.h - the one door to clock, random, uuid, threads, descriptors and children (make lint enforces it).
+ *
+ * Threads: any, except that a seeded `struct qmt_os` belongs to the one thread that runs its system.
+ * Blocks:  only what says so.
+ * Seeded:  a seed owns clock (it moves only by qmt_os_advance) and random; children are refused (-ENOSYS).
+ */
+#ifndef QMT_BASE_OS_H
+#define QMT_BASE_OS_H
+
+#include <sys/types.h>
+
+#include "bytes.h"
+#include "err.h"
+
+struct qmt_os;
+
+/* The real one, or a seeded one. NULL: out of memory. */
+QMT_EXPORT struct qmt_os *qmt_os_new(bool seeded, uint64_t seed, uint64_t start_wall_ms);
+QMT_EXPORT struct qmt_os *qmt_os_free(struct qmt_os *os);
+
+QMT_EXPORT uint64_t qmt_os_now_ns(const struct qmt_os *os);  /* monotonic */
+QMT_EXPORT uint64_t qmt_os_wall_ms(const struct qmt_os *os); /* since the epoch */
+QMT_EXPORT void qmt_os_advance(struct qmt_os *os, uint64_t ns); /* seeded only */
+QMT_EXPORT void qmt_os_random(struct qmt_os *os, void *ret_bytes, size_t len); /* never fails: aborts without entropy */
+QMT_EXPORT void qmt_os_uuid(struct qmt_os *os, char ret_text[37]); /* version 7, RFC 9562; monotonic within a ms is not promised */
+
+/* For code outside any system (cmd/, tools, tests): the real clock. */
+QMT_EXPORT uint64_t qmt_os_real_now_ms(void);
+QMT_EXPORT uint64_t qmt_os_real_wall_ms(void *unused);
+
+/* A thread with all signals blocked and a name (15 bytes). Returns 0 or -errno. */
+struct qmt_os_thread;
+QMT_EXPORT QMT_MUST_CHECK int qmt_os_thread_start(const char *name, void (*run)(void *arg), void *arg, struct qmt_os_thread **ret_thread);
+QMT_EXPORT struct qmt_os_thread *qmt_os_thread_join(struct qmt_os_thread *thread); /* blocks; returns NULL */
+
+/* A child process: own group, stdin /dev/null, all other descriptors closed, killed when this process dies.
+ * posix_spawn through a helper mode is not needed: see os_child.c. */
+struct qmt_os_child_options {
+	const char *const *argv, *const *env;
+	const char *cwd;
+	int cwd_fd; /* > 0 instead of cwd */
+	uint64_t cpu_seconds, memory_bytes, open_files;
+};
+struct qmt_os_child {
+	pid_t pid;
+	int pidfd, out_fd, err_fd; /* non-blocking, CLOEXEC; the caller closes them */
+};
+QMT_EXPORT QMT_MUST_CHECK int qmt_os_child_spawn(const struct qmt_os_child_options *opt, struct qmt_os_child *ret_child, struct qmt_err *err);
+QMT_EXPORT void qmt_os_child_kill(const struct qmt_os_child *child, int signal); /* the whole group */
+/* Non-blocking wait after pidfd is readable. 1: ended, *ret_status as in waitpid; 0: still runs; <0 errno. */
+QMT_EXPORT int qmt_os_child_reap(const struct qmt_os_child *child, int *ret_status);
+
+/* Whole small files. Atomic write: temporary file beside it, fsync, rename, fsync of the directory. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_os_file_read(const char *path, size_t limit_bytes, struct qmt_buf *ret_data, struct qmt_err *err);
+QMT_EXPORT QMT_MUST_CHECK int qmt_os_file_write(const char *path, const void *data, size_t len, unsigned mode, struct qmt_err *err);
+/* mkdir -p with mode 0700. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_os_make_dirs(const char *path, struct qmt_err *err);
+
+#endif

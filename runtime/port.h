@@ -1,0 +1,53 @@
+/* runtime/port.h - the seam between the runtime and a network: what a link actor implements and calls.
+ *
+ * A *link actor* stands for one connection to a peer. Its descriptor sets `outgoing`; it registers itself as
+ * "peer/<PeerId>" while it is the link in use. Refs with rid != 0 whose `actor` is a link mean "the actor that the peer
+ * exported under that number"; qmt_tell_name/qmt_ask_name mean "the actor that the peer registered under that name".
+ *
+ * Out: qmt_tell, qmt_ask, qmt_*_name -> the link's mailbox (its bound and policy apply) -> `outgoing` on its turn, which
+ *      encodes out->body along out->type->record. An ask carries a token that the link answers when the reply comes,
+ *      or fails (QMT_FAIL_PEER_GONE) when the connection dies. When the link ends, the runtime fails those left in its
+ *      mailbox by itself: asks with QMT_FAIL_PEER_GONE, tells through the sender's `undelivered`.
+ * In:  the link decodes straight into a message from qmt_msg_new and passes it on by qmt_send_msg / qmt_ask_msg; which type
+ *      an actor understands under a name is asked by qmt_accepts.
+ * Threads: everything here runs on the link actor's own turn.  Blocks: never.
+ */
+#ifndef QMT_PORT_H
+#define QMT_PORT_H
+
+#include "actor.h"
+
+struct qmt_outgoing {
+	const struct qmt_type *type;
+	const void *body;
+	uint32_t rid;           /* 0: to_name says whom */
+	struct qmt_str to_name;
+	bool is_ask;
+	struct qmt_token token; /* of an ask: answer it by qmt_reply…; may be stored */
+	uint64_t deadline_ms;   /* of an ask: time left when it was sent */
+	struct qmt_ref from;    /* the sending actor, unset from outside */
+};
+
+/* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.
+ * Owned by the caller until sent. */
+QMT_EXPORT struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, size_t extra);
+QMT_EXPORT void *qmt_msg_body(struct qmt_msg *msg);
+QMT_EXPORT void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type); /* aligned to 16, `extra` bytes */
+/* Send without a copy. Takes *msg and nulls it on success only; otherwise as qmt_tell and qmt_ask. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg);
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg);
+/* Answers with a decoded message, without a copy; takes *msg always. */
+QMT_EXPORT void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, struct qmt_msg **msg);
+/* The message type called `name` ("module.message") among those that `to` accepts; NULL: none, or not running. */
+QMT_EXPORT const struct qmt_type *qmt_accepts(struct qmt_ctx *ctx, struct qmt_ref to, struct qmt_str name);
+/* True while the actor behind the ref runs. */
+QMT_EXPORT bool qmt_is_running(struct qmt_ref ref);
+/* The type called `name` in the protocol of `of` (to decode replies); NULL: none. */
+QMT_EXPORT const struct qmt_type *qmt_protocol_find(const struct qmt_protocol *protocol, struct qmt_str name);
+
+/* Size in bytes of the variable parts of *body along its table, and a deep copy of it into `room` of that size. */
+QMT_EXPORT size_t qmt_record_extra(const struct qmt_record *record, const void *body);
+QMT_EXPORT void qmt_record_copy(const struct qmt_record *record, const void *body, void *ret_struct, void *room);
+
+#endif

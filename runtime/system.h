@@ -1,0 +1,51 @@
+/* runtime/system.h - start a runtime, use it from a thread outside, stop it.
+ *
+ * Threads:   several systems may live in one process; nothing is shared between them. A `struct qmt_ctx` of
+ *            qmt_outside_open belongs to one thread.
+ * Blocks:    qmt_system_stop and qmt_outside_ask wait; the rest does not.
+ * Order:     start, then outside handles, close those, stop, free.
+ * Seeded:    with options.seeded, nothing runs by itself: qmt_system_run drives one thread with a virtual clock, and
+ *            random, scheduling and timers come from the seed. The same seed gives the same qmt_system_trace_hash.
+ */
+#ifndef QMT_SYSTEM_H
+#define QMT_SYSTEM_H
+
+#include "actor.h"
+
+struct qmt_system_options {
+	uint32_t workers;      /* 0: one a core */
+	uint32_t job_threads;  /* most blocking jobs at once; 0: 4; started on demand, end after 10 s idle */
+	const struct qmt_log *log; /* borrowed; NULL: silent */
+	bool seeded;
+	uint64_t seed;
+	uint64_t start_wall_ms; /* seeded only: the clock begins here */
+};
+
+/* NULL and err when memory or descriptors are out. */
+QMT_EXPORT struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct qmt_err *err);
+/* Stops the tree, leaves first, within deadline_ms. 0: all ended. 1: err names the actors that are left (by kind and
+ * name, as many as fit); the workers are ended all the same and qmt_system_free may follow. Repeatable. */
+QMT_EXPORT int qmt_system_stop(struct qmt_system *sys, uint64_t deadline_ms, struct qmt_err *err);
+QMT_EXPORT struct qmt_system *qmt_system_free(struct qmt_system *sys);
+
+/* A handle for this thread. spawn, tell, lookup, now, log, uuid work with it; timers, fds, ask and replies do not. */
+QMT_EXPORT struct qmt_ctx *qmt_outside_open(struct qmt_system *sys);
+QMT_EXPORT struct qmt_ctx *qmt_outside_close(struct qmt_ctx *ctx);
+/* Blocks this thread until the answer, or timeout_ms (0: default). In result (never NULL) pointers are valid until the
+ * next call with this handle. Returns result->fail. In a seeded system it drives qmt_system_run meanwhile. */
+QMT_EXPORT int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
+	struct qmt_result *result);
+
+/* Seeded only: runs until nothing is runnable and no timer is due before virtual time now + for_ms. Returns turns run. */
+QMT_EXPORT uint64_t qmt_system_run(struct qmt_system *sys, uint64_t for_ms);
+QMT_EXPORT uint64_t qmt_system_trace_hash(const struct qmt_system *sys);
+
+/* What is there, for status and tests: calls fn for each live actor (any order, a moment's picture). */
+struct qmt_actor_info {
+	const char *kind, *name, *parent_kind;
+	uint32_t depth, restarts;
+	uint64_t handled;
+};
+QMT_EXPORT void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg), void *arg);
+
+#endif
