@@ -28,7 +28,7 @@ LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmsgpackc -lm
 
 # ---- what there is: the tree decides ---------------------------------------------------------------------------------
 RUNTIME_C := $(wildcard runtime/*.c runtime/base/*.c)
-LIB_C     := $(wildcard proto/*.c transports/*.c actors/*.c actors/*/*.c)
+LIB_C     := $(wildcard proto/*.c proto/*/*.c transports/*.c actors/*.c actors/*/*.c)
 CMD_C     := $(wildcard cmd/*.c)
 CMD_CXX   := $(wildcard cmd/*.cpp)
 CLIENT_C  := transports/control_client.c

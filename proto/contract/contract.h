@@ -1,0 +1,39 @@
+/* proto/contract/contract.h - the structs and tables of every message that this project declares.
+ *
+ * Threads: constants.   The lists stand in the .def files beside this one, one a module; docs/protocol.md is made from them.
+ */
+#ifndef PROTO_CONTRACT_H
+#define PROTO_CONTRACT_H
+
+#include "runtime/message.h"
+
+#include "chat.def"
+#include "node.def"
+#include "peers.def"
+#include "provider.def"
+#include "router.def"
+#include "session.def"
+#include "store.def"
+
+QMT_DECLARE_RECORD(chat_tool_call, CHAT_TOOL_CALL)
+QMT_DECLARE_RECORD(chat_message, CHAT_MESSAGE)
+QMT_DECLARE_RECORD(chat_tool, CHAT_TOOL)
+QMT_DECLARE_RECORD(chat_usage, CHAT_USAGE)
+QMT_DECLARE_RECORD(provider_tool_delta, PROVIDER_TOOL_DELTA)
+QMT_DECLARE_RECORD(store_session, STORE_SESSION)
+QMT_DECLARE_RECORD(router_route, ROUTER_ROUTE)
+QMT_DECLARE_RECORD(peers_info, PEERS_INFO)
+QMT_DECLARE_RECORD(node_node, NODE_NODE)
+QMT_DECLARE_RECORD(node_peer, NODE_PEER)
+QMT_DECLARE_RECORD(node_provider, NODE_PROVIDER)
+QMT_DECLARE_PROTOCOL(provider, PROVIDER_MESSAGES)
+QMT_DECLARE_PROTOCOL(session, SESSION_MESSAGES)
+QMT_DECLARE_PROTOCOL(store, STORE_MESSAGES)
+QMT_DECLARE_PROTOCOL(router, ROUTER_MESSAGES)
+QMT_DECLARE_PROTOCOL(peers, PEERS_MESSAGES)
+QMT_DECLARE_PROTOCOL(node, NODE_MESSAGES)
+
+/* Every protocol above; closed by NULL. */
+extern const struct qmt_protocol *const contract_protocols[];
+
+#endif
