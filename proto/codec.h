@@ -1,0 +1,41 @@
+/* proto/codec.h - msgpack bytes <-> structs, along field tables (runtime/message.h).
+ *
+ * Threads: none kept; any.   Blocks: never.
+ * Format:  a record is a msgpack map {key: value}; zero, false, empty and unset fields are left out; unknown keys and
+ *          values are skipped. STR -> str, BYTES -> bin, REF -> uint (export number), REC -> map, LIST -> array of maps,
+ *          STRS -> array of str, F64 -> float 64. Source: msgpack spec; read and written by this file straight from and
+ *          into structs (measured: msgpack-c's unpacker costs ten times as much; its packer does the encoding).
+ * Limits:  nesting CODEC_DEPTH (also of what is skipped); no length is trusted before the bytes are there; an item count
+ *          never allocates more than the bytes that are left could hold. STR must be valid UTF-8.
+ */
+#ifndef PROTO_CODEC_H
+#define PROTO_CODEC_H
+
+#include "runtime/base/bytes.h"
+#include "runtime/base/err.h"
+#include "runtime/message.h"
+
+enum { CODEC_DEPTH = 16 };
+
+/* Refs cross a link as numbers that only the link understands. A NULL pointer or function: refs are not allowed. */
+struct codec_refs {
+	int (*out)(void *arg, struct qmt_ref ref, uint64_t *ret_number); /* 0, or <0 */
+	int (*in)(void *arg, uint64_t number, struct qmt_ref *ret_ref);
+	void *arg;
+};
+
+/* Appends the map. 0; -ENOMEM (buf->failed), -EINVAL: a ref that cannot go. */
+QMT_MUST_CHECK int codec_encode(const struct qmt_record *record, const void *body, const struct codec_refs *refs, struct qmt_buf *out);
+
+/* Bytes that the variable parts of the record in `data` need (an upper bound that is safe), after a complete check of
+ * the bytes: form, depth, lengths, UTF-8, key types. 0, or -EBADMSG with err ("chat_message.content: text is not UTF-8"). */
+QMT_MUST_CHECK int codec_measure(const struct qmt_record *record, struct qmt_bytes data, size_t *ret_extra, struct qmt_err *err);
+/* Fills *ret_body (zeroed by this call); variable parts go to `room` of at least the measured size, aligned to 16. Only for
+ * bytes that codec_measure accepted; fails (-EBADMSG) all the same, never reads or writes outside, if they differ. */
+QMT_MUST_CHECK int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, void *ret_body, void *room,
+	size_t room_size, struct qmt_err *err);
+
+/* A heap block that holds struct and parts; free() it. For clients and tests. NULL and err. */
+void *codec_decode_new(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, struct qmt_err *err);
+
+#endif
