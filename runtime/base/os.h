@@ -17,6 +17,7 @@ struct qmt_os;
 /* The real one, or a seeded one. NULL: out of memory. */
 QMT_EXPORT struct qmt_os *qmt_os_new(bool seeded, uint64_t seed, uint64_t start_wall_ms);
 QMT_EXPORT struct qmt_os *qmt_os_free(struct qmt_os *os);
+QMT_EXPORT bool qmt_os_seeded(const struct qmt_os *os); /* for callers that must refuse what a seed cannot own */
 
 QMT_EXPORT uint64_t qmt_os_now_ns(const struct qmt_os *os);  /* monotonic */
 QMT_EXPORT uint64_t qmt_os_wall_ms(const struct qmt_os *os); /* since the epoch */
