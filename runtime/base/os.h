@@ -34,8 +34,10 @@ struct qmt_os_thread;
 QMT_EXPORT QMT_MUST_CHECK int qmt_os_thread_start(const char *name, void (*run)(void *arg), void *arg, struct qmt_os_thread **ret_thread);
 QMT_EXPORT struct qmt_os_thread *qmt_os_thread_join(struct qmt_os_thread *thread); /* blocks; returns NULL */
 
-/* A child process: own group, stdin /dev/null, all other descriptors closed, killed when this process dies.
- * posix_spawn through a helper mode is not needed: see os_child.c. */
+/* A child process: own group, stdin /dev/null, all other descriptors closed, default signals, killed (SIGKILL) when the
+ * *thread* that spawned it ends: spawn from one that lives longer. How, and why not by posix_spawn: see os_child.c.
+ * argv[0] with a slash is a path (relative to cwd), else it is looked up in this process's PATH (absolute entries only).
+ * Limits of 0 are inherited; cpu_seconds sends SIGXCPU, a second later SIGKILL. */
 struct qmt_os_child_options {
 	const char *const *argv, *const *env;
 	const char *cwd;
@@ -47,11 +49,13 @@ struct qmt_os_child {
 	int pidfd, out_fd, err_fd; /* non-blocking, CLOEXEC; the caller closes them */
 };
 QMT_EXPORT QMT_MUST_CHECK int qmt_os_child_spawn(const struct qmt_os_child_options *opt, struct qmt_os_child *ret_child, struct qmt_err *err);
-QMT_EXPORT void qmt_os_child_kill(const struct qmt_os_child *child, int signal); /* the whole group */
+/* The whole group. Only before the reap: until then the number cannot have gone to somebody else. */
+QMT_EXPORT void qmt_os_child_kill(const struct qmt_os_child *child, int signal);
 /* Non-blocking wait after pidfd is readable. 1: ended, *ret_status as in waitpid; 0: still runs; <0 errno. */
 QMT_EXPORT int qmt_os_child_reap(const struct qmt_os_child *child, int *ret_status);
 
-/* Whole small files. Atomic write: temporary file beside it, fsync, rename, fsync of the directory. */
+/* Whole small files. Atomic write: temporary file beside it, fsync, rename, fsync of the directory; `mode` is set whatever
+ * the umask says. ret_data is overwritten (give it {0}). Longer than limit_bytes: -EFBIG. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_os_file_read(const char *path, size_t limit_bytes, struct qmt_buf *ret_data, struct qmt_err *err);
 QMT_EXPORT QMT_MUST_CHECK int qmt_os_file_write(const char *path, const void *data, size_t len, unsigned mode, struct qmt_err *err);
 /* mkdir -p with mode 0700. */
