@@ -1,0 +1,78 @@
+/* proto/utf8.c - UTF-8 checked with the table of well-formed sequences (Unicode 3.9, table 3-7).
+ *
+ * Nearly all text of this project is ASCII, so eight bytes at a time are passed over while none of them has its top bit set.
+ */
+#include "utf8.h"
+
+/* Bytes of a character by its first byte (0: no character begins so) and the bounds of its second byte. */
+struct lead {
+	uint32_t size;
+	uint8_t low, high;
+};
+
+static struct lead lead_of(uint8_t first)
+{
+	if (first < 0x80)
+		return (struct lead){1, 0, 0};
+	if (first < 0xc2)
+		return (struct lead){0, 0, 0}; /* a continuation, or an overlong form of ASCII */
+	if (first < 0xe0)
+		return (struct lead){2, 0x80, 0xbf};
+	if (first < 0xf0)
+		return (struct lead){3, first == 0xe0 ? 0xa0 : 0x80, first == 0xed ? 0x9f : 0xbf};
+	if (first < 0xf5)
+		return (struct lead){4, first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf};
+	return (struct lead){0, 0, 0};
+}
+
+/* How many bytes at p[0..left) belong to one character, as far as they are well-formed; *ret_whole: the character is complete. */
+static uint32_t sequence(const uint8_t *p, uint32_t left, bool *ret_whole)
+{
+	struct lead lead = lead_of(p[0]);
+	uint32_t have = 1;
+
+	if (lead.size > 1 && left > 1 && p[1] >= lead.low && p[1] <= lead.high) {
+		have = 2;
+		while (have < lead.size && have < left && (p[have] & 0xc0) == 0x80)
+			have++;
+	}
+	*ret_whole = have == lead.size;
+	return have;
+}
+
+uint32_t utf8_valid_prefix(struct qmt_str text)
+{
+	const uint8_t *p = (const uint8_t *)text.p;
+	uint32_t at = 0;
+
+	while (at < text.len) {
+		if (text.len - at >= 8) {
+			uint64_t eight;
+
+			memcpy(&eight, p + at, sizeof eight);
+			if ((eight & 0x8080808080808080u) == 0) {
+				at += 8;
+				continue;
+			}
+		}
+		if (p[at] < 0x80) {
+			at++;
+			continue;
+		}
+
+		bool whole;
+		uint32_t size = sequence(p + at, text.len - at, &whole);
+
+		if (!whole)
+			break;
+		at += size;
+	}
+	return at;
+}
+
+uint32_t utf8_broken_length(struct qmt_str text)
+{
+	bool whole;
+
+	return text.len > 0 ? sequence((const uint8_t *)text.p, text.len, &whole) : 0;
+}

@@ -1,0 +1,25 @@
+/* proto/utf8.h - is it UTF-8, and if not, up to where.
+ *
+ * Threads: none kept.   Blocks: never.
+ * Format:  RFC 3629: no surrogates, no overlong forms, nothing beyond U+10FFFF. NUL is a character like any other.
+ */
+#ifndef PROTO_UTF8_H
+#define PROTO_UTF8_H
+
+#include "runtime/base/bytes.h"
+
+#define UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* Length of the longest valid prefix: equal to text.len when all of it is valid. */
+uint32_t utf8_valid_prefix(struct qmt_str text);
+
+static inline bool utf8_check(struct qmt_str text)
+{
+	return utf8_valid_prefix(text) == text.len;
+}
+
+/* Bytes of the broken sequence at the start of `text` that one U+FFFD stands for: 1 to 3 (Unicode 3.9: the maximal part of a
+ * sequence that could have become a character). For text that is not valid at its first byte. */
+uint32_t utf8_broken_length(struct qmt_str text);
+
+#endif
