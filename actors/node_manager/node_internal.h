@@ -1,0 +1,58 @@
+/* actors/node_manager/node_internal.h - what the files of the node manager share.
+ *
+ * Threads: all on the actor's own turn.
+ * An *op* is a request under way: its message is kept, its token open, and it is in the actor's list until it is answered.
+ */
+#ifndef ACTORS_NODE_INTERNAL_H
+#define ACTORS_NODE_INTERNAL_H
+
+#include "actors/node_manager/node_manager.h"
+
+enum { NODE_LOCAL_MS = 60000 }; /* answers of this node's own actors; a store under load may take its time */
+
+struct node_session { /* a session in memory */
+	struct node_session *next;
+	struct qmt_ref ref;
+	void *config;
+	char id[64];
+};
+
+struct node_op {
+	struct node_op *next, **pprev;
+	void (*drop)(struct node_op *op); /* frees what hangs on it; may be NULL */
+	struct qmt_token token;
+	struct qmt_msg *request; /* kept; body below */
+	const void *body;
+};
+
+struct node_manager {
+	const struct node_manager_config *config;
+	struct node_op *ops;
+	struct node_session *sessions;
+	uint32_t session_count;
+	uint64_t started_ms;
+};
+
+/* A zeroed op of `size` bytes (its first member is a struct node_op) for the message that is being handled; answers with a
+ * failure and returns NULL when memory is out. */
+void *node_op_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size);
+void node_op_end(struct qmt_ctx *ctx, void *op);
+
+/* Continuation for an op whose whole work is to pass the answer on. */
+void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op);
+
+struct node_node node_describe(const struct node_manager *self, struct qmt_str room[], size_t rooms);
+/* Counts and copies a list of names into room (as many as fit). */
+uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms);
+
+/* Handlers. */
+void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_show(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_resume(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);
+
+#endif

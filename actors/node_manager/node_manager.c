@@ -1,0 +1,207 @@
+/* actors/node_manager/node_manager.c - the actor: its table of handlers, ops, what the node says of itself.
+ * Sessions are in node_sessions.c, looks at other nodes in node_gather.c. */
+#include "actors/node_manager/node_internal.h"
+
+#include <errno.h>
+
+enum { NODE_NAMES_MAX = 64 }; /* capabilities, providers, agents that fit into one description of a node */
+
+void *node_op_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size)
+{
+	struct node_op *op = calloc(1, size);
+
+	if (!op) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "out of memory");
+		return NULL;
+	}
+	op->token = qmt_token(ctx);
+	op->request = qmt_keep(ctx);
+	op->body = body;
+	op->next = self->ops;
+	op->pprev = &self->ops;
+	if (self->ops)
+		self->ops->pprev = &op->next;
+	self->ops = op;
+	return op;
+}
+
+void node_op_end(struct qmt_ctx *ctx, void *op_)
+{
+	struct node_op *op = op_;
+
+	*op->pprev = op->next;
+	if (op->next)
+		op->next->pprev = op->pprev;
+	if (op->drop)
+		op->drop(op);
+	qmt_msg_free(ctx, op->request);
+	free(op);
+}
+
+void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
+{
+	struct node_op *op = op_;
+
+	(void)state;
+	(void)qmt_reply_result(ctx, op->token, result);
+	node_op_end(ctx, op);
+}
+
+uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms)
+{
+	uint32_t n = 0;
+
+	for (; names && names[n] && n < rooms; n++)
+		room[n] = qmt_str(names[n]);
+	return n;
+}
+
+struct node_node node_describe(const struct node_manager *self, struct qmt_str room[], size_t rooms)
+{
+	const struct node_manager_config *config = self->config;
+	uint32_t capabilities = node_names(config->capabilities, room, rooms);
+	uint32_t providers = node_names(config->providers, room + capabilities, rooms - capabilities);
+	struct qmt_str *agents = room + capabilities + providers;
+	uint32_t agent_count = 0;
+
+	for (; agent_count < config->agent_count && capabilities + providers + agent_count < rooms; agent_count++)
+		agents[agent_count] = qmt_str(config->agents[agent_count].id);
+	return (struct node_node){.peer_id = qmt_str(config->peer_id), .name = qmt_str(config->node_name), .version = qmt_str(config->version),
+		.capabilities = {room, capabilities}, .active_sessions = self->session_count, .providers = {room + capabilities, providers},
+		.agents = {agents, agent_count}, .allow_remote_sessions = config->grants.allow_remote_sessions};
+}
+
+static void on_info(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct node_manager *self = state;
+	struct qmt_str room[NODE_NAMES_MAX];
+
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), node_info_reply, .node = node_describe(self, room, NODE_NAMES_MAX));
+}
+
+/* ---- status ------------------------------------------------------------------------------------------------------ */
+
+static void status_answer(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
+{
+	const struct node_manager_config *config = self->config;
+	struct node_peer *peers = calloc(list ? list->peers.count + 1 : 1, sizeof *peers);
+	struct node_status_reply reply = {.peer_id = qmt_str(config->peer_id), .node_name = qmt_str(config->node_name),
+		.version = qmt_str(config->version), .active_sessions = self->session_count, .uptime_ms = qmt_now_ms(ctx) - self->started_ms,
+		.home = qmt_str(config->home), .config = qmt_str(config->config_path), .mesh = config->mesh};
+	uint32_t count = 0;
+
+	if (!peers) {
+		(void)qmt_reply_fail(ctx, token, QMT_FAIL_FAILED, NULL, 0, "out of memory");
+		return;
+	}
+	for (uint32_t i = 0; list && i < list->peers.count; i++) {
+		const struct peers_info *info = &list->peers.items[i];
+		if (!qmt_str_is(info->state, "connected"))
+			continue;
+		peers[count++] = (struct node_peer){.peer_id = info->peer_id, .name = info->name, .transport = info->transport,
+			.scope = info->scope, .rtt_ms = info->rtt_ms, .since_ms = info->since_ms};
+	}
+	reply.connected_peers.items = peers;
+	reply.connected_peers.count = count;
+	if (list) {
+		reply.listen_addresses.items = list->listen_addresses.items;
+		reply.listen_addresses.count = list->listen_addresses.count;
+	}
+	(void)qmt_reply(ctx, token, &node_status_reply_type, &reply);
+	free(peers);
+}
+
+static void status_peers(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
+{
+	struct node_op *op = op_;
+
+	if (result->fail)
+		(void)qmt_reply_result(ctx, op->token, result);
+	else
+		status_answer(ctx, state, op->token, result->body);
+	node_op_end(ctx, op);
+}
+
+static void on_status(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct node_manager *self = state;
+	struct qmt_ref peers;
+	struct node_op *op;
+
+	if (qmt_lookup(ctx, "peers", &peers) != 0) {
+		status_answer(ctx, self, qmt_token(ctx), NULL);
+		return;
+	}
+	op = node_op_new(ctx, self, body, sizeof *op);
+	if (op)
+		qmt_ask_or(ctx, peers, &peers_list_type, &(struct peers_list){}, NODE_LOCAL_MS, status_peers, op);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static int start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	struct node_manager *self = state;
+
+	self->config = config;
+	self->started_ms = qmt_now_ms(ctx);
+	return 0;
+}
+
+static void session_free(struct node_manager *self, struct node_session **at)
+{
+	struct node_session *session = *at;
+
+	*at = session->next;
+	self->config->session_config_free(session->config);
+	free(session);
+	self->session_count--;
+}
+
+static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted)
+{
+	struct node_manager *self = state;
+
+	(void)ctx;
+	(void)reason;
+	if (restarted)
+		return;
+	for (struct node_session **at = &self->sessions; *at; at = &(*at)->next)
+		if (qmt_ref_eq((*at)->ref, child)) {
+			session_free(self, at);
+			return;
+		}
+}
+
+static void stop(struct qmt_ctx *ctx, void *state)
+{
+	struct node_manager *self = state;
+
+	while (self->ops)
+		node_op_end(ctx, self->ops);
+	while (self->sessions)
+		session_free(self, &self->sessions);
+}
+
+static qmt_handler *const handlers[node_message_count] = {
+	[node_info_id] = on_info,
+	[node_status_id] = on_status,
+	[node_nodes_id] = node_on_nodes,
+	[node_providers_id] = node_on_providers,
+	[node_session_create_id] = node_on_session_create,
+	[node_session_list_id] = node_on_session_list,
+	[node_session_show_id] = node_on_session_show,
+	[node_session_resume_id] = node_on_session_resume,
+	[node_prompt_id] = node_on_prompt,
+	[node_cancel_id] = node_on_cancel,
+};
+
+const struct qmt_actor_desc node_manager_desc = {.abi = QMT_ABI,
+	.name = "node_manager",
+	.doc = "What a node does for its owner and its peers.",
+	.state_size = sizeof(struct node_manager),
+	.accepts = {{&node_protocol, handlers}},
+	.start = start,
+	.stop = stop,
+	.child_ended = child_ended};
