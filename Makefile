@@ -92,3 +92,87 @@ tests: all $(UNIT) $(TOOLS)
 
 -include $(ALL_C:%.c=$(B)/%.d) $(CMD_CXX:%.cpp=$(B)/%.d)
 .SECONDARY:
+
+# ---- set-up ----------------------------------------------------------------------------------------------------------
+DEPS := gcc g++ make pkg-config libzmq3-dev libczmq-dev libsodium-dev libmsgpack-dev libsqlite3-dev libinih-dev libjansson-dev \
+        libcurl4-openssl-dev libtomlplusplus-dev libcmocka-dev python3 python3-pytest ca-certificates
+DEPS_DEV := clang clang-format libclang-rt-14-dev strace valgrind linux-perf
+MISSING = $(shell dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(1) 2>/dev/null | awk '$$2=="ii"{print $$1}' | sort > /tmp/.qmt-have-$$$$; \
+        printf '%s\n' $(1) | sort | comm -23 - /tmp/.qmt-have-$$$$; rm -f /tmp/.qmt-have-$$$$)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+JOBS ?= $(shell nproc)
+
+.PHONY: deps deps-dev ready
+## set-up: installs the Debian packages that are missing (sudo when not root)
+deps:
+	@missing="$(strip $(call MISSING,$(DEPS)))"; [ -z "$$missing" ] && echo "all packages are installed" || { \
+	  echo "installing: $$missing"; $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -qq -y install --no-install-recommends $$missing >/dev/null; }
+## set-up: what `make lint`, fuzzing and profiling need besides
+deps-dev: deps
+	@missing="$(strip $(call MISSING,$(DEPS_DEV)))"; [ -z "$$missing" ] || { $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -qq -y install --no-install-recommends $$missing >/dev/null; }
+ready:
+	@[ -z "$(strip $(call MISSING,$(DEPS)))" ] || $(MAKE) --no-print-directory deps
+
+# ---- try it ----------------------------------------------------------------------------------------------------------
+.PHONY: demo
+## try: two nodes on loopback hold a conversation with tools, restart, and show the history
+demo: ready
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/qmtd $(B)/qmt
+	@BUILD=$(B) sh cmd/demo.sh
+
+# ---- test ------------------------------------------------------------------------------------------------------------
+.PHONY: test check lint bench cover fuzz planted help install uninstall clean
+## test: everything; the parts are unit port cli e2e fuzz (PART="unit port" runs some)
+test: ready
+	@$(MAKE) --no-print-directory -j$(JOBS) tests $(B)/test/fuzz/replay-all
+	@python3 test/run.py --build $(B) $(PART)
+check: test
+
+$(B)/test/fuzz/%_replay: $(B)/test/fuzz/replay.o $(B)/test/fuzz/%_fuzz.o $(LINKED)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS) -linih
+REPLAY := $(FUZZ_C:test/fuzz/%_fuzz.c=$(B)/test/fuzz/%_replay)
+.PHONY: $(B)/test/fuzz/replay-all
+$(B)/test/fuzz/replay-all: $(REPLAY)
+
+## test: the structure: arrows between layers, style, docs that are made from tables, rows of docs/acceptance.md
+lint:
+	@$(MAKE) --no-print-directory -j$(JOBS) tests >/dev/null
+	@BUILD=$(B) sh test/lint/lint.sh
+
+## test: coverage-guided fuzzing with clang, SECONDS=60 each
+SECONDS_EACH ?= 60
+fuzz:
+	@BUILD=$(B) SECONDS_EACH=$(SECONDS_EACH) sh test/fuzz/fuzz.sh
+
+## measure: the benchmarks; figures and commands are in docs/performance.md
+bench: all
+	@BUILD=$(B) sh test/bench/bench.sh
+
+## measure: prints the functions that no unit or port test ran
+cover:
+	@$(MAKE) --no-print-directory COVER=1 -j$(JOBS) tests
+	@python3 test/run.py --build build/cover unit port >/dev/null; python3 test/tools/uncovered.py build/cover
+
+# ---- install ---------------------------------------------------------------------------------------------------------
+## install: programs, library, headers, man pages and examples below PREFIX (default /usr/local; DESTDIR works)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/qmt/base $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
+	install -m 755 $(MAINS:%=$(B)/%) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(B)/libqmt-actor.a $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(B)/libqmt-actor.so $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so.0
+	ln -sf libqmt-actor.so.0 $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so
+	install -m 644 runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def $(DESTDIR)$(PREFIX)/include/qmt
+	install -m 644 runtime/base/bytes.h runtime/base/err.h runtime/base/log.h $(DESTDIR)$(PREFIX)/include/qmt/base
+	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
+	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+uninstall:
+	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* $(DESTDIR)$(PREFIX)/include/qmt $(DESTDIR)$(PREFIX)/share/doc/qmt \
+	  $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
+clean:
+	rm -rf build
+## help: this list
+help:
+	@printf 'make              builds everything into build/ (SAN=asan|tsan, CC=clang, V=1)\n'
+	@awk '/^## /{doc=substr($$0,4); next} doc && /^[a-z-]+:/{split($$0,a,":"); printf "make %-12s %s\n", a[1], doc; doc=""}' $(firstword $(MAKEFILE_LIST)) | grep -v '^make all'

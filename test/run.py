@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Runs the parts of the test suite and prints what they come to.
+
+  run.py --build DIR [PART...]     parts: unit port cli e2e fuzz (all when none is named)
+
+Each cmocka program is one process with a deadline; cli and e2e are pytest. A part prints its seconds. With CI=true a skipped
+test fails unless test/skips.txt names it (a line `name  reason`). The last line is `N passed, N failed, N skipped`."""
+import argparse, concurrent.futures, os, re, signal, subprocess, sys, tempfile, time
+import xml.etree.ElementTree as xml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PARTS = ["unit", "port", "cli", "e2e", "fuzz"]
+DEADLINE_S = int(os.environ.get("QMT_TEST_DEADLINE_S", "240"))
+
+
+class Tally:
+	def __init__(self):
+		self.passed, self.failed, self.skipped = [], [], []
+
+	def add(self, other):
+		self.passed += other.passed
+		self.failed += other.failed
+		self.skipped += other.skipped
+
+
+def run(argv, env=None, deadline=DEADLINE_S):
+	"""Runs argv in its own process group; on the deadline the group is killed."""
+	with tempfile.TemporaryFile() as out:
+		process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=env, start_new_session=True)
+		try:
+			code = process.wait(deadline)
+		except subprocess.TimeoutExpired:
+			os.killpg(process.pid, signal.SIGKILL)
+			process.wait()
+			code = "no end after %d s" % deadline
+		out.seek(0)
+		return code, out.read().decode("utf-8", "replace")
+
+
+def programs(build, part):
+	top = os.path.join(ROOT, "test", part)
+	found = []
+	for folder, _, files in os.walk(top):
+		found += [os.path.join(folder, f) for f in files if f.endswith("_test.c")]
+	return [(os.path.relpath(f, ROOT)[:-2], os.path.join(ROOT, build, os.path.relpath(f, ROOT)[:-2])) for f in sorted(found)]
+
+
+def cmocka(job):
+	name, path = job
+	tally = Tally()
+	env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
+	env.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
+	env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+	env.setdefault("TSAN_OPTIONS", "halt_on_error=1:suppressions=" + os.path.join(ROOT, "test/tsan.supp"))
+	code, text = run([path], env) if os.path.exists(path) else ("not built", "")
+	for line in text.splitlines():
+		match = re.match(r"(not )?ok \d+ (?:- )?(# SKIP )?(.*)", line)
+		if match:
+			test = "%s:%s" % (name, match.group(3).strip())
+			(tally.skipped if match.group(2) else tally.failed if match.group(1) else tally.passed).append(test)
+	if code != 0 and not tally.failed:
+		tally.failed.append("%s (exit: %s)" % (name, code))
+	if not (tally.passed or tally.failed or tally.skipped):
+		tally.failed.append("%s (ran no test)" % name)
+	if tally.failed:
+		sys.stdout.write("---- %s\n%s\n" % (name, text[-6000:]))
+	return tally
+
+
+def pytest(build, part):
+	tally = Tally()
+	folder = os.path.join(ROOT, "test", part)
+	if not any(f.endswith(".py") for f in os.listdir(folder)):
+		return tally
+	with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+		env = dict(os.environ, QMT_BUILD=os.path.join(ROOT, build), PYTHONDONTWRITEBYTECODE="1")
+		code, text = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", report.name, folder], env, 4 * DEADLINE_S)
+		try:
+			cases = list(xml.parse(report.name).iter("testcase"))
+		except xml.ParseError:
+			cases = []
+	for case in cases:
+		test = "test/%s/%s:%s" % (part, case.get("classname", "").split(".")[-1] + ".py", case.get("name"))
+		kinds = {child.tag for child in case}
+		(tally.skipped if "skipped" in kinds else tally.failed if kinds & {"failure", "error"} else tally.passed).append(test)
+	if code not in (0, 5) and not tally.failed:
+		tally.failed.append("test/%s (pytest: %s)" % (part, code))
+	if tally.failed:
+		sys.stdout.write(text[-20000:] + "\n")
+	return tally
+
+
+def fuzz(build):
+	"""Replays the corpora: what once was found stays found."""
+	tally = Tally()
+	folder = os.path.join(ROOT, "test/fuzz/corpus")
+	for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+		files = [os.path.join(folder, name, f) for f in sorted(os.listdir(os.path.join(folder, name)))]
+		code, text = run([os.path.join(ROOT, build, "test/fuzz/%s_replay" % name)] + files)
+		(tally.passed if code == 0 else tally.failed).append("test/fuzz/corpus/%s" % name)
+		if code != 0:
+			sys.stdout.write(text[-4000:] + "\n")
+	return tally
+
+
+def main():
+	parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+	parser.add_argument("--build", default="build")
+	parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+	parser.add_argument("--list-skips", action="store_true")
+	parser.add_argument("parts", nargs="*", metavar="PART")
+	args = parser.parse_args()
+	unknown = [p for p in args.parts if p not in PARTS]
+	if unknown:
+		parser.error("no such part: %s (there are: %s)" % (", ".join(unknown), " ".join(PARTS)))
+	total = Tally()
+	for part in args.parts or PARTS:
+		begin = time.monotonic()
+		tally = Tally()
+		if part in ("unit", "port"):
+			with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+				for one in pool.map(cmocka, programs(args.build, part)):
+					tally.add(one)
+		elif part == "fuzz":
+			tally = fuzz(args.build)
+		else:
+			tally = pytest(args.build, part)
+		print("%-5s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped), time.monotonic() - begin), flush=True)
+		total.add(tally)
+	allowed = {}
+	path = os.path.join(ROOT, "test/skips.txt")
+	if os.path.exists(path):
+		for line in open(path):
+			if line.strip() and not line.startswith("#"):
+				allowed[line.split(None, 1)[0]] = line.split(None, 1)[1].strip() if len(line.split(None, 1)) > 1 else ""
+	for test in total.skipped:
+		print("skipped: %s" % test)
+		if os.environ.get("CI") == "true" and test not in allowed:
+			total.failed.append(test + " (skipped, and test/skips.txt does not allow it)")
+	for test in total.failed:
+		print("FAILED: %s" % test)
+	print("%d passed, %d failed, %d skipped" % (len(total.passed), len(total.failed), len(total.skipped)))
+	return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+	sys.exit(main())
