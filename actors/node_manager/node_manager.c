@@ -2,7 +2,7 @@
  * Sessions are in node_sessions.c, looks at other nodes in node_gather.c. */
 #include "actors/node_manager/node_internal.h"
 
-#include <errno.h>
+#include <time.h>
 
 enum { NODE_NAMES_MAX = 64 }; /* capabilities, providers, agents that fit into one description of a node */
 
@@ -82,25 +82,39 @@ static void on_info(struct qmt_ctx *ctx, void *state, const void *body)
 
 /* ---- status ------------------------------------------------------------------------------------------------------ */
 
+/* RFC 3339 in UTC, seconds. */
+static struct qmt_str wall_text(uint64_t wall_ms, char room[32])
+{
+	time_t seconds = (time_t)(wall_ms / 1000);
+	struct tm parts;
+
+	if (!gmtime_r(&seconds, &parts) || strftime(room, 32, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+		room[0] = '\0';
+	return qmt_str(room);
+}
+
 static void status_answer(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
 {
 	const struct node_manager_config *config = self->config;
-	struct node_peer *peers = calloc(list ? list->peers.count + 1 : 1, sizeof *peers);
+	uint32_t rows = list ? list->peers.count : 0;
+	struct node_peer *peers = calloc(rows + 1, sizeof *peers);
+	char(*since)[32] = calloc(rows + 1, sizeof *since);
 	struct node_status_reply reply = {.peer_id = qmt_str(config->peer_id), .node_name = qmt_str(config->node_name),
 		.version = qmt_str(config->version), .active_sessions = self->session_count, .uptime_ms = qmt_now_ms(ctx) - self->started_ms,
 		.home = qmt_str(config->home), .config = qmt_str(config->config_path), .mesh = config->mesh};
 	uint32_t count = 0;
 
-	if (!peers) {
+	if (!peers || !since) {
 		(void)qmt_reply_fail(ctx, token, QMT_FAIL_FAILED, NULL, 0, "out of memory");
-		return;
+		rows = 0;
+		token = (struct qmt_token){0};
 	}
-	for (uint32_t i = 0; list && i < list->peers.count; i++) {
+	for (uint32_t i = 0; i < rows; i++) {
 		const struct peers_info *info = &list->peers.items[i];
 		if (!qmt_str_is(info->state, "connected"))
 			continue;
 		peers[count++] = (struct node_peer){.peer_id = info->peer_id, .name = info->name, .transport = info->transport,
-			.scope = info->scope, .rtt_ms = info->rtt_ms, .since_ms = info->since_ms};
+			.scope = info->scope, .rtt_ms = info->rtt_ms, .since = wall_text(info->since_ms, since[i])};
 	}
 	reply.connected_peers.items = peers;
 	reply.connected_peers.count = count;
@@ -109,6 +123,7 @@ static void status_answer(struct qmt_ctx *ctx, struct node_manager *self, struct
 		reply.listen_addresses.count = list->listen_addresses.count;
 	}
 	(void)qmt_reply(ctx, token, &node_status_reply_type, &reply);
+	free(since);
 	free(peers);
 }
 
