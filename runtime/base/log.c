@@ -298,7 +298,7 @@ static void put_quoted(struct line *line, const char *value)
 	line->text[line->len++] = '"';
 }
 
-/* A key without its '=' is taken back: half a name would read as another one. */
+/* A key of whose value nothing fits is taken back: half a name reads as another one, "" as a value. */
 static void put_pair(struct line *line, const char *key, const char *value)
 {
 	uint32_t before = line->len;
@@ -306,14 +306,17 @@ static void put_pair(struct line *line, const char *key, const char *value)
 	put(line, " ", 1);
 	put_name(line, key);
 	put(line, "=", 1);
-	if (line->cut)
-		line->len = before;
-	else if (!value)
+
+	uint32_t start = line->len;
+
+	if (!value)
 		put(line, "-", 1);
 	else if (is_plain(value) && strlen(value) <= line_room(line))
 		put(line, value, strlen(value));
 	else
 		put_quoted(line, value);
+	if (line->cut && line->len <= start + 2)
+		line->len = before;
 }
 
 static void put_time(struct line *line, uint64_t ms)
