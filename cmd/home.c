@@ -1,0 +1,172 @@
+/* cmd/home.c - paths, lock and identity of a node. */
+#include "cmd/home.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "runtime/base/os.h"
+
+static char *join(const char *folder, const char *name)
+{
+	struct qmt_buf buf = {0};
+
+	qmt_buf_printf(&buf, "%s/%s", folder, name);
+	if (buf.failed) {
+		qmt_buf_free(&buf);
+		return NULL;
+	}
+	return buf.data;
+}
+
+char *home_file(const char *home, const char *name)
+{
+	return join(home, name);
+}
+
+char *home_path(const char *option, struct qmt_err *err)
+{
+	const char *given = option ? option : getenv("QMT_HOME");
+	char *folder = NULL;
+
+	if (given && given[0]) {
+		if (given[0] == '/') {
+			folder = strdup(given);
+		} else {
+			char here[4096];
+			if (!getcwd(here, sizeof here)) {
+				qmt_err_set(err, -errno, "%s: the current folder cannot be read: %s", given, strerror(errno));
+				return NULL;
+			}
+			folder = join(here, given);
+		}
+	} else {
+		const char *user = getenv("HOME");
+		const struct passwd *entry = user && user[0] ? NULL : getpwuid(getuid());
+		if (entry)
+			user = entry->pw_dir;
+		if (!user || !user[0]) {
+			qmt_err_set(err, -ENOENT, "no home folder: set HOME or QMT_HOME, or give --home DIR");
+			return NULL;
+		}
+		folder = join(user, ".qmt");
+	}
+	if (!folder) {
+		qmt_err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	for (size_t len = strlen(folder); len > 1 && folder[len - 1] == '/'; len--)
+		folder[len - 1] = '\0';
+	return folder;
+}
+
+/* FNV-1a, 64 bit: a short name for a long path; collisions are caught by the lock (two homes, one socket: the second bind
+ * finds a live peer of another home). */
+static uint64_t hash(const char *text)
+{
+	uint64_t h = 14695981039346656037u;
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 1099511628211u;
+	return h;
+}
+
+char *home_socket(const char *home, struct qmt_err *err)
+{
+	const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+	char *path = join(home, "qmtd.sock");
+
+	if (path && strlen(path) > room) {
+		const char *runtime = getenv("XDG_RUNTIME_DIR");
+		char name[40];
+		free(path);
+		snprintf(name, sizeof name, "qmt-%016llx.sock", (unsigned long long)hash(home));
+		path = join(runtime && runtime[0] == '/' ? runtime : "/tmp", name);
+		if (path && strlen(path) > room) {
+			qmt_err_set(err, -ENAMETOOLONG, "%s: too long for a socket (%zu bytes at most): use a shorter home", path, room);
+			free(path);
+			return NULL;
+		}
+	}
+	if (!path)
+		qmt_err_set(err, -ENOMEM, "out of memory");
+	return path;
+}
+
+int home_lock(const char *home, struct qmt_err *err)
+{
+	char *path;
+	char text[32] = "";
+	int fd;
+
+	if (qmt_os_make_dirs(home, err) != 0)
+		return err && err->code < 0 ? err->code : -1;
+	path = join(home, "lock");
+	if (!path)
+		return qmt_err_set(err, -ENOMEM, "out of memory");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		int code = -errno;
+		qmt_err_set(err, code, "%s: %s", path, strerror(errno));
+		free(path);
+		return code;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		int code = -errno;
+		ssize_t n = read(fd, text, sizeof text - 1);
+		text[n > 0 ? (size_t)n : 0] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		if (code == -EWOULDBLOCK)
+			qmt_err_set(err, code, "%s: another qmtd (process %s) runs on this home: stop it, or give this one another home by --home DIR", path,
+				text[0] ? text : "unknown");
+		else
+			qmt_err_set(err, code, "%s: %s", path, strerror(-code));
+		close(fd);
+		free(path);
+		return code;
+	}
+	free(path);
+	snprintf(text, sizeof text, "%ld\n", (long)getpid());
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, strlen(text), 0) < 0) { /* only for people: the lock holds without it */
+	}
+	return fd;
+}
+
+int home_identity(const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err)
+{
+	struct qmt_buf data = {0};
+	struct stat info;
+	int rc;
+
+	*ret_created = false;
+	if (stat(path, &info) != 0) {
+		int code = -errno;
+		struct identity identity;
+		if (code != -ENOENT || !create)
+			return qmt_err_set(err, code, "%s: %s", path, strerror(-code));
+		identity_generate(&identity);
+		rc = qmt_os_file_write(path, identity.secret, IDENTITY_FILE_BYTES, 0600, err);
+		if (rc == 0) {
+			*ret_identity = identity;
+			*ret_created = true;
+		}
+		identity_fini(&identity);
+		return rc;
+	}
+	if (info.st_mode & 077)
+		return qmt_err_set(err, -EPERM, "%s: others may read or write this secret key: chmod 600 it", path);
+	rc = qmt_os_file_read(path, 4096, &data, err);
+	if (rc == 0) {
+		rc = identity_parse((struct qmt_bytes){(const uint8_t *)data.data, (uint32_t)data.len}, ret_identity, err);
+		if (rc != 0)
+			qmt_err_prefix(err, "%s", path);
+	}
+	if (data.data)
+		explicit_bzero(data.data, data.len);
+	qmt_buf_free(&data);
+	return rc;
+}
