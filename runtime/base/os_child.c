@@ -73,6 +73,16 @@ _Static_assert(sizeof(rlim_t) == 8, "prlimit64 is called with a struct rlimit");
 #define BARE __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
 #endif
 
+/* ThreadSanitizer takes each call of clone() for a fork and refuses new threads after it. glibc exports the
+ * same function under a second name, which it does not intercept. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+int __clone(int (*run)(void *), void *stack, int flags, void *arg, ...);
+#define clone __clone
+#endif
+
 /* ---- in the child (see rule 1) ------------------------------------------------------------------------------------- */
 
 static BARE int child_fail(struct plan *plan, enum step step)
