@@ -77,6 +77,7 @@ struct qmt_record {
 	const char *doc;
 	uint32_t size;
 	const struct qmt_field *fields; /* closed by QMT_KIND_END */
+	bool flat;
 };
 
 struct qmt_protocol;
@@ -121,6 +122,20 @@ struct qmt_protocol {
 #define QMT_ROW_LIST(r) QMT_KIND_LIST, &r##_record
 #define QMT_ROW_STRS QMT_KIND_STRS, NULL
 
+/* 1 when a field of the kind holds no pointer; known while compiling, so that sending need not walk the table. */
+#define QMT_FLAT_BOOL 1
+#define QMT_FLAT_U32 1
+#define QMT_FLAT_U64 1
+#define QMT_FLAT_I64 1
+#define QMT_FLAT_F64 1
+#define QMT_FLAT_STR 0
+#define QMT_FLAT_BYTES 0
+#define QMT_FLAT_REF 1
+#define QMT_FLAT_REC(r) r##_flat
+#define QMT_FLAT_LIST(r) 0
+#define QMT_FLAT_STRS 0
+
+#define QMT__FLAT(T, kind, name, key, doc) & QMT_FLAT_##kind
 #define QMT__MEMBER(T, kind, name, key, doc) QMT_C_##kind name;
 #define QMT__FIELD(T, kind, name, key, doc) QMT__FIELD2(T, name, key, doc, QMT_ROW_##kind)
 #define QMT__FIELD2(T, name, key, doc, ...) QMT__FIELD3(T, name, key, doc, __VA_ARGS__)
@@ -130,22 +145,24 @@ struct qmt_protocol {
 	struct tag { \
 		FIELDS(QMT__MEMBER, ) \
 	}; \
+	enum { tag##_flat = 1 FIELDS(QMT__FLAT, ) }; \
 	extern const struct qmt_record tag##_record;
 #define QMT_DEFINE_RECORD(tag, FIELDS, doc) \
 	static const struct qmt_field tag##_fields[] = {FIELDS(QMT__FIELD, struct tag){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
-	const struct qmt_record tag##_record = {#tag, doc, (uint32_t)sizeof(struct tag), tag##_fields};
+	const struct qmt_record tag##_record = {#tag, doc, (uint32_t)sizeof(struct tag), tag##_fields, tag##_flat};
 
 #define QMT__MSG_STRUCT(mod, msg, FIELDS, access, doc) \
 	struct mod##_##msg { \
 		FIELDS(QMT__MEMBER, ) \
 	}; \
+	enum { mod##_##msg##_flat = 1 FIELDS(QMT__FLAT, ) }; \
 	extern const struct qmt_type mod##_##msg##_type;
 #define QMT__MSG_ID(mod, msg, FIELDS, access, doc) mod##_##msg##_id,
 #define QMT__MSG_TYPE(mod, msg, FIELDS, access, doc) \
 	static const struct qmt_field mod##_##msg##_fields[] = { \
 		FIELDS(QMT__FIELD, struct mod##_##msg){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
 	const struct qmt_type mod##_##msg##_type = { \
-		{#mod "." #msg, doc, (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields}, &mod##_protocol, access, mod##_##msg##_id};
+		{#mod "." #msg, doc, (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields, mod##_##msg##_flat}, &mod##_protocol, access, mod##_##msg##_id};
 #define QMT__MSG_ADDR(mod, msg, FIELDS, access, doc) &mod##_##msg##_type,
 
 #define QMT_DECLARE_PROTOCOL(mod, MESSAGES) \
