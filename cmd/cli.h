@@ -54,9 +54,19 @@ QMT_MUST_CHECK int cli_number(const struct cli *cli, enum cli_option option, uin
 /* "qmt: " and the text, on stderr. */
 void cli_error(const char *format, ...) QMT_PRINTF(1, 2);
 
-/* A table for people: columns as wide as their content. rows x columns cells, row by row; texts are made printable (control
- * characters and escape sequences of a peer must not reach the terminal). */
-void cli_table(const char *const heads[], size_t columns, const struct qmt_str *cells, size_t rows);
+/* A table for people, gathered cell by cell; {.columns = N} begins one. Columns are as wide as their content; texts are made
+ * printable (control characters and escape sequences of a peer must not reach the terminal). Printing frees. */
+struct cli_rows {
+	size_t columns, used, room;
+	char **texts;
+};
+void cli_cell(struct cli_rows *rows, struct qmt_str text);
+void cli_cell_number(struct cli_rows *rows, uint64_t number);
+void cli_cell_list(struct cli_rows *rows, const struct qmt_str *items, uint32_t count);
+void cli_rows_print(struct cli_rows *rows, const char *const heads[]);
+
+/* One line "label  text" on stdout, made printable as in tables. */
+void cli_field(const char *label, struct qmt_str text);
 /* Text to stdout or stderr (fd 1, 2) with control characters other than newline and tab replaced, if that is a terminal. */
 void cli_text(int fd, struct qmt_str text);
 /* A record as one JSON document on stdout. */

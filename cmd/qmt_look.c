@@ -1,0 +1,267 @@
+/* cmd/qmt_look.c - commands that show what a node is, sees and offers. */
+#include <errno.h>
+#include <time.h>
+
+#include "cmd/home.h"
+#include "cmd/qmt_node.h"
+
+struct control_client *node_connect(const struct cli *cli, int wake_fd)
+{
+	struct qmt_err err = {0};
+	struct control_client *client = NULL;
+	char *path = home_socket(cli->home, &err);
+	int rc = path ? control_client_open(path, 0, wake_fd, &client, &err) : -1;
+
+	free(path);
+	if (rc != 0) {
+		if (rc == -ENOENT || rc == -ECONNREFUSED)
+			cli_error("no node runs on %s: start one with `qmtd --home %s CONFIG`, or say which by --home DIR", cli->home, cli->home);
+		else
+			cli_error("%s", err.text);
+		return NULL;
+	}
+	return client;
+}
+
+int node_ask(struct control_client *client, const char *actor, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
+	struct control_reply *ret_reply)
+{
+	struct qmt_err err = {0};
+	int rc = control_client_ask(client, actor, type, body, timeout_ms, ret_reply, &err);
+
+	if (rc == 0)
+		return CLI_OK;
+	cli_error("%s", err.text);
+	return CLI_FAILED;
+}
+
+int node_ask_and_show(const struct cli *cli, const char *actor, const struct qmt_type *type, const void *body, void (*show)(const void *body))
+{
+	struct control_client *client = node_connect(cli, -1);
+	struct control_reply reply = {0};
+	int status;
+
+	if (!client)
+		return CLI_FAILED;
+	status = node_ask(client, actor, type, body, cli->timeout_ms, &reply);
+	if (status == CLI_OK) {
+		if (cli->json)
+			status = cli_json(&reply.type->record, reply.body);
+		else
+			show(reply.body);
+	}
+	control_reply_free(&reply);
+	control_client_close(client);
+	return status;
+}
+
+static void show_status(const void *body)
+{
+	const struct node_status_reply *status = body;
+
+	cli_field("node", status->node_name);
+	cli_field("peer id", status->peer_id);
+	cli_field("version", status->version);
+	cli_field("home", status->home);
+	cli_field("config", status->config);
+	printf("up       %llu s\nsessions %u in memory\nmesh     %s\n", (unsigned long long)(status->uptime_ms / 1000), status->active_sessions,
+		status->mesh ? "on" : "off");
+	for (uint32_t i = 0; i < status->listen_addresses.count; i++)
+		cli_field("listens", status->listen_addresses.items[i]);
+	if (status->connected_peers.count) {
+		struct cli_rows rows = {.columns = 6};
+		putchar('\n');
+		for (uint32_t i = 0; i < status->connected_peers.count; i++) {
+			const struct node_peer *peer = &status->connected_peers.items[i];
+			char rtt[24];
+			snprintf(rtt, sizeof rtt, peer->rtt_ms > 0 ? "%.2f ms" : "-", peer->rtt_ms);
+			cli_cell(&rows, peer->name);
+			cli_cell(&rows, peer->transport);
+			cli_cell(&rows, peer->scope);
+			cli_cell(&rows, qmt_str(rtt));
+			cli_cell(&rows, peer->since);
+			cli_cell(&rows, peer->peer_id);
+		}
+		cli_rows_print(&rows, (const char *const[]){"PEER", "TRANSPORT", "SCOPE", "RTT", "SINCE", "PEER ID"});
+	} else if (status->mesh) {
+		printf("peers    none connected (see qmt peers)\n");
+	}
+}
+
+int qmt_status(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "node_manager", &node_status_type, &(struct node_status){}, show_status);
+}
+
+/* Works from the file when no node runs; a running node knows best (identity_file may lie elsewhere). */
+int qmt_identity(const struct cli *cli)
+{
+	struct qmt_err err = {0};
+	struct control_client *client = NULL;
+	char *socket = home_socket(cli->home, &err);
+	char *file = home_file(cli->home, "mesh_identity.key");
+	char text[PEER_ID_TEXT + 1] = "";
+	int status = CLI_FAILED;
+
+	if (socket && control_client_open(socket, 0, -1, &client, &err) == 0) {
+		snprintf(text, sizeof text, "%s", control_client_node_id(client));
+		status = CLI_OK;
+	} else if (file && identity_crypto_init() == 0) {
+		struct identity identity;
+		bool created;
+		int rc = home_identity(file, false, &identity, &created, &err);
+		if (rc == 0) {
+			peer_id_text(&identity.id, text);
+			identity_fini(&identity);
+			status = CLI_OK;
+		} else if (rc == -ENOENT) {
+			cli_error("%s: no identity yet: it is made when qmtd first starts on this home", file);
+		} else {
+			cli_error("%s", err.text);
+		}
+	}
+	if (status == CLI_OK)
+		printf(cli->json ? "{\"peer_id\":\"%s\"}\n" : "%s\n", text);
+	control_client_close(client);
+	free(socket);
+	free(file);
+	return status;
+}
+
+static void show_nodes(const void *body)
+{
+	const struct node_nodes_reply *reply = body;
+	struct cli_rows rows = {.columns = 7};
+
+	for (uint32_t i = 0; i < reply->nodes.count; i++) {
+		const struct node_node *node = &reply->nodes.items[i];
+		cli_cell(&rows, node->name);
+		cli_cell(&rows, node->error.len ? node->error : qmt_str(node->self ? "this node" : "connected"));
+		cli_cell_list(&rows, node->capabilities.items, node->capabilities.count);
+		cli_cell_list(&rows, node->providers.items, node->providers.count);
+		cli_cell_list(&rows, node->agents.items, node->agents.count);
+		cli_cell_number(&rows, node->active_sessions);
+		cli_cell(&rows, node->peer_id);
+	}
+	cli_rows_print(&rows, (const char *const[]){"NODE", "STATE", "CAPABILITIES", "PROVIDERS", "AGENTS", "SESSIONS", "PEER ID"});
+}
+
+int qmt_nodes(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "node_manager", &node_nodes_type, &(struct node_nodes){}, show_nodes);
+}
+
+static void show_peers(const void *body)
+{
+	const struct peers_list_reply *reply = body;
+	struct cli_rows rows = {.columns = 6};
+
+	for (uint32_t i = 0; i < reply->peers.count; i++) {
+		const struct peers_info *peer = &reply->peers.items[i];
+		char rtt[24];
+		snprintf(rtt, sizeof rtt, peer->rtt_ms > 0 ? "%.2f ms" : "-", peer->rtt_ms);
+		cli_cell(&rows, peer->name.len ? peer->name : qmt_str("-"));
+		cli_cell(&rows, peer->suspect ? qmt_str("suspect") : peer->state);
+		cli_cell(&rows, qmt_str(rtt));
+		cli_cell(&rows, peer->address);
+		cli_cell(&rows, peer->peer_id.len ? peer->peer_id : qmt_str("-"));
+		cli_cell(&rows, qmt_str_is(peer->state, "connected") ? qmt_str("") : peer->last_error);
+	}
+	cli_rows_print(&rows, (const char *const[]){"PEER", "STATE", "RTT", "ADDRESS", "PEER ID", "LAST ERROR"});
+}
+
+static void show_peer(const void *body)
+{
+	const struct peers_resolved *reply = body;
+
+	cli_field("connected", reply->peer.name);
+	cli_field("peer id", reply->peer.peer_id);
+}
+
+int qmt_peers(const struct cli *cli)
+{
+	const char *wait = cli->option[CLI_OPTION_wait];
+
+	if (wait)
+		return node_ask_and_show(cli, "peers", &peers_await_type, &(struct peers_await){.name = qmt_str(wait)}, show_peer);
+	return node_ask_and_show(cli, "peers", &peers_list_type, &(struct peers_list){}, show_peers);
+}
+
+static void show_forgotten(const void *body)
+{
+	(void)body;
+	printf("forgotten: the next PeerId that answers under this name is pinned\n");
+}
+
+int qmt_peers_forget(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "peers", &peers_forget_type, &(struct peers_forget){.name = qmt_str(cli->argv[0])}, show_forgotten);
+}
+
+static void show_providers(const void *body)
+{
+	const struct node_providers_reply *reply = body;
+	struct cli_rows rows = {.columns = 5};
+
+	for (uint32_t i = 0; i < reply->providers.count; i++) {
+		const struct node_provider *provider = &reply->providers.items[i];
+		cli_cell(&rows, provider->node);
+		cli_cell(&rows, provider->name);
+		cli_cell(&rows, provider->kind);
+		cli_cell_number(&rows, provider->active);
+		if (provider->error.len)
+			cli_cell(&rows, provider->error);
+		else
+			cli_cell_list(&rows, provider->models.items, provider->models.count);
+	}
+	cli_rows_print(&rows, (const char *const[]){"NODE", "PROVIDER", "KIND", "ACTIVE", "MODELS"});
+}
+
+int qmt_providers(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "node_manager", &node_providers_type, &(struct node_providers){}, show_providers);
+}
+
+static void show_models(const void *body)
+{
+	const struct node_providers_reply *reply = body;
+	struct cli_rows rows = {.columns = 3};
+
+	for (uint32_t i = 0; i < reply->providers.count; i++) {
+		const struct node_provider *provider = &reply->providers.items[i];
+		for (uint32_t m = 0; m < provider->models.count; m++) {
+			cli_cell(&rows, provider->models.items[m]);
+			cli_cell(&rows, provider->name);
+			cli_cell(&rows, provider->node);
+		}
+		if (provider->error.len)
+			fprintf(stderr, "qmt: provider %.*s on %.*s: %.*s\n", QMT_STR_ARG(provider->name), QMT_STR_ARG(provider->node), QMT_STR_ARG(provider->error));
+	}
+	cli_rows_print(&rows, (const char *const[]){"MODEL", "PROVIDER", "NODE"});
+}
+
+int qmt_models(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "node_manager", &node_providers_type, &(struct node_providers){}, show_models);
+}
+
+static void show_routes(const void *body)
+{
+	const struct router_routes_reply *reply = body;
+	struct cli_rows rows = {.columns = 5};
+
+	for (uint32_t i = 0; i < reply->routes.count; i++) {
+		const struct router_route *route = &reply->routes.items[i];
+		cli_cell(&rows, route->agent);
+		cli_cell(&rows, route->peer.len ? route->peer : route->target);
+		cli_cell(&rows, route->provider);
+		cli_cell(&rows, route->model);
+		cli_cell(&rows, qmt_str(!route->peer.len ? "here" : route->peer_id.len ? "connected" : "not connected"));
+	}
+	cli_rows_print(&rows, (const char *const[]){"AGENT", "TARGET", "PROVIDER", "MODEL", "STATE"});
+}
+
+int qmt_routes(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "router", &router_routes_type, &(struct router_routes){}, show_routes);
+}
