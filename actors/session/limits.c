@@ -1,0 +1,35 @@
+/* actors/session/limits.c - the table of limits: defaults and ranges. */
+#include "limits.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+void session_limits_init(struct session_limits *limits)
+{
+	*limits = (struct session_limits){
+#define SESSION_PARAM(name, dflt, min, max, doc) .name = dflt,
+#include "session_params.def"
+#undef SESSION_PARAM
+	};
+}
+
+int session_limits_check(const struct session_limits *limits, struct qmt_err *err)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+		uint64_t min, max;
+	} table[] = {
+#define SESSION_PARAM(name, dflt, min, max, doc) {#name, offsetof(struct session_limits, name), min, max},
+#include "session_params.def"
+#undef SESSION_PARAM
+	};
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		uint64_t value;
+		memcpy(&value, (const char *)limits + table[i].offset, sizeof(value));
+		if (value < table[i].min || value > table[i].max)
+			return qmt_err_set(err, -ERANGE, "%s = %" PRIu64 ": must be from %" PRIu64 " to %" PRIu64, table[i].name, value,
+				table[i].min, table[i].max);
+	}
+	return 0;
+}
