@@ -6,7 +6,11 @@
  *          STRS -> array of str, F64 -> float 64. Source: msgpack spec; read and written by this file straight from and
  *          into structs (measured: msgpack-c's unpacker costs ten times as much; its packer does the encoding).
  * Limits:  nesting CODEC_DEPTH (also of what is skipped); no length is trusted before the bytes are there; an item count
- *          never allocates more than the bytes that are left could hold. STR must be valid UTF-8.
+ *          never allocates more than the bytes that are left could hold. STR must be valid UTF-8. A list of empty maps costs
+ *          one byte an item and a whole struct in memory, so the variable parts of n bytes may need no more than
+ *          CODEC_EXTRA_BASE + CODEC_EXTRA_FACTOR * n. A record has CODEC_FIELDS fields at most (asserted).
+ * Strict:  a known key comes once; keys are unsigned; a value has its field's kind (any width of integer; for F64 also
+ *          float 32 and integers); nothing follows the map. REF numbers begin at 1.
  */
 #ifndef PROTO_CODEC_H
 #define PROTO_CODEC_H
@@ -15,7 +19,7 @@
 #include "runtime/base/err.h"
 #include "runtime/message.h"
 
-enum { CODEC_DEPTH = 16 };
+enum { CODEC_DEPTH = 16, CODEC_FIELDS = 64, CODEC_EXTRA_BASE = 1 << 20, CODEC_EXTRA_FACTOR = 32 };
 
 /* Refs cross a link as numbers that only the link understands. A NULL pointer or function: refs are not allowed. */
 struct codec_refs {
@@ -24,14 +28,16 @@ struct codec_refs {
 	void *arg;
 };
 
-/* Appends the map. 0; -ENOMEM (buf->failed), -EINVAL: a ref that cannot go. */
+/* Appends the map. 0; -ENOMEM (buf->failed), -EINVAL: a ref that cannot go, a text that is not UTF-8, or nested beyond
+ * CODEC_DEPTH; or what refs->out gave. After an error out->data is as long as before. */
 QMT_MUST_CHECK int codec_encode(const struct qmt_record *record, const void *body, const struct codec_refs *refs, struct qmt_buf *out);
 
 /* Bytes that the variable parts of the record in `data` need (an upper bound that is safe), after a complete check of
  * the bytes: form, depth, lengths, UTF-8, key types. 0, or -EBADMSG with err ("chat_message.content: text is not UTF-8"). */
 QMT_MUST_CHECK int codec_measure(const struct qmt_record *record, struct qmt_bytes data, size_t *ret_extra, struct qmt_err *err);
 /* Fills *ret_body (zeroed by this call); variable parts go to `room` of at least the measured size, aligned to 16. Only for
- * bytes that codec_measure accepted; fails (-EBADMSG) all the same, never reads or writes outside, if they differ. */
+ * bytes that codec_measure accepted (it alone looks at UTF-8); fails (-EBADMSG) all the same, never reads or writes outside, if
+ * they differ. A ref that refs->in refuses (<0) fails with its code. After an error *ret_body is all zero. */
 QMT_MUST_CHECK int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, void *ret_body, void *room,
 	size_t room_size, struct qmt_err *err);
 

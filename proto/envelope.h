@@ -7,7 +7,8 @@
  *          type:  str "module.message" at its first use on a link and direction, with a number: [uint, str]; later uint alone
  *          scope: uint (number of the shared scope as agreed in HELLO, 0 the first) ; trace: uint, 0 none
  *          body:  map (codec.h) | nil
- * Limits:  name ENVELOPE_NAME bytes, type text ENVELOPE_TYPE bytes; anything else malformed is -EBADMSG.
+ * Limits:  name ENVELOPE_NAME bytes, type text ENVELOPE_TYPE bytes, both UTF-8 and not empty; body and additions UNPACK_DEPTH
+ *          (16) deep; anything else malformed, an unknown kind too, is -EBADMSG.
  */
 #ifndef PROTO_ENVELOPE_H
 #define PROTO_ENVELOPE_H
@@ -40,7 +41,8 @@ struct envelope {
 	struct qmt_bytes body; /* the encoded map, borrowed from the input; absent: nil */
 };
 
-/* Appends everything but the body, which the caller appends next (codec_encode), or envelope_put_nil. */
+/* Appends everything but the body, which the caller appends next (codec_encode), or envelope_put_nil. Names over the limits are
+ * the caller's to refuse: here they only set out->failed. */
 void envelope_put(struct qmt_buf *out, const struct envelope *env);
 void envelope_put_nil(struct qmt_buf *out);
 /* Reads the next envelope of a frame (behind the version byte) and moves *data behind it. 0; 1: no more; -EBADMSG and err.
