@@ -1,0 +1,278 @@
+/* cmd/node.c - wiring: configuration -> the configs of the modules -> actors.
+ *
+ * Everything that an actor borrows hangs on struct node and lives until the system is gone. The order of start is the order of
+ * need: store, providers, router, node_manager, then links, which let others in. */
+#include "cmd/node.h"
+
+#include <errno.h>
+
+#include "actors/node_manager/node_manager.h"
+#include "actors/provider/provider.h"
+#include "actors/router/router.h"
+#include "actors/session/session.h"
+#include "actors/store/store.h"
+#include "cmd/home.h"
+#include "transports/transports.h"
+
+struct node {
+	const struct config *config;
+	struct qmt_system *system;
+	struct qmt_ctx *ctx; /* of the thread that starts and stops */
+	struct transports *transports;
+	char peer_id[PEER_ID_TEXT + 1];
+	char *home, *store_path, *control_path;
+
+	struct store_config store;
+	struct provider_config *providers;
+	struct router_agent *agents;
+	struct router_config router;
+	struct node_agent *node_agents;
+	const char **provider_names;
+	struct node_manager_config manager;
+	struct session_limits session_limits;
+	struct transports_config links;
+	struct transports_peer *peers;
+	struct multiaddr listen;
+};
+
+static int no_memory(struct qmt_err *err)
+{
+	return qmt_err_set(err, -ENOMEM, "out of memory");
+}
+
+/* ---- configuration of each module ---------------------------------------------------------------------------------- */
+
+/* A module's rows stand in the config structs under the same names (config_rows.h). */
+static int providers_config(struct node *node, struct qmt_err *err)
+{
+	uint32_t count = node->config->root.providers.count;
+
+	node->providers = calloc(count + 1, sizeof *node->providers);
+	node->provider_names = calloc(count + 1, sizeof *node->provider_names);
+	if (!node->providers || !node->provider_names)
+		return no_memory(err);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct config_provider *from = &node->config->root.providers.items[i];
+		struct provider_config *to = &node->providers[i];
+		provider_config_init(to, from->name, from->kind);
+#define COPY_STR(name) if (from->name) to->name = from->name;
+#define COPY_BOOL(name) to->name = from->name;
+#define COPY_U32(name) to->name = (uint32_t)from->name;
+#define COPY(type, name, dflt, min, max, kinds, doc) COPY_##type(name)
+		PROVIDER_PARAMS(COPY)
+#undef COPY
+#undef COPY_STR
+#undef COPY_BOOL
+#undef COPY_U32
+		if (provider_config_check(to, err) != 0)
+			return qmt_err_prefix(err, "[[providers]] \"%s\"", from->name);
+		node->provider_names[i] = from->name;
+	}
+	return 0;
+}
+
+static int agents_config(struct node *node, struct qmt_err *err)
+{
+	uint32_t count = node->config->agents.count;
+
+	node->agents = calloc(count + 1, sizeof *node->agents);
+	node->node_agents = calloc(count + 1, sizeof *node->node_agents);
+	if (!node->agents || !node->node_agents)
+		return no_memory(err);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct config_agent *agent = &node->config->agents.items[i];
+		node->agents[i] = (struct router_agent){agent->id, agent->provider, agent->model, agent->peer};
+		node->node_agents[i] = (struct node_agent){agent->id, agent->cwd};
+	}
+	node->router = (struct router_config){node->agents, count};
+#define SESSION_PARAM(name, dflt, min, max, doc) node->session_limits.name = node->config->root.session.name;
+#include "actors/session/session_params.def"
+#undef SESSION_PARAM
+	return session_limits_check(&node->session_limits, err);
+}
+
+static void session_config_drop(void *config)
+{
+	session_config_free(config);
+}
+
+/* What session/<id> runs as. A session whose agent is no longer configured cannot run, and says so. */
+static void *session_config_make(void *node_, const struct store_session *session, struct qmt_err *err)
+{
+	const struct node *node = node_;
+
+	for (uint32_t i = 0; i < node->config->agents.count; i++) {
+		const struct config_agent *agent = &node->config->agents.items[i];
+		if (!qmt_str_is(session->agent, agent->id))
+			continue;
+		return session_config_new(session,
+			&(struct session_agent){.system = agent->system, .tools = agent->tools.items, .parameters = agent->parameters,
+				.allow_remote_tools = node->config->root.mesh.allow_remote_tools, .limits = node->session_limits},
+			err);
+	}
+	qmt_err_set(err, -ENOENT, "agent \"%.*s\" of this session is not in the configuration of node \"%s\" any more: add it, or make a new session",
+		QMT_STR_ARG(session->agent), node->config->node_name);
+	return NULL;
+}
+
+static struct node_manager_config manager_config(struct node *node, const struct node_options *opt)
+{
+	const struct config_mesh *mesh = &opt->config->root.mesh;
+
+	return (struct node_manager_config){.peer_id = node->peer_id, .node_name = opt->config->node_name, .version = QMT_VERSION, .home = node->home,
+		.config_path = opt->config->path, .capabilities = mesh->capabilities.items, .providers = node->provider_names,
+		.agents = node->node_agents, .agent_count = opt->config->agents.count, .mesh = mesh->enabled,
+		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}, .request_timeout_ms = mesh->request_timeout_secs * 1000,
+		.node_info_timeout_ms = mesh->node_info_timeout_ms, .session_desc = &session_desc, .session_config = session_config_make,
+		.session_config_free = session_config_drop, .session_arg = node};
+}
+
+static int links_config(struct node *node, const struct node_options *opt, struct qmt_err *err)
+{
+	const struct config_mesh *mesh = &opt->config->root.mesh;
+	struct transports_config *links = &node->links;
+
+	*links = (struct transports_config){.identity = opt->identity, .node_name = opt->config->node_name, .capabilities = mesh->capabilities.items,
+		.control_path = node->control_path, .grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}};
+#define LIMIT(name, dflt, min, max, doc) links->limits.name = mesh->link.name;
+#include "transports/limits.def"
+#undef LIMIT
+	if (transports_limits_check(&links->limits, err) != 0)
+		return qmt_err_prefix(err, "[mesh.link]");
+	if (!mesh->enabled || !opt->config->lan)
+		return 0;
+	if (multiaddr_parse(qmt_str(mesh->lan.listen), &node->listen, err) != 0)
+		return qmt_err_prefix(err, "listen");
+	links->listen = &node->listen;
+	links->listen_count = 1;
+	node->peers = calloc(mesh->peers.count + 1, sizeof *node->peers);
+	if (!node->peers)
+		return no_memory(err);
+	for (uint32_t i = 0; i < mesh->peers.count; i++) {
+		node->peers[i].name = mesh->peers.items[i].name;
+		if (multiaddr_parse(qmt_str(mesh->peers.items[i].addr), &node->peers[i].addr, err) != 0)
+			return qmt_err_prefix(err, "peer \"%s\"", mesh->peers.items[i].name);
+	}
+	links->peers = node->peers;
+	links->peer_count = mesh->peers.count;
+	return 0;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------------ */
+
+static int spawn(struct node *node, const struct qmt_actor_desc *desc, const char *name, const void *config, bool own_thread, struct qmt_err *err)
+{
+	struct qmt_ref ref;
+	int rc = qmt_spawn(node->ctx, desc, &(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT, .own_thread = own_thread}, &ref,
+		err);
+
+	if (rc > 0 && err->text[0] == '\0')
+		qmt_err_set(err, rc, "%s: %s", name, qmt_fail_name(rc));
+	else if (rc < 0)
+		no_memory(err);
+	return rc;
+}
+
+static int spawn_all(struct node *node, struct qmt_err *err)
+{
+	int rc = spawn(node, &store_desc, "store", &node->store, true, err);
+
+	for (uint32_t i = 0; rc == 0 && i < node->config->root.providers.count; i++) {
+		char name[160];
+		snprintf(name, sizeof name, "provider/%s", node->providers[i].name);
+		rc = spawn(node, provider_desc(node->providers[i].kind), name, &node->providers[i], false, err);
+	}
+	if (rc == 0)
+		rc = spawn(node, &router_desc, "router", &node->router, false, err);
+	if (rc == 0)
+		rc = spawn(node, &node_manager_desc, "node_manager", &node->manager, false, err);
+	if (rc == 0)
+		rc = transports_start(node->ctx, &node->links, &node->transports, err);
+	return rc;
+}
+
+static void node_free(struct node *node)
+{
+	free(node->home);
+	free(node->store_path);
+	free(node->control_path);
+	free(node->providers);
+	free(node->provider_names);
+	free(node->agents);
+	free(node->node_agents);
+	free(node->peers);
+	free(node);
+}
+
+int node_start(const struct node_options *opt, struct node **ret_node, struct qmt_err *err)
+{
+	struct node *node = calloc(1, sizeof *node);
+	const char *db = opt->config->agents.count ? opt->config->agents.items[0].db : NULL;
+	int rc = 0;
+
+	if (!node)
+		return no_memory(err);
+	node->config = opt->config;
+	peer_id_text(&opt->identity->id, node->peer_id);
+	node->home = strdup(opt->home);
+	node->store_path = db ? strdup(db) : home_file(opt->home, "sessions.db");
+	node->control_path = home_socket(opt->home, err);
+	if (!node->home || !node->store_path || !node->control_path)
+		rc = node->home && node->store_path ? -ENAMETOOLONG : no_memory(err);
+	node->store.path = node->store_path;
+	if (rc == 0)
+		rc = store_check(node->store_path, err);
+	if (rc == 0)
+		rc = providers_config(node, err);
+	if (rc == 0)
+		rc = agents_config(node, err);
+	if (rc == 0)
+		rc = links_config(node, opt, err);
+	if (rc != 0) {
+		node_free(node);
+		return rc;
+	}
+	node->manager = manager_config(node, opt);
+	node->system = qmt_system_start(&(struct qmt_system_options){.log = opt->log}, err);
+	if (!node->system) {
+		node_free(node);
+		return -1;
+	}
+	node->ctx = qmt_outside_open(node->system);
+	rc = node->ctx ? spawn_all(node, err) : no_memory(err);
+	if (rc != 0) {
+		struct qmt_err ignored;
+		(void)node_stop(node, 5000, &ignored);
+		return rc;
+	}
+	*ret_node = node;
+	return 0;
+}
+
+void node_listening(const struct node *node, struct qmt_buf *out)
+{
+	struct multiaddr addr;
+
+	for (uint32_t i = 0; transports_listening(node->transports, i, &addr); i++) {
+		char text[MULTIADDR_TEXT];
+		multiaddr_text(&addr, text);
+		qmt_buf_printf(out, "%s%s", i ? "," : "", text);
+	}
+}
+
+const char *node_control_path(const struct node *node)
+{
+	return node->control_path;
+}
+
+int node_stop(struct node *node, uint64_t deadline_ms, struct qmt_err *err)
+{
+	int rc = qmt_system_stop(node->system, deadline_ms, err);
+	struct qmt_err late = {0};
+
+	qmt_outside_close(node->ctx);
+	qmt_system_free(node->system);
+	transports_free(node->transports, deadline_ms, &late);
+	node_free(node);
+	return rc;
+}
