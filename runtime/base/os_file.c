@@ -197,7 +197,7 @@ int qmt_os_make_dirs(const char *path, struct qmt_err *err)
 		return qmt_err_set(err, -EINVAL, "directory path is empty");
 	/* Each prefix that ends in front of a slash; the first character may be the root. */
 	for (char *at = part + 1; *at; at++)
-		if (*at == '/' && at[-1] != '/') {
+		if (*at == '/') {
 			*at = '\0';
 
 			int failed = directory_make(part, err);

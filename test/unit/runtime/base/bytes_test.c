@@ -34,11 +34,13 @@ static void dup_ends_in_nul(void **unused)
 {
 	(void)unused;
 	const char raw[] = {'a', 'b', 'c', 'd'};
-	char *copy = qmt_str_dup(qmt_strn(raw, 3)), *empty = qmt_str_dup(qmt_str(NULL));
+	char *copy = qmt_str_dup(qmt_strn(raw, 3)), *one = qmt_str_dup(qmt_strn(raw, 1)), *empty = qmt_str_dup(qmt_str(NULL));
 
 	assert_string_equal(copy, "abc");
+	assert_string_equal(one, "a");
 	assert_string_equal(empty, "");
 	free(copy);
+	free(one);
 	free(empty);
 }
 
@@ -81,12 +83,14 @@ static void printf_grows_as_needed(void **unused)
 	assert_int_equal(buf.len, 5 + 5000);
 	assert_memory_equal(buf.data, "42-x;  ", 7);
 	assert_int_equal(buf.data[buf.len - 1], '7');
-	for (unsigned i = 0; i < 200; i++) { /* meets each distance to the end of the room */
-		size_t before = buf.len;
+	for (int over = -2; over <= 2; over++) { /* around the end of the room */
+		size_t before = buf.len, more = buf.cap - buf.len + (size_t)over;
 
-		qmt_buf_printf(&buf, "%*d", (int)i + 1, 1);
-		assert_int_equal(buf.len, before + i + 1);
+		qmt_buf_printf(&buf, "%*d", (int)more, 1);
+		assert_int_equal(buf.len, before + more);
 		assert_int_equal(strlen(buf.data), buf.len);
+		assert_int_equal(buf.data[buf.len - 1], '1');
+		qmt_buf_str(&buf, "some distance to the next end");
 	}
 	qmt_buf_free(&buf);
 }

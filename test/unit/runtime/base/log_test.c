@@ -132,6 +132,7 @@ static void values_are_escaped(void **unused)
 		{"\xff\xfe", "\"\\xff\\xfe\""},                          /* never in UTF-8 */
 		{"\xc0\x8a", "\"\\xc0\\x8a\""},                          /* overlong newline */
 		{"\xe0\x80\x8a", "\"\\xe0\\x80\\x8a\""},               /* longer still */
+		{"\xf0\x80\x80\x8a", "\"\\xf0\\x80\\x80\\x8a\""},
 		{"\xed\xa0\x80", "\"\\xed\\xa0\\x80\""},               /* surrogate */
 		{"\xf4\x90\x80\x80", "\"\\xf4\\x90\\x80\\x80\""},    /* beyond Unicode */
 		{"\x80" "x", "\"\\x80x\""},                                /* continuation without a start */

@@ -475,6 +475,9 @@ static void path_is_searched_safely(void **unused)
 	assert_non_null(mkdtemp(dir));
 	qmt_buf_printf(&text, "%s/mine-qmt", dir);
 	assert_int_equal(symlink("/bin/echo", text.data), 0);
+	text.len = 0;
+	qmt_buf_printf(&text, "%s/first/mine-qmt", dir); /* a directory of the name: passed over */
+	assert_int_equal(qmt_os_make_dirs(text.data, NULL), 0);
 	assert_non_null(getcwd(here, sizeof here));
 	assert_int_equal(chdir(dir), 0);
 	setenv("PATH", "::.:", 1); /* all of it means the working directory */
@@ -484,7 +487,7 @@ static void path_is_searched_safely(void **unused)
 	assert_int_equal(chdir(here), 0);
 	assert_int_equal(failed, -ENOENT);
 	text.len = 0;
-	qmt_buf_printf(&text, "/tmp:/no/such:%s", dir);
+	qmt_buf_printf(&text, "%s/first:/no/such:%s", dir, dir);
 	setenv("PATH", text.data, 1);
 
 	struct outcome o = run(&(struct qmt_os_child_options){.argv = ARGV("mine-qmt", "found")});
@@ -500,7 +503,13 @@ static void path_is_searched_safely(void **unused)
 	text.len = 0;
 	qmt_buf_printf(&text, "%s/mine-qmt", dir);
 	unlink(text.data);
-	rmdir(dir);
+	text.len = 0;
+	qmt_buf_printf(&text, "%s/first/mine-qmt", dir);
+	rmdir(text.data);
+	text.len -= strlen("/mine-qmt");
+	text.data[text.len] = '\0';
+	rmdir(text.data);
+	assert_int_equal(rmdir(dir), 0);
 	qmt_buf_free(&text);
 }
 
