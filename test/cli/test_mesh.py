@@ -1,0 +1,134 @@
+"""Two nodes: the model on one, user, files and tools on the other."""
+import json, os, signal, socket, subprocess, time
+
+import qmt
+
+
+def test_conversation_over_the_mesh(house):
+	"""A user talks to a session on one node, the model call is made on another, the text streams back, tools run on the user's node, and all of it
+	is there after both restart."""
+	user, server = house.pair()
+	user.qmt("session", "create", "--name", "s")
+	user.chat(session="s", text="write notes.txt: over the mesh")
+	assert open(os.path.join(house.work, "notes.txt")).read().strip() == "over the mesh"
+	events = user.chat("--json", session="s", text="read notes.txt").objects
+	assert "over the mesh" in "".join(e["text"] for e in events if e["event"] == "delta")
+	before = user.history("s")
+	assert server.stop() == 0 and user.stop() == 0
+	server.start()
+	user.start()
+	user.qmt("peers", "--wait", "gpu-server")
+	assert user.history("s") == before
+	assert "over the mesh" in user.chat(session="s", text="read notes.txt").out
+
+
+def test_lists_show_both_nodes(house):
+	"""nodes, peers, providers, models and routes show what is where."""
+	user, server = house.pair()
+	nodes = user.qmt("nodes", "--json").json["nodes"]
+	assert [n["name"] for n in nodes] == ["planner", "gpu-server"] and nodes[0]["self"] and nodes[1]["capabilities"] == ["gpu"]
+	assert [p["name"] for p in user.qmt("providers", "--json").json["providers"]] == ["llm"]
+	assert user.qmt("providers", "--json").json["providers"][0]["peer_id"] == server.peer_id
+	assert "builtin" in user.qmt("models").out
+	[route] = user.qmt("routes", "--json").json["routes"]
+	assert route["agent"] == "coder" and route["target"] == "peer" and route["peer"] == "gpu-server" and route["peer_id"] == server.peer_id
+	[peer] = user.qmt("peers", "--json").json["peers"]
+	assert peer["state"] == "connected" and peer["configured"]
+
+
+def test_unresolved_peer_is_an_error(house):
+	"""When the peer is away the turn fails with a clear error, never a silent local run; it works again when the peer is back."""
+	user, server = house.pair(planner={"extra": '[[providers]]\nname = "llm"\nkind = "builtin"\n'})
+	user.qmt("session", "create", "--name", "s")
+	assert server.stop() == 0
+	done = user.chat(session="s", text="hello", check=False, deadline=60)
+	assert done.code == 1 and "gpu-server" in done.err
+	server.start()
+	user.qmt("peers", "--wait", "gpu-server")
+	assert user.chat(session="s", text="hello").code == 0
+
+
+def test_remote_sessions_need_a_key(house):
+	"""`session create --on` needs allow_remote_sessions there, tools there need allow_remote_tools; the refusal names the key."""
+	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\ntools = ["ls", "shell"]\n'
+	user, server = house.pair(gpu={"extra": agent})
+	done = user.qmt("session", "create", "--on", "gpu-server", check=False)
+	assert done.code == 1 and "allow_remote_sessions" in done.err
+	server.stop()
+	server.configure(qmt.gpu_config(port=server.port, extra=agent, mesh="allow_remote_sessions = true"))
+	server.start()
+	user.qmt("peers", "--wait", "gpu-server")
+	session = user.qmt("session", "create", "--on", "gpu-server", "--name", "far").out.strip()
+	assert user.chat(session="far", text="hello").out.strip()
+	refused = user.chat(session="far", text="list .")
+	assert "allow_remote_tools" in refused.out + refused.err
+	assert user.qmt("session", "list", "--json").json["sessions"][0]["peer"] == server.peer_id
+	assert server.qmt("session", "show", session, "--json").json["session"]["owner"] == user.peer_id
+	server.stop()
+	server.configure(qmt.gpu_config(port=server.port, extra=agent, mesh="allow_remote_sessions = true\nallow_remote_tools = true"))
+	server.start()
+	user.qmt("peers", "--wait", "gpu-server")
+	again = user.qmt("session", "create", "--on", "gpu-server", "--name", "far2").out.strip()
+	assert "-> ls" in user.chat(session="far2", text="list .").err
+	assert user.qmt("session", "show", again, "--json").json["messages"]
+
+
+def test_wrong_peer_id_is_refused(house):
+	"""A peer that proves another PeerId than the address names is refused, logged once, and both nodes live on."""
+	user, server = house.pair()
+	user.stop()
+	wrong = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+	user.configure(qmt.planner_config(server.address + "/p2p/" + wrong))
+	user.start()
+	user.log.wait(lambda line: wrong in line or "PeerId" in line)
+	[peer] = user.qmt("peers", "--json").json["peers"]
+	assert peer["state"] != "connected" and "PeerId" in peer["last_error"]
+	user.stop()
+	user.configure(qmt.planner_config(server.address + "/p2p/" + server.peer_id))
+	user.start()
+	user.qmt("peers", "--wait", "gpu-server")
+
+
+def test_changed_identity_is_refused_until_forgotten(house):
+	"""A peer without /p2p/ in its address is pinned at first contact; another identity under that name is refused until `qmt peers forget`."""
+	user, server = house.pair()
+	server.stop()
+	os.unlink(os.path.join(server.home, "mesh_identity.key"))
+	server.start()
+	user.log.wait(lambda line: "peers forget" in line or "pinned" in line, start=len(user.log.lines) - 1)
+	[peer] = [p for p in user.qmt("peers", "--json").json["peers"] if p["configured"]]
+	assert peer["state"] != "connected" and "qmt peers forget gpu-server" in peer["last_error"]
+	user.qmt("peers", "forget", "gpu-server")
+	user.qmt("peers", "--wait", "gpu-server")
+
+
+def test_cancel_reaches_the_peer(house):
+	"""Ctrl-C cancels the turn also on the node that makes the call."""
+	user, server = house.pair(gpu={"provider": 'kind = "builtin"\nchunk_delay_ms = 300'})
+	user.qmt("session", "create", "--name", "s")
+	with user.chatting("s", "help") as chat:
+		assert qmt.event(chat.lines, "delta")
+		chat.send_signal(signal.SIGINT)
+		assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "cancelled"
+	assert server.qmt("providers", "--json").json["providers"][0]["active"] == 0
+
+
+def test_garbage_on_the_port(house):
+	"""Bytes that are no ZMTP, plain ZMTP, and connections that say nothing are cut; the node lives on."""
+	user, server = house.pair()
+	user.qmt("session", "create", "--name", "s")
+	for data in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096), b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL" + b"\0" * 48, b""):
+		with socket.create_connection(("127.0.0.1", server.port)) as sock:
+			sock.sendall(data)
+	assert user.chat(session="s", text="hello").code == 0
+
+
+def test_five_megabytes(house):
+	"""A prompt of 5 MB goes through the peer and back."""
+	user, server = house.pair()
+	user.qmt("session", "create", "--name", "s")
+	big = os.path.join(house.work, "big.txt")
+	text = b"hello " + b"0123456789abcdef" * (5 * 1024 * 1024 // 16)
+	done = user.chat(session="s", text="-", stdin=text, deadline=120)
+	assert done.code == 0
+	assert len(user.history("s")[0]["content"]) == len(text)
