@@ -1,0 +1,203 @@
+/* cmd/config_cross.c - what only several values together can get wrong; and what follows from the whole.
+ *
+ * A rule here looks at values that passed on their own; one that did not has its complaint already and is NULL or zero.
+ */
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include "config_value.h"
+#include "transports/transports.h"
+
+/* At the key, or at the table when the key is not written. */
+static QMT_PRINTF(5, 6) void complain(struct config_check *check, const struct config_where *where, const char *path, const char *hint, const char *format, ...)
+{
+	const char *dot = strrchr(path, '.');
+	const struct config_node *node = config_node_find(where->node, dot ? dot + 1 : path);
+	char reason[QMT_ERR_TEXT];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof reason, format, args);
+	va_end(args);
+	config_complain(check->errors, node ? node->line : where->line, node ? node->col : where->col, path, hint, "%s", reason);
+}
+
+static void notice(struct config_check *check, const char *text)
+{
+	struct config_texts *notices = &check->config->notices;
+	const char **items = config_arena_get(check->arena, (notices->count + 2) * sizeof *items);
+
+	if (!items) {
+		check->failed = true;
+		return;
+	}
+	if (notices->count > 0)
+		memcpy(items, notices->items, notices->count * sizeof *items);
+	items[notices->count] = text;
+	*notices = (struct config_texts){items, notices->count + 1};
+}
+
+/* "known: a, b" or what else to say when a name is not found; the nearest goes first. */
+struct names {
+	struct config_nearest nearest;
+	struct qmt_buf known;
+};
+
+static void names_add(struct names *names, const char *name)
+{
+	if (!name || !*name)
+		return;
+	config_nearest_try(&names->nearest, qmt_str(name));
+	if (names->known.len < 200)
+		qmt_buf_printf(&names->known, "%s%s", names->known.len > 0 ? ", " : "there is: ", name);
+}
+
+static void names_hint(struct names *names, const char *none, char *ret_hint, size_t size)
+{
+	if (config_nearest_found(&names->nearest))
+		snprintf(ret_hint, size, "did you mean \"%.*s\"?", QMT_STR_ARG(names->nearest.found));
+	else
+		snprintf(ret_hint, size, "%s", names->known.len > 0 ? names->known.data : none);
+	qmt_buf_free(&names->known);
+}
+
+static const struct config_peer *peer_find(const struct config_mesh *mesh, const char *name)
+{
+	for (uint32_t i = 0; i < mesh->peers.count; i++)
+		if (mesh->peers.items[i].name && strcmp(mesh->peers.items[i].name, name) == 0)
+			return &mesh->peers.items[i];
+	return NULL;
+}
+
+/* ---- mesh ---------------------------------------------------------------------------------------------------------- */
+
+static void peers_check(struct config_check *check)
+{
+	const struct config_mesh *mesh = &check->config->root.mesh;
+
+	for (uint32_t i = 0; i < mesh->peers.count; i++) {
+		const struct config_peer *peer = &mesh->peers.items[i];
+		const struct config_peer *first = peer->name ? peer_find(mesh, peer->name) : NULL;
+
+		if (first && first != peer)
+			complain(check, &peer->where, "mesh.peers.name", "names are unique", "\"%s\" is the peer of line %u", peer->name, first->where.line);
+		else if (peer->name && mesh->node_name && strcmp(peer->name, mesh->node_name) == 0)
+			complain(check, &peer->where, "mesh.peers.name", "call one of them otherwise", "\"%s\" is this node's own node_name", peer->name);
+	}
+	if (mesh->peers.count > 0 && !mesh->enabled)
+		notice(check, "mesh.peers: not used, because mesh.enabled is false");
+}
+
+static void lan_check(struct config_check *check)
+{
+	struct config *config = check->config;
+	const struct config_mesh *mesh = &config->root.mesh;
+	bool several = mesh->lan.where.node || mesh->iroh.count > 0, iroh = false;
+	bool discovery = config_node_find(mesh->where.node, "discovery") || config_node_find(mesh->lan.where.node, "discovery");
+
+	for (uint32_t i = 0; i < mesh->iroh.count; i++)
+		iroh = iroh || mesh->iroh.items[i].enabled;
+	config->lan = mesh->enabled && (several ? mesh->lan.enabled : true);
+	if (mesh->enabled && !config->lan && !iroh)
+		complain(check, mesh->lan.where.node ? &mesh->lan.where : &mesh->where, "mesh.lan.enabled", "mesh.lan.enabled = true, or leave [mesh.lan] out",
+			"the mesh is enabled, and none of its transports");
+	if (config->lan && !discovery)
+		notice(check, "mesh.discovery is not set, and mdns is not in this version: it is \"none\", peers are those of [[mesh.peers]]");
+}
+
+/* What hangs together among a module's own limits, that module knows. */
+static void link_check(struct config_check *check)
+{
+	const struct config_link *link = &check->config->root.mesh.link;
+	struct transports_limits limits;
+	struct qmt_err err = {0};
+
+#define LIMIT(name, dflt, min, max, doc) limits.name = link->name;
+#include "transports/limits.def"
+#undef LIMIT
+	if (link->where.node && check->errors->count == 0 && transports_limits_check(&limits, &err))
+		complain(check, &link->where, "mesh.link", NULL, "%s", err.text);
+}
+
+/* ---- providers and agents ------------------------------------------------------------------------------------------ */
+
+static void providers_check(struct config_check *check)
+{
+	const struct config_root *root = &check->config->root;
+
+	for (uint32_t i = 0; i < root->providers.count; i++) {
+		const struct config_provider *provider = &root->providers.items[i];
+		const char *name = provider->name, *kind = provider->kind;
+		uint32_t errors = check->errors->count;
+
+		for (uint32_t j = 0; j < i; j++)
+			if (*name && strcmp(name, root->providers.items[j].name) == 0) {
+				complain(check, &provider->where, "providers.name", "names are unique", "\"%s\" is the provider of line %u", name,
+					root->providers.items[j].where.line);
+				break;
+			}
+		if (strcmp(kind, "openai") == 0 && !*provider->base_url && !config_node_find(provider->where.node, "base_url"))
+			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1", "missing: kind \"openai\" needs it");
+		else if (strcmp(kind, "openai") == 0 && !*provider->base_url && errors == 0)
+			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1", "must not be empty");
+	}
+}
+
+static void agent_provider_check(struct config_check *check, const struct config_agent *agent)
+{
+	const struct config_root *root = &check->config->root;
+	struct names names = {.nearest = {.word = qmt_str(agent->provider), .best = ~0u}};
+	char hint[512];
+
+	if (!agent->provider || agent->peer)
+		return;
+	for (uint32_t i = 0; i < root->providers.count; i++) {
+		if (strcmp(root->providers.items[i].name, agent->provider) == 0)
+			return;
+		names_add(&names, root->providers.items[i].name);
+	}
+	names_hint(&names, "declare it in [[providers]], or say with peer = \"…\" which peer has it", hint, sizeof hint);
+	complain(check, &agent->where, "agent.provider", hint, "no provider \"%s\" here", agent->provider);
+}
+
+static void agent_peer_check(struct config_check *check, const struct config_agent *agent)
+{
+	const struct config_mesh *mesh = &check->config->root.mesh;
+	struct names names = {.nearest = {.word = qmt_str(agent->peer), .best = ~0u}};
+	char hint[512];
+
+	if (!agent->peer)
+		return;
+	if (!peer_find(mesh, agent->peer)) {
+		for (uint32_t i = 0; i < mesh->peers.count; i++)
+			names_add(&names, mesh->peers.items[i].name);
+		names_hint(&names, "declare it in [[mesh.peers]]", hint, sizeof hint);
+		complain(check, &agent->where, "agent.peer", hint, "no peer \"%s\" in [[mesh.peers]]", agent->peer);
+	} else if (!mesh->enabled) {
+		complain(check, &agent->where, "agent.peer", "mesh.enabled = true", "a peer is of no use while the mesh is off");
+	}
+}
+
+static void agent_check(struct config_check *check)
+{
+	const struct config_agent *agent = &check->config->root.agent;
+	struct stat st;
+
+	if (!agent->where.node)
+		return;
+	check->config->agents.items = agent;
+	check->config->agents.count = 1;
+	agent_provider_check(check, agent);
+	agent_peer_check(check, agent);
+	if (agent->cwd && (stat(agent->cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
+		complain(check, &agent->where, "agent.cwd", "make it, or name another", "no such folder: %s", config_show(qmt_str(agent->cwd)).text);
+}
+
+void config_cross_check(struct config_check *check)
+{
+	lan_check(check);
+	peers_check(check);
+	providers_check(check);
+	agent_check(check);
+	link_check(check);
+}
