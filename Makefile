@@ -154,6 +154,13 @@ cover:
 	@$(MAKE) --no-print-directory COVER=1 -j$(JOBS) tests
 	@python3 test/run.py --build build/cover unit port >/dev/null; python3 test/tools/uncovered.py build/cover
 
+## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man
+docs: $(B)/qmt $(B)/qmtd $(TOOLS)
+	@mkdir -p docs/man
+	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1
+	@for page in $(TOOLS); do case $$page in *protocol_doc) $$page > docs/protocol.md;; *config_doc) $$page > docs/configuration.md;; esac; done
+.PHONY: docs
+
 # ---- install ---------------------------------------------------------------------------------------------------------
 ## install: programs, library, headers, man pages and examples below PREFIX (default /usr/local; DESTDIR works)
 install: all
