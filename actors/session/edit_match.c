@@ -119,8 +119,18 @@ static void replace_lines(struct qmt_str file, const struct lines *have, const s
 	compare_lines *same, struct edit_result *result)
 {
 	const char *copied = file.p;
+	size_t work = 0;
 	for (size_t i = 0; i + want->count <= have->count;) {
 		struct shift shift;
+		if (!qmt_str_eq(trim(have->at[i]), trim(want->at[0]))) {
+			i++;
+			continue;
+		}
+		work += want->count;
+		if (work > EDIT_WORK) {
+			result->found = 0;
+			break;
+		}
 		if (!same(have->at + i, want->at, want->count, &shift)) {
 			i++;
 			continue;
@@ -135,7 +145,8 @@ static void replace_lines(struct qmt_str file, const struct lines *have, const s
 		result->found++;
 		i += want->count;
 	}
-	qmt_buf_append(&result->text, copied, (size_t)(file.p + file.len - copied));
+	if (result->found)
+		qmt_buf_append(&result->text, copied, (size_t)(file.p + file.len - copied));
 	if (result->found == 0 || (result->found > 1 && !all))
 		qmt_buf_free(&result->text);
 }

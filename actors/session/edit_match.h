@@ -1,6 +1,7 @@
 /* actors/session/edit_match.h - where a text that a model remembers stands in a file, and what replaces it there.
  *
- * Threads: none kept.   Blocks: never.   Limit: tolerant matchers look for at most EDIT_LINES lines.
+ * Threads: none kept.   Blocks: never.   Limit: tolerant matchers look for at most EDIT_LINES lines
+ *          and compare at most EDIT_WORK; beyond, nothing is found.
  * Matchers, in this order; the first that finds anything decides:
  *   exact        byte for byte
  *   indentation  whole lines that differ only by one prefix of white space, the same on every line; the new text gets the
@@ -13,7 +14,7 @@
 
 #include "runtime/base/bytes.h"
 
-enum { EDIT_LINES = 5000 };
+enum { EDIT_LINES = 5000, EDIT_WORK = 10000000 };
 
 struct edit_result {
 	size_t found;       /* places */

@@ -10,7 +10,7 @@
 #ifndef ACTORS_SESSION_TOOLS_H
 #define ACTORS_SESSION_TOOLS_H
 
-#include "actors/session/limits.h"
+#include "actors/session/session_limits.h"
 #include "actors/session/workspace.h"
 #include "proto/json.h"
 #include "runtime/actor.h"

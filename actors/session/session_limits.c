@@ -1,5 +1,5 @@
-/* actors/session/limits.c - the table of limits: defaults and ranges. */
-#include "limits.h"
+/* actors/session/session_limits.c - the table of limits: defaults and ranges. */
+#include "session_limits.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,9 +1,9 @@
-/* actors/session/limits.h - limits and times of a session, from session_params.def.
+/* actors/session/session_limits.h - limits and times of a session, from session_params.def.
  *
  * Threads: values.   Blocks: never.
  */
-#ifndef ACTORS_SESSION_LIMITS_H
-#define ACTORS_SESSION_LIMITS_H
+#ifndef ACTORS_SESSION_SESSION_LIMITS_H
+#define ACTORS_SESSION_SESSION_LIMITS_H
 
 #include "runtime/base/bytes.h"
 #include "runtime/base/err.h"
