@@ -1,0 +1,108 @@
+/* UTF-8: every code point's own encoding is valid, everything else is not, and the valid prefix ends exactly where the fault is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include "proto/utf8.h"
+
+/* RFC 3629, section 3, by arithmetic. 0: no character. */
+static uint32_t encode(uint32_t code, char out[4])
+{
+	if (code < 0x80) {
+		out[0] = (char)code;
+		return 1;
+	}
+	if (code < 0x800) {
+		out[0] = (char)(0xc0 | code >> 6);
+		out[1] = (char)(0x80 | (code & 0x3f));
+		return 2;
+	}
+	if (code >= 0xd800 && code < 0xe000)
+		return 0;
+	if (code < 0x10000) {
+		out[0] = (char)(0xe0 | code >> 12);
+		out[1] = (char)(0x80 | (code >> 6 & 0x3f));
+		out[2] = (char)(0x80 | (code & 0x3f));
+		return 3;
+	}
+	out[0] = (char)(0xf0 | code >> 18);
+	out[1] = (char)(0x80 | (code >> 12 & 0x3f));
+	out[2] = (char)(0x80 | (code >> 6 & 0x3f));
+	out[3] = (char)(0x80 | (code & 0x3f));
+	return 4;
+}
+
+/* Every code point from 0 to U+10FFFF is valid in its own form, and not when its last byte is missing. */
+static void test_all_code_points(void **state)
+{
+	(void)state;
+	for (uint32_t code = 0; code <= 0x10ffff; code++) {
+		char text[4];
+		uint32_t len = encode(code, text);
+
+		if (len == 0)
+			continue;
+		if (!utf8_check(qmt_strn(text, len)))
+			fail_msg("U+%04X is valid", code);
+		if (len > 1 && utf8_valid_prefix(qmt_strn(text, len - 1)) != 0)
+			fail_msg("U+%04X without its last byte is not valid", code);
+	}
+}
+
+/* Of all texts of three bytes, those are valid that are made of whole characters: counted by an independent rule. */
+static void test_all_three_bytes(void **state)
+{
+	uint32_t valid = 0;
+
+	(void)state;
+	for (uint32_t bits = 0; bits < 1u << 24; bits++) {
+		char text[] = {(char)(bits >> 16), (char)(bits >> 8), (char)bits};
+
+		valid += utf8_check(qmt_strn(text, 3));
+	}
+	/* ASCII 128, two bytes 1920, three bytes 63488 - 2048 surrogates: aaa, a+2, 2+a, 3. */
+	assert_int_equal(valid, 128 * 128 * 128 + 2 * 128 * 1920 + 61440);
+}
+
+/* The prefix ends at the fault wherever it stands, also inside the eight bytes that are looked at together. */
+static void test_prefix(void **state)
+{
+	char text[40];
+
+	(void)state;
+	for (uint32_t at = 0; at < sizeof text; at++) {
+		memset(text, 'a', sizeof text);
+		text[at] = '\xff';
+		assert_int_equal(utf8_valid_prefix(qmt_strn(text, sizeof text)), at);
+		memset(text, 'a', sizeof text);
+		text[at] = '\xc3'; /* cut, or followed by a letter */
+		assert_int_equal(utf8_valid_prefix(qmt_strn(text, sizeof text)), at);
+	}
+	assert_true(utf8_check((struct qmt_str){NULL, 0}));
+	assert_true(utf8_check(qmt_strn("a\0b", 3)));
+}
+
+/* One replacement stands for as much of a broken sequence as could have become a character (Unicode 3.9, table 3-8). */
+static void test_broken_length(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t len;
+	} broken[] = {{"\xff", 1}, {"\x80", 1}, {"\xc0\x80", 1}, {"\xc3", 1}, {"\xc3z", 1}, {"\xe2\x82", 2}, {"\xe2\x82z", 2}, {"\xe0\x80\x80", 1},
+		{"\xed\xa0\x80", 1}, {"\xf0\x9f\x98", 3}, {"\xf0\x9f\x98z", 3}, {"\xf0\x80\x80", 1}, {"\xf4\x90\x80\x80", 1}, {"\xf1\x80z", 2}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+		assert_int_equal(utf8_valid_prefix(qmt_str(broken[i].text)), 0);
+		assert_int_equal(utf8_broken_length(qmt_str(broken[i].text)), broken[i].len);
+	}
+	assert_int_equal(utf8_broken_length(qmt_str("")), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_code_points), cmocka_unit_test(test_all_three_bytes),
+		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
