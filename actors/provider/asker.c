@@ -1,0 +1,150 @@
+/* actors/provider/asker.c - see asker.h. */
+#include "asker.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "provider.h"
+
+static bool same_actor(struct qmt_ref a, struct qmt_ref b)
+{
+	return a.actor == b.actor && a.gen == b.gen;
+}
+
+static int refuse(struct qmt_ctx *ctx, int fail, const char *kind, const char *text)
+{
+	int ret = qmt_reply_fail(ctx, qmt_token(ctx), fail, kind, 0, "%s", text);
+
+	return ret < 0 ? ret : 1;
+}
+
+int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request, bool whole, struct qmt_ref sink,
+	uint32_t max_requests)
+{
+	struct qmt_ref owner = qmt_sender(ctx);
+	int ret;
+
+	if (request.len == 0)
+		return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
+	if (!whole && !qmt_ref_is_set(sink))
+		return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: missing; somebody must get the answer");
+	for (const struct asker *other = list->first; other; other = other->next)
+		if (same_actor(other->owner, owner) && qmt_str_is(request, other->request))
+			return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: this id is in use");
+	if (list->count >= max_requests)
+		return refuse(ctx, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
+
+	*asker = (struct asker){.owner = owner, .sink = whole ? owner : sink, .token = qmt_token(ctx), .whole = whole};
+	asker->request = qmt_str_dup(request);
+	if (!asker->request)
+		return -ENOMEM;
+	ret = qmt_ref_is_set(asker->sink) ? qmt_monitor(ctx, asker->sink) : 0;
+	if (ret != 0) {
+		free(asker->request);
+		return ret < 0 ? ret : refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: cannot be watched");
+	}
+	asker->next = list->first;
+	if (list->first)
+		list->first->prev = asker;
+	list->first = asker;
+	list->count++;
+	return 0;
+}
+
+void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker)
+{
+	bool shared = false;
+
+	if (asker->next)
+		asker->next->prev = asker->prev;
+	if (asker->prev)
+		asker->prev->next = asker->next;
+	else
+		list->first = asker->next;
+	list->count--;
+	for (const struct asker *other = list->first; other; other = other->next)
+		shared |= same_actor(other->sink, asker->sink);
+	/* Two refs behind one link may be one monitor to the runtime: the last one takes it away. */
+	if (!shared && qmt_ref_is_set(asker->sink))
+		qmt_demonitor(ctx, asker->sink);
+	free(asker->request);
+	asker->request = NULL;
+}
+
+struct asker *asker_find(const struct asker_list *list, struct qmt_ref sender, struct qmt_str request)
+{
+	for (struct asker *asker = list->first; asker; asker = asker->next)
+		if (qmt_str_is(request, asker->request) && (same_actor(sender, asker->owner) || same_actor(sender, asker->sink)))
+			return asker;
+	return NULL;
+}
+
+struct asker *asker_of_sink(const struct asker_list *list, struct qmt_ref who)
+{
+	for (struct asker *asker = list->first; asker; asker = asker->next)
+		if (same_actor(asker->sink, who)) /* a link that ended takes all refs behind it along */
+			return asker;
+	return NULL;
+}
+
+void asker_accept(struct qmt_ctx *ctx, struct asker *asker)
+{
+	assert(asker->state == ASKER_WAITING && !asker->whole);
+	asker->state = ASKER_STREAMING;
+	/* Without memory for the reply the ask ends by its deadline, and the asker then cancels. */
+	(void)QMT_REPLY(ctx, asker->token, provider_accepted, .request = qmt_str(asker->request));
+}
+
+int asker_chunk(struct qmt_ctx *ctx, struct asker *asker, struct provider_chunk *chunk)
+{
+	int ret;
+
+	assert(asker->state == ASKER_STREAMING);
+	chunk->request = qmt_str(asker->request);
+	chunk->seq = asker->seq + 1;
+	ret = qmt_tell(ctx, asker->sink, &provider_chunk_type, chunk);
+	if (ret == 0)
+		asker->seq++;
+	return ret;
+}
+
+void asker_finish(struct qmt_ctx *ctx, struct asker *asker, struct provider_finish *finish)
+{
+	assert(asker->state == ASKER_STREAMING);
+	asker->state = ASKER_ENDED;
+	finish->request = qmt_str(asker->request);
+	finish->seq = asker->seq + 1;
+	/* A sink that is gone or full misses its end: it sees the gap by its own watchdog. */
+	(void)qmt_tell(ctx, asker->sink, &provider_finish_type, finish);
+}
+
+void asker_complete(struct qmt_ctx *ctx, struct asker *asker, struct provider_completion *completion)
+{
+	assert(asker->state == ASKER_WAITING && asker->whole);
+	asker->state = ASKER_ENDED;
+	completion->request = qmt_str(asker->request);
+	(void)qmt_reply(ctx, asker->token, &provider_completion_type, completion);
+}
+
+static void end(struct qmt_ctx *ctx, struct asker *asker, const char *reason, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
+{
+	if (asker->state == ASKER_STREAMING) {
+		struct provider_finish finish = {.reason = qmt_str(reason), .fail = (uint32_t)fail, .kind = qmt_str(kind), .text = qmt_str(text),
+			.retry_after_ms = retry_after_ms};
+
+		asker_finish(ctx, asker, &finish);
+	} else if (asker->state == ASKER_WAITING) {
+		asker->state = ASKER_ENDED;
+		(void)qmt_reply_fail(ctx, asker->token, fail, kind, retry_after_ms, "%s", text);
+	}
+}
+
+void asker_fail(struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
+{
+	end(ctx, asker, "error", fail, kind, retry_after_ms, text);
+}
+
+void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker)
+{
+	end(ctx, asker, "cancelled", QMT_FAIL_CANCELLED, provider_error_cancelled, 0, "cancelled");
+}
