@@ -1,8 +1,9 @@
 /* actors/store/store_db_open.c - the database file: made, checked, opened, migrated, refused.
  *
  * A new file is built beside its place (PATH.new, with a rollback journal), and renamed when it is complete. So whatever stands at
- * PATH is a whole database whose head carries our application id, and the head alone tells ours from a stranger's: it is
- * read through an `immutable` connection, which takes no lock, looks at no journal and writes nothing. The rename is made durable by
+ * PATH is a whole database whose head carries our application id, and the head alone tells ours from a stranger's: its
+ * 100 bytes are read through the file of an `immutable` connection, which takes no lock, looks at no journal and writes nothing
+ * (a descriptor of our own would, when it is closed, drop the locks that this process holds on the file). The rename is made durable by
  * the first commit: SQLite syncs the directory when it syncs a write-ahead log that it has just made there.
  */
 #include <errno.h>
@@ -76,44 +77,75 @@ static int read_number(const char *path, sqlite3 *sql, const char *text, int64_t
 	return r;
 }
 
+static int refuse_newer(const char *path, uint64_t version, struct qmt_err *err)
+{
+	char detail[100];
+
+	snprintf(detail, sizeof detail, "its version is %llu, this program knows up to %u", (unsigned long long)version, store_schema_newest());
+	return store__fault_set(path, -EPROTONOSUPPORT, detail, err);
+}
+
 static int check_version(const char *path, sqlite3 *sql, int64_t *ret_version, struct qmt_err *err)
 {
 	int64_t version;
 	int r = read_number(path, sql, "PRAGMA user_version", &version, err);
-	char detail[100];
 
 	if (r < 0)
 		return r;
-	if (version > store_schema_newest()) {
-		snprintf(detail, sizeof detail, "its version is %lld, this program knows up to %u", (long long)version, store_schema_newest());
-		return store__fault_set(path, -EPROTONOSUPPORT, detail, err);
-	}
+	if (version > store_schema_newest())
+		return refuse_newer(path, (uint64_t)version, err);
 	*ret_version = version;
 	return 0;
 }
 
-/* Whose file is it? Changes nothing, not even a lock. */
-static int probe(const char *path, struct qmt_err *err)
+/* The head of a database file; source: sqlite.org/fileformat2.html, 1.3. */
+enum { HEAD_BYTES = 100, HEAD_USER_VERSION = 60, HEAD_APPLICATION_ID = 68 };
+
+static uint32_t head_number(const unsigned char *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Zeros behind the end of a shorter file. */
+static int read_head(const char *path, unsigned char ret_head[HEAD_BYTES], struct qmt_err *err)
 {
 	sqlite3 *sql;
-	int64_t id = 0, version;
+	sqlite3_file *file = NULL;
 	int r = open_sqlite(path, "?immutable=1&mode=ro", SQLITE_OPEN_READONLY, &sql, err);
 
 	if (r < 0)
 		return r;
-	r = read_number(path, sql, "PRAGMA application_id", &id, err);
-	if (r < 0 && (sqlite3_errcode(sql) & 0xff) == SQLITE_NOTADB)
-		r = store__fault_set(path, -EMEDIUMTYPE, "no SQLite database, or its first bytes are damaged", err);
-	else if (r == 0 && id != STORE_APPLICATION_ID) {
-		char detail[80];
+	if (sqlite3_file_control(sql, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK || !file || !file->pMethods) {
+		r = store__fault_of(path, sql, err);
+	} else {
+		int got = file->pMethods->xRead(file, ret_head, HEAD_BYTES, 0);
 
-		snprintf(detail, sizeof detail, "a SQLite database of another program, application id 0x%08llx", (unsigned long long)id);
-		r = store__fault_set(path, -EMEDIUMTYPE, detail, err);
+		if (got != SQLITE_OK && got != SQLITE_IOERR_SHORT_READ)
+			r = store__fault_set(path, -EIO, sqlite3_errstr(got), err);
 	}
-	if (r == 0)
-		r = check_version(path, sql, &version, err);
 	sqlite3_close_v2(sql);
 	return r;
+}
+
+/* Whose file is it? Changes nothing, not even a lock. Nothing beyond the head is looked at: a run that was killed while it moved its log
+ * leaves a file that is whole only together with that log. */
+static int probe(const char *path, struct qmt_err *err)
+{
+	unsigned char head[HEAD_BYTES] = {0};
+	int r = read_head(path, head, err);
+	char detail[80];
+
+	if (r < 0)
+		return r;
+	if (memcmp(head, "SQLite format 3", 16) != 0) /* with its NUL */
+		return store__fault_set(path, -EMEDIUMTYPE, "no SQLite database, or its first bytes are damaged", err);
+	if (head_number(head + HEAD_APPLICATION_ID) != STORE_APPLICATION_ID) {
+		snprintf(detail, sizeof detail, "a SQLite database of another program, application id 0x%08x", head_number(head + HEAD_APPLICATION_ID));
+		return store__fault_set(path, -EMEDIUMTYPE, detail, err);
+	}
+	if (head_number(head + HEAD_USER_VERSION) > store_schema_newest())
+		return refuse_newer(path, head_number(head + HEAD_USER_VERSION), err);
+	return 0;
 }
 
 static int migrate(const char *path, sqlite3 *sql, struct qmt_err *err)
