@@ -222,6 +222,8 @@ static void value_fill(struct config_check *check, const struct config_field *fi
 		check->later = place->later;
 		taken = config_value_set(check, &at, slot);
 
+		if (!taken && field->kind == CONFIG_PATH)
+			*(const char **)slot = NULL; /* nobody shall look at the default instead */
 		if (taken && field->today && !place->later)
 			today_check(check, &at, slot);
 		if (taken && field->required && slot_size(field) == sizeof(char *) && !*(const char **)slot)

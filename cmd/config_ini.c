@@ -254,6 +254,8 @@ static void key_of(const struct ini *ini, struct qmt_str line, char *ret_key, si
 /* Looks at the line before inih does. False: inih shall see an empty one. */
 static bool line_check(struct ini *ini, struct qmt_str whole)
 {
+	if (ini->raw.len == 0 || ini->raw.p[0] == ';' || ini->raw.p[0] == '#')
+		return false;
 	if (whole.len > CONFIG_INI_LINE_BYTES) {
 		char key[CONFIG_INI_LINE_BYTES + 80], hint[CONFIG_INI_LINE_BYTES + 160];
 		const char *name = strrchr((key_of(ini, ini->raw, key, sizeof key), key), '.');
@@ -262,8 +264,6 @@ static bool line_check(struct ini *ini, struct qmt_str whole)
 		config_complain(ini->errors, ini->line, 1, key, hint, "a line of %u bytes, INI has at most %d", whole.len, CONFIG_INI_LINE_BYTES);
 		return false;
 	}
-	if (ini->raw.len == 0 || ini->raw.p[0] == ';' || ini->raw.p[0] == '#')
-		return false;
 	if (ini->raw.p[0] == '[') {
 		section_open(ini);
 		return false;

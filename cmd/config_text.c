@@ -175,7 +175,7 @@ static bool is_tcp(struct qmt_str text, struct multiaddr *ret_addr, struct confi
 	struct qmt_err err = {0};
 
 	if (multiaddr_parse(text, ret_addr, &err))
-		return wrong(ret_reason, "for example /ip4/192.168.1.100/tcp/9000", "%s", err.text);
+		return wrong(ret_reason, strchr(err.text, '(') ? NULL : "example: /ip4/192.168.1.100/tcp/9000", "%s", err.text);
 	if (ret_addr->transport != MULTIADDR_TCP)
 		return wrong(ret_reason, "use /tcp", "not in this version: %s", config_show(text).text);
 	return true;

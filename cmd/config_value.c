@@ -83,7 +83,9 @@ bool config_expand(struct config_check *check, const struct config_at *at, struc
 			qmt_buf_str(&out, value);
 		} else if (dflt.p) {
 			qmt_buf_append(&out, dflt.p, dflt.len);
-		} else if (!check->later) {
+		} else if (check->later) {
+			good = false;
+		} else {
 			char hint[200];
 
 			snprintf(hint, sizeof hint, "set it, or write a default: ${%.60s:-…}", key);
