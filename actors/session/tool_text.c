@@ -39,6 +39,11 @@ struct qmt_str tool_text_head(struct qmt_str text, size_t max_bytes)
 	return qmt_strn(text.p, len);
 }
 
+struct qmt_str tool_text_valid(const char *text)
+{
+	return qmt_strn(text, utf8_valid_prefix(qmt_str(text)));
+}
+
 static struct qmt_str tail(struct qmt_str text, size_t max_bytes)
 {
 	if (text.len <= max_bytes)

@@ -54,6 +54,10 @@ struct tool_call {
 	struct qmt_buf out;
 	bool is_error;
 	struct tool_command *command;
+	/* owner: the session */
+	struct tool_call *next;
+	uint64_t batch;
+	uint32_t index; /* in the batch */
 };
 
 /* NULL: no such tool. */
