@@ -28,6 +28,13 @@ struct qmt_outgoing {
 	struct qmt_ref from;    /* the sending actor, unset from outside */
 };
 
+/* Inside `outgoing`, once: the link cannot carry this message. An ask is answered with `fail`, a tell goes back to its
+ * sender's `undelivered`. *out is gone afterwards. */
+QMT_EXPORT void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail);
+/* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset, or it has
+ * ended meanwhile: as qmt_register. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of memory. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder);
+
 /* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.
  * Owned by the caller until sent. */
 QMT_EXPORT struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, size_t extra);

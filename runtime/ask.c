@@ -1,0 +1,413 @@
+/* runtime/ask.c - questions, answers and deadlines.
+ *
+ * The asker keeps a type-stable record of each pending ask; the message carries its address and generation as the right to
+ * answer. An answer is a message to the asker's mailbox; its turn compares generation and owner, so late and second
+ * answers drop out without any bookkeeping at the answerer. Deadlines are lazy: one timer an actor, armed for the first
+ * deadline, never cancelled, looked at when it is due.
+ */
+#include "clock.h"
+#include "send.h"
+
+#include <errno.h>
+#include <stdarg.h>
+
+enum {
+	EXACT_BELOW_MS = 200, /* shorter timeouts are worth the exact clock */
+	FAIL_TEXT_MAX = 1024, /* bytes of a failure's text, more is cut */
+};
+
+/* ---- the record --------------------------------------------------------------------------------------------------- */
+
+static struct ask *ask_open(struct qmt_ctx *ctx, const struct qmt_type *type, uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct qmt_actor *a = ctx->cur;
+	struct ask *ask = slab_alloc(ctx, CLASS_ASK);
+	uint64_t deadline;
+
+	if (unlikely(!ask))
+		return NULL;
+	if (!timeout_ms)
+		timeout_ms = QMT_ASK_DEFAULT_MS;
+	if (timeout_ms > UINT32_MAX)
+		timeout_ms = UINT32_MAX;
+	if (timeout_ms < EXACT_BELOW_MS)
+		deadline = now_ns(ctx) + timeout_ms * NS_PER_MS;
+	else
+		deadline = clock_coarse_ns(ctx) + ctx->sys->coarse_step_ns + timeout_ms * NS_PER_MS;
+	ask->arg = arg;
+	ask->then = then;
+	atomic_store_explicit(&ask->owner, a, RELAXED);
+	atomic_store_explicit(&ask->owner_gen, actor_gen(a), RELAXED);
+	atomic_store_explicit(&ask->deadline_ns, deadline, RELAXED);
+	atomic_store_explicit(&ask->protocol, type->protocol, RELAXED);
+	ask->prev = NULL;
+	ask->next = a->asks;
+	if (a->asks)
+		a->asks->prev = ask;
+	a->asks = ask;
+	if (unlikely(a->timer_at == 0 || deadline < a->timer_at))
+		qmt__timer_arm(ctx, a, deadline);
+	return ask;
+}
+
+/* Ends the record: answers from now on are late. */
+static void ask_close(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
+{
+	if (ask->prev)
+		ask->prev->next = ask->next;
+	else
+		a->asks = ask->next;
+	if (ask->next)
+		ask->next->prev = ask->prev;
+	atomic_store_explicit(&ask->gen, atomic_load_explicit(&ask->gen, RELAXED) + 1, RELAXED);
+	slab_free(ctx, CLASS_ASK, ask);
+}
+
+void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	while (a->asks)
+		ask_close(ctx, a, a->asks);
+}
+
+struct qmt_ref qmt__ask_owner(struct ask *ask, uint32_t gen)
+{
+	/* Read between two looks at the generation; the record may be another's by now. */
+	if (atomic_load_explicit(&ask->gen, ACQUIRE) == gen) {
+		struct qmt_actor *owner = atomic_load_explicit(&ask->owner, RELAXED);
+		uint32_t owner_gen = atomic_load_explicit(&ask->owner_gen, ACQUIRE);
+
+		if (atomic_load_explicit(&ask->gen, RELAXED) == gen)
+			return (struct qmt_ref){owner, owner_gen, 0};
+	}
+	return (struct qmt_ref){0};
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------- */
+
+static void msg_make_ask(const struct qmt_ctx *ctx, struct qmt_msg *m, struct ask *ask)
+{
+	m->flags = unlikely(ctx->cur->flags & ACTOR_OUTSIDE) ? MSG_ASK | MSG_OUTSIDE : MSG_ASK;
+	m->ask = ask;
+	m->src_gen = atomic_load_explicit(&ask->gen, RELAXED);
+}
+
+static int check_asker(struct qmt_ctx *ctx)
+{
+	return unlikely(!ctx->cur) ? -ENOTSUP : 0; /* from outside: qmt_outside_ask */
+}
+
+int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg)
+{
+	const struct qmt_actor_desc *desc = NULL;
+	struct qmt_msg *m = NULL;
+	struct ask *ask;
+	int accepted = 0, failed = check_asker(ctx);
+
+	if (unlikely(failed))
+		return failed;
+	if (unlikely(!to.actor))
+		return QMT_FAIL_NOT_RUNNING;
+	if (likely(!to.rid)) {
+		failed = check_target(to, type, &desc, &accepted);
+		if (unlikely(failed))
+			return failed;
+		m = msg_copy(ctx, &type->record, body);
+		if (unlikely(!m))
+			return -ENOMEM;
+	}
+	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	if (unlikely(!ask)) {
+		qmt_msg_free(ctx, m);
+		return -ENOMEM;
+	}
+	if (unlikely(to.rid)) {
+		failed = qmt__outgoing_ask(ctx, to, (struct qmt_str){0}, type, body, NULL, ask, timeout_ms);
+	} else {
+		m->type = (uint16_t)accepted;
+		m->to_gen = to.gen;
+		msg_make_ask(ctx, m, ask);
+		failed = deliver(ctx, to.actor, desc, m);
+		if (unlikely(failed))
+			msg_free(ctx, m);
+	}
+	if (unlikely(failed))
+		ask_close(ctx, ctx->cur, ask);
+	return failed;
+}
+
+int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg)
+{
+	const struct qmt_actor_desc *desc = NULL;
+	struct qmt_msg *m = *msg;
+	struct ask *ask;
+	int accepted = 0, failed = check_asker(ctx);
+
+	if (failed)
+		return failed;
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	if (!to.rid) {
+		failed = check_target(to, type, &desc, &accepted);
+		if (failed)
+			return failed;
+	}
+	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	if (!ask)
+		return -ENOMEM;
+	if (to.rid) {
+		failed = qmt__outgoing_ask(ctx, to, (struct qmt_str){0}, type, m->body, m, ask, timeout_ms);
+	} else {
+		m->type = (uint16_t)accepted;
+		m->to_gen = to.gen;
+		msg_make_ask(ctx, m, ask);
+		failed = deliver(ctx, to.actor, desc, m);
+	}
+	if (failed)
+		ask_close(ctx, ctx->cur, ask);
+	else
+		*msg = NULL;
+	return failed;
+}
+
+/* ctx->cur asks a failure of itself, so that `then` hears of it on a turn of its own. */
+static void fail_later(struct qmt_ctx *ctx, const struct qmt_type *type, int fail, qmt_continuation *then, void *arg)
+{
+	struct ask *ask = ctx->cur ? ask_open(ctx, type, 0, then, arg) : NULL;
+
+	if (!ask) {
+		qmt_log(ctx->sys->log, QMT_ERROR, "ask.lost", "message", type->record.name, "reason",
+			ctx->cur ? "out of memory" : "asked from outside", NULL);
+		return;
+	}
+	qmt__ask_fail(ctx, (struct qmt_token){ask, atomic_load_explicit(&ask->gen, RELAXED)}, fail < 0 ? QMT_FAIL_FAILED : fail);
+}
+
+void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg)
+{
+	int failed = qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
+
+	if (failed)
+		fail_later(ctx, type, failed, then, arg);
+}
+
+int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body)
+{
+	struct qmt_ref to;
+	bool here = !peer || !*peer;
+
+	if (!qmt__registry_find(ctx->sys, here ? "" : "peer/", here ? name : peer, &to))
+		return QMT_FAIL_NO_ROUTE;
+	return here ? qmt_tell(ctx, to, type, body) : qmt__outgoing_tell(ctx, to, qmt_str(name), type, body, NULL);
+}
+
+int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct qmt_ref to;
+	struct ask *ask;
+	bool here = !peer || !*peer;
+	int failed = check_asker(ctx);
+
+	if (failed)
+		return failed;
+	if (!qmt__registry_find(ctx->sys, here ? "" : "peer/", here ? name : peer, &to))
+		return QMT_FAIL_NO_ROUTE;
+	if (here)
+		return qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
+	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	if (!ask)
+		return -ENOMEM;
+	failed = qmt__outgoing_ask(ctx, to, qmt_str(name), type, body, NULL, ask, timeout_ms);
+	if (failed)
+		ask_close(ctx, ctx->cur, ask);
+	return failed;
+}
+
+/* ---- answering ---------------------------------------------------------------------------------------------------- */
+
+struct qmt_token qmt_token(struct qmt_ctx *ctx)
+{
+	const struct qmt_msg *m = ctx->cur_msg;
+
+	if (!m || !(m->flags & MSG_ASK))
+		return (struct qmt_token){0};
+	return (struct qmt_token){m->ask, m->src_gen};
+}
+
+static bool token_is_open(struct qmt_token token)
+{
+	return token.ask && atomic_load_explicit(&((struct ask *)token.ask)->gen, RELAXED) == token.gen;
+}
+
+/* Takes m. The record may be another asker's by now: the receiver checks. Replies pass bounds. */
+static void send_reply(struct qmt_ctx *ctx, struct qmt_token token, struct qmt_msg *m)
+{
+	struct ask *ask = token.ask;
+	struct qmt_actor *owner = atomic_load_explicit(&ask->owner, RELAXED);
+
+	m->ask = ask;
+	m->src_gen = token.gen;
+	m->to_gen = 0;
+	switch (mailbox_push(owner, m)) {
+	case PUSH_WAKES:
+		schedule(ctx, owner);
+		break;
+	case PUSH_QUEUED:
+		break;
+	default:
+		msg_free(ctx, m);
+	}
+}
+
+/* A reply must be of the request's protocol: its type travels as an index into that. */
+static bool protocol_fits(struct qmt_token token, const struct qmt_type *type)
+{
+	return atomic_load_explicit(&((struct ask *)token.ask)->protocol, RELAXED) == type->protocol;
+}
+
+static int reply_wrong_protocol(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type)
+{
+	return qmt_reply_fail(ctx, token, QMT_FAIL_UNKNOWN_MESSAGE, NULL, 0, "answered with %s, which is not of the request's protocol",
+		type->record.name);
+}
+
+int qmt_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, const void *body)
+{
+	struct qmt_msg *m;
+
+	if (unlikely(!token_is_open(token)))
+		return 0;
+	if (unlikely(!protocol_fits(token, type)))
+		return reply_wrong_protocol(ctx, token, type);
+	m = msg_copy(ctx, &type->record, body);
+	if (unlikely(!m))
+		return -ENOMEM;
+	m->flags = MSG_REPLY;
+	m->type = type->index;
+	send_reply(ctx, token, m);
+	return 0;
+}
+
+void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, struct qmt_msg **msg)
+{
+	struct qmt_msg *m = *msg;
+
+	*msg = NULL;
+	if (!token_is_open(token)) {
+		qmt_msg_free(ctx, m);
+		return;
+	}
+	if (!protocol_fits(token, type)) {
+		qmt_msg_free(ctx, m);
+		(void)reply_wrong_protocol(ctx, token, type); /* out of memory: the deadline tells */
+		return;
+	}
+	m->flags = MSG_REPLY;
+	m->type = type->index;
+	send_reply(ctx, token, m);
+}
+
+static int reply_failure(struct qmt_ctx *ctx, struct qmt_token token, int fail, struct qmt_str kind, struct qmt_str text,
+	uint64_t retry_after_ms)
+{
+	struct failure *failure;
+	struct qmt_msg *m;
+	char *room;
+
+	if (!token_is_open(token))
+		return 0;
+	m = msg_alloc(ctx, sizeof *failure + kind.len + text.len);
+	if (!m)
+		return -ENOMEM;
+	failure = (struct failure *)(void *)m->body;
+	room = (char *)(failure + 1);
+	*failure = (struct failure){.fail = fail, .retry_after_ms = retry_after_ms};
+	if (kind.len)
+		failure->kind = qmt_strn(memcpy(room, kind.p, kind.len), kind.len);
+	if (text.len)
+		failure->text = qmt_strn(memcpy(room + kind.len, text.p, text.len), text.len);
+	m->flags = MSG_REPLY | MSG_FAIL;
+	m->type = 0;
+	send_reply(ctx, token, m);
+	return 0;
+}
+
+int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind, uint64_t retry_after_ms, const char *format,
+	...)
+{
+	char text[FAIL_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	return reply_failure(ctx, token, fail ? fail : QMT_FAIL_FAILED, qmt_str(kind), qmt_str(text), retry_after_ms);
+}
+
+int qmt_reply_result(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_result *result)
+{
+	if (result->fail)
+		return reply_failure(ctx, token, result->fail, result->kind, result->text, result->retry_after_ms);
+	return qmt_reply(ctx, token, result->type, result->body);
+}
+
+/* A failure of the runtime's own. Without memory the asker's deadline has to tell. */
+void qmt__ask_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail)
+{
+	(void)reply_failure(ctx, token, fail, (struct qmt_str){0}, qmt_str(qmt_fail_name(fail)), 0);
+}
+
+/* ---- on the asker's turn ------------------------------------------------------------------------------------------- */
+
+void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	struct ask *ask = m->ask;
+	struct qmt_result result = {0};
+	qmt_continuation *then;
+	void *arg;
+
+	if (unlikely(atomic_load_explicit(&ask->gen, RELAXED) != m->src_gen || atomic_load_explicit(&ask->owner, RELAXED) != a))
+		return; /* late, or a second answer */
+	then = ask->then;
+	arg = ask->arg;
+	if (unlikely(m->flags & MSG_FAIL)) {
+		const struct failure *failure = (const struct failure *)(const void *)m->body;
+
+		result.fail = failure->fail;
+		result.kind = failure->kind;
+		result.text = failure->text;
+		result.retry_after_ms = failure->retry_after_ms;
+	} else {
+		result.type = atomic_load_explicit(&ask->protocol, RELAXED)->types[m->type];
+		result.body = m->body;
+	}
+	ask_close(ctx, a, ask); /* first: the next ask of `then` gets this hot block */
+	then(ctx, actor_state(a), &result, arg);
+}
+
+uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
+{
+	static const struct qmt_result late = {.fail = QMT_FAIL_DEADLINE, .text = {"deadline passed", sizeof "deadline passed" - 1}};
+	uint64_t first = 0;
+	struct ask *ask = a->asks, *next;
+
+	/* New asks go in front; nothing but this loop ends one meanwhile. */
+	for (; ask && !(ctx->ctl & (CTL_STOP | CTL_FAIL)); ask = next) {
+		uint64_t deadline = atomic_load_explicit(&ask->deadline_ns, RELAXED);
+
+		next = ask->next;
+		if (deadline <= now) {
+			qmt_continuation *then = ask->then;
+			void *arg = ask->arg;
+
+			ask_close(ctx, a, ask);
+			then(ctx, actor_state(a), &late, arg);
+		} else if (!first || deadline < first) {
+			first = deadline;
+		}
+	}
+	return first;
+}

@@ -1,0 +1,11 @@
+/* runtime/handover.c - what only links need: giving a message back that the link cannot carry. */
+#include "send.h"
+
+void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail)
+{
+	struct qmt_msg *m = ctx->cur_msg;
+
+	QMT__INVARIANT(ctx, m && m->flags & MSG_INTERNAL && m->type == INTERNAL_OUTGOING && !(ctx->ctl & CTL_KEPT));
+	ctx->ctl |= CTL_KEPT;
+	qmt__undeliver(ctx, NULL, m, fail);
+}

@@ -1,0 +1,576 @@
+/* runtime/internal.h - the structures of the hot core; for the files of runtime/ only.
+ *
+ * Threads:   each field says who may touch it. "turn" is the worker that runs the actor at the moment; the right to run
+ *            an actor passes through its mailbox word (mailbox.h) and the run queues (scheduler.h), always acquire/release.
+ * Lifetimes: blocks of actors, asks and descriptors watched are type-stable: their memory is never used for anything
+ *            else while the system lives, so a stale reference may be looked at; its generation tells.
+ *            A parent outlives its children. A child's last act is to push itself on parent->zombies.
+ */
+#ifndef QMT_RUNTIME_INTERNAL_H
+#define QMT_RUNTIME_INTERNAL_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/os.h"
+#include "port.h"
+#include "system.h"
+
+/* orders of atomics, short */
+#define RELAXED memory_order_relaxed
+#define ACQUIRE memory_order_acquire
+#define RELEASE memory_order_release
+#define ACQ_REL memory_order_acq_rel
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define CACHE_LINE _Alignas(64)
+
+/* Our own invariants. Stays on; says which actor and message were at work. */
+#define QMT__INVARIANT(ctx, condition) \
+	(likely(condition) ? (void)0 : qmt__invariant_broken(ctx, #condition, __FILE__, __LINE__))
+
+enum {
+	TURN_MESSAGES = 256,       /* most messages a turn */
+	RING_SLOTS = 256,          /* local run queue of a worker; what does not fit goes to blocks of half that size */
+	SLOT_RUNS = 64,            /* turns out of the LIFO slot before the ring has its turn */
+	TICK_TURNS = 64,           /* turns between looks at the clock */
+	LATE_US = 50,              /* work that waits longer makes its worker late: others are woken and may take it */
+	POLL_US = 50,              /* between looks at descriptors while busy */
+	BLOCK_OLD_US = 5000,       /* an overflow block this old is taken first */
+	WATCH_MIN_MS = 2,          /* the watch: somebody works, somebody sleeps */
+	WATCH_MAX_MS = 32,
+	SPIN_MAX = 200,            /* looks before parking, adaptive down to 0 */
+	WORKERS_MAX = 64,
+	MAILBOX_HARD_LIMIT = 1 << 21, /* of unbounded mailboxes: the count in the mailbox word has 22 bits */
+	MESSAGE_SLAB_MAX = 1024,   /* bytes with header; larger ones are malloc'ed */
+	STATE_INLINE_MAX = 336,    /* bytes of state in the actor's block; larger states are malloc'ed */
+	JOB_IDLE_MS = 10000,       /* a pool thread without work ends after this */
+	JOB_THREADS = 4,           /* default of qmt_system_options.job_threads */
+};
+
+/* ---- messages ----------------------------------------------------------------------------------------------------- */
+
+enum {
+	MSG_ASK = 1,       /* `ask` holds the right to answer */
+	MSG_REPLY = 2,     /* an answer: `ask`, src_gen; type is an index in the protocol of the request */
+	MSG_FAIL = 4,      /* with MSG_REPLY: the body is a struct failure */
+	MSG_FROM = 8,      /* `from` is the sender */
+	MSG_INTERNAL = 16, /* type is an enum internal */
+	MSG_OUTSIDE = 32,  /* with MSG_ASK: an outside thread asks, there is no sender */
+	MSG_SPECIAL = MSG_REPLY | MSG_INTERNAL,
+};
+
+/* 32 bytes; the body follows. Owned by exactly one place at a time. */
+struct qmt_msg {
+	struct qmt_msg *next;
+	uint32_t to_gen;  /* incarnation of the block that the sender meant */
+	uint16_t type;    /* accept slot << 12 | index of the message */
+	uint8_t flags;
+	uint8_t class;    /* slab class; MSG_CLASS_* */
+	union {
+		struct ask *ask;
+		struct qmt_actor *from;
+	};
+	uint32_t src_gen; /* of ask or from */
+	uint32_t trace;   /* reserved for trace ids */
+	_Alignas(16) unsigned char body[];
+};
+_Static_assert(sizeof(struct qmt_msg) == 32, "the header is part of the measured design");
+
+enum { TYPE_SLOT_SHIFT = 12, TYPE_INDEX_MASK = (1 << TYPE_SLOT_SHIFT) - 1 };
+
+enum {
+	MSG_CLASS_HEAP = 0x7f, /* malloc'ed */
+	MSG_CLASS_CARE = 0x80, /* flag: owns more than its block, see qmt__msg_free_slow */
+};
+
+/* What the runtime sends to itself. The first ones travel in the normal lane, the rest in the system lane. */
+enum internal {
+	INTERNAL_OUTGOING, /* to a link actor: struct outgoing_box */
+	INTERNAL_BOUNCE,   /* back to a sender: struct bounce */
+	INTERNAL_STOP,     /* qmt_stop */
+	INTERNAL_ADOPT,    /* to the root: a child spawned from outside; struct adopt */
+	INTERNAL_MONITOR,  /* `from` watches the receiver; kept by it and sent back as INTERNAL_DOWN; struct down */
+	INTERNAL_DEMONITOR,
+	INTERNAL_DOWN,     /* struct down */
+	INTERNAL_FD,       /* struct fd_event */
+	INTERNAL_JOB,      /* embedded in a struct job */
+};
+
+/* Body of a failed reply; both texts follow it. */
+struct failure {
+	int fail;
+	uint64_t retry_after_ms;
+	struct qmt_str kind, text;
+};
+
+/* Body of an undelivered tell on its way back. */
+struct bounce {
+	const struct qmt_type *type;
+	struct qmt_msg *message;
+	int reason;
+};
+
+/* ---- asks --------------------------------------------------------------------------------------------------------- */
+
+/* The asker's record of a pending ask; type-stable. Late repliers look at owner, owner_gen, gen, protocol. */
+struct ask {
+	struct ask *next, *prev; /* the asker's pending asks; next also links free blocks */
+	void *arg;
+	qmt_continuation *then;  /* (offset 24: free_block.magazine_next) */
+	struct qmt_actor *_Atomic owner;
+	_Atomic uint32_t gen;
+	_Atomic uint32_t owner_gen;
+	_Atomic uint64_t deadline_ns;
+	const struct qmt_protocol *_Atomic protocol; /* of the request: replies are of the same */
+};
+_Static_assert(sizeof(struct ask) == 64, "one line");
+
+/* ---- actors ------------------------------------------------------------------------------------------------------- */
+
+enum status {
+	STATUS_NEW,        /* start has not run yet */
+	STATUS_RUN,
+	STATUS_STOPPING,   /* waits for its children */
+	STATUS_ENDED,      /* the incarnation is over; the parent decides (it owns the actor now) */
+	STATUS_RESTARTING, /* waits for restart_at */
+	STATUS_DEAD,
+};
+
+/* What another thread may set in `pending`; the SYS bit of the mailbox word says that there is something. */
+enum {
+	PENDING_END = 1,    /* the parent stops: end for good */
+	PENDING_TIMER = 2,  /* the actor's entry in the timer heap was due */
+	PENDING_UNMUTE = 4, /* the full mailbox it waited for has room */
+	PENDING_AGAIN = 8,  /* by its own turn: qmt_again */
+};
+
+/* What the current turn asked for (qmt_ctx.ctl: one test a message), and what stands longer (actor.standing). */
+enum {
+	CTL_STOP = 1,
+	CTL_FAIL = 2,
+	CTL_FULL = 4,      /* it overfilled the mailbox of ctx->full */
+	CTL_AGAIN = 8,
+	CTL_FLUSH = 16,
+	CTL_HOLD = 32,     /* standing: qmt_hold */
+	CTL_MUTED = 64,    /* standing: waits for a full mailbox */
+	CTL_DOWN = 128,    /* standing: not running (status says why) */
+	CTL_KEPT = 256,    /* the current message is not ours any more */
+	CTL_STANDING = CTL_HOLD | CTL_MUTED | CTL_DOWN,
+	CTL_BREAK = CTL_STOP | CTL_FAIL | CTL_FULL | CTL_STANDING,
+};
+
+enum {
+	ACTOR_FINAL = 1,    /* to be ended for good, whatever its restart policy says */
+	ACTOR_BIG = 2,      /* state lies outside the block */
+	ACTOR_OUTSIDE = 4,  /* stands for an outside thread that asks */
+	ACTOR_STARTED = 8,  /* `start` was called in this incarnation, `stop` is due */
+	ACTOR_LINKED = 16,  /* in its parent's list */
+};
+
+struct qmt_actor {
+	/* line 0: written by other threads */
+	CACHE_LINE struct qmt_actor *queue_next; /* injected, zombie or free: an actor is in at most one of these lists */
+	_Atomic uint64_t top;                    /* mailbox.h; says closed while the block is free */
+	struct qmt_msg *_Atomic system;          /* system lane, newest first; passes the bound */
+	struct qmt_actor *_Atomic zombies;       /* children that ended (offset 24: free_block.magazine_next) */
+	struct qmt_msg *_Atomic waiters;         /* one small message for each sender that waits because we are full */
+	const struct qmt_actor_desc *_Atomic desc;
+	_Atomic uint32_t gen;
+	_Atomic uint32_t pending;                /* PENDING_* */
+	struct qmt_ctx *host;                    /* own_thread: who runs it; NULL: the workers. const after spawn */
+	/* line 1: the turn's own */
+	CACHE_LINE struct qmt_msg *local;        /* taken, in order */
+	struct qmt_msg *local_last;              /* valid while local is set */
+	uint32_t seen;                           /* count up to which messages were taken */
+	_Atomic uint32_t incarnation;            /* restarts */
+	_Atomic uint64_t done;                   /* messages dealt with, modulo 2^64; readers: senders, the turn of `top` */
+	struct qmt_actor *_Atomic parent;
+	struct qmt_actor *children, *sibling_next, *sibling_prev; /* sibling_*: the parent's turn */
+	/* line 2 */
+	struct ask *asks;
+	struct actor_ext *_Atomic ext;           /* what only some need; NULL until then */
+	const void *config;
+	uint64_t timer_at;                       /* when the next look at timers and asks is armed; 0: not */
+	uint32_t timer_pos;                      /* position in the timer heap + 1; timer lock */
+	uint32_t serial;                         /* order of spawning, for the trace of a seeded run */
+	uint8_t status;
+	uint8_t class;                           /* slab class */
+	uint8_t restart;                         /* enum qmt_restart */
+	uint8_t flags;                           /* ACTOR_* */
+	uint8_t standing;                        /* CTL_STANDING bits */
+	uint8_t reason;                          /* enum qmt_fail, of the end */
+	_Alignas(16) unsigned char state[];
+};
+_Static_assert(offsetof(struct qmt_actor, state) == 176, "192 bytes with a state of 16");
+
+/* Rarely used parts of an actor. */
+struct actor_ext {
+	/* for the whole life */
+	struct name_entry *names;       /* registry.c; changed under the registry's lock only */
+	void *initial;                  /* state with parameters filled in, and their texts; NULL: zeroes */
+	void *big_state;
+	struct qmt_msg *watchers;       /* INTERNAL_MONITOR messages of those that watch us */
+	uint64_t restart_at_ns;
+	char *fail_text;                /* of the last failure, until it was logged with the restart */
+	/* for the incarnation */
+	struct timer_set *timers;       /* timer.c */
+	struct watch *watches;          /* fd.c */
+	struct child_process *processes; /* child.c */
+	struct monitored *monitored;    /* monitor.c: whom we watch */
+	struct qmt_msg *deferred;       /* system messages that wait until we are no longer muted, in order */
+	struct restart_window *window;  /* supervisor.c: of our children */
+};
+
+static inline void *actor_state(struct qmt_actor *a)
+{
+	return unlikely(a->flags & ACTOR_BIG) ? atomic_load_explicit(&a->ext, RELAXED)->big_state : a->state;
+}
+
+static inline const struct qmt_actor_desc *actor_desc(struct qmt_actor *a)
+{
+	return atomic_load_explicit(&a->desc, RELAXED);
+}
+
+static inline struct actor_ext *actor_ext(struct qmt_actor *a)
+{
+	return atomic_load_explicit(&a->ext, RELAXED);
+}
+
+static inline uint32_t actor_gen(struct qmt_actor *a)
+{
+	return atomic_load_explicit(&a->gen, RELAXED);
+}
+
+static inline struct qmt_ref actor_ref(struct qmt_actor *a)
+{
+	return (struct qmt_ref){a, actor_gen(a), 0};
+}
+
+/* ---- memory (slab.h) ---------------------------------------------------------------------------------------------- */
+
+enum {
+	CLASS_MESSAGE = 0,                   /* 16 classes of 64 .. 1024 bytes */
+	CLASS_ACTOR = MESSAGE_SLAB_MAX / 64, /* 6 classes of 192 .. 512 bytes */
+	CLASS_ASK = CLASS_ACTOR + 6,
+	CLASS_WATCH,
+	CLASSES,
+};
+
+struct free_block {
+	struct free_block *next;
+	void *untouched[2]; /* late senders still look at them */
+	struct free_block *magazine_next;
+};
+
+/* Blocks of one class that a worker keeps; two magazines and a piece of fresh memory. */
+struct cache {
+	struct free_block *current, *full;
+	uint32_t count; /* in current */
+	char *bump, *bump_end;
+	size_t region_bytes; /* of the last region taken */
+};
+
+/* Full magazines between workers, one depot a class. */
+struct depot {
+	CACHE_LINE _Atomic uint32_t lock; /* spin lock: guards the rest */
+	_Atomic uint32_t magazines;
+	struct free_block *top;      /* full magazines */
+	struct free_block *partial;  /* magazines of less than MAGAZINE blocks */
+	struct region *regions;      /* all memory of the class */
+	struct leftover *leftovers;  /* fresh pieces that a closed handle gave back */
+};
+
+struct region {
+	struct region *next;
+	char *start;
+	size_t bytes;
+};
+
+/* ---- workers ------------------------------------------------------------------------------------------------------ */
+
+enum ctx_kind { CTX_WORKER, CTX_OWN_THREAD, CTX_OUTSIDE, CTX_SEEDED };
+
+/* Overflow of a ring: the owner takes its newest block back (depth first, hot), thieves the oldest. */
+struct run_block {
+	struct run_block *newer, *older;
+	uint64_t born_ns;
+	uint32_t count;
+	struct qmt_actor *actors[RING_SLOTS / 2];
+};
+
+struct qmt_ctx {
+	/* line 0: looked at by thieves */
+	CACHE_LINE struct qmt_actor *_Atomic slot; /* what the current turn made runnable last: hot */
+	_Atomic uint32_t head, tail;               /* of ring */
+	_Atomic uint32_t late;                     /* work here waits too long: others may take it */
+	_Atomic uint32_t turns;                    /* progress, for the watch */
+	_Atomic uint32_t parked;                   /* in epoll_wait, or about to be */
+	/* private to the thread */
+	CACHE_LINE struct qmt_actor *cur;
+	struct qmt_msg *cur_msg;
+	uint32_t ctl;                              /* CTL_* */
+	enum ctx_kind kind;
+	struct qmt_actor *full;                    /* CTL_FULL */
+	uint32_t full_gen;
+	uint32_t slot_runs;
+	uint32_t ticks;
+	uint32_t mark_tail;
+	uint64_t mark_ns, last_poll_ns;
+	struct qmt_system *sys;
+	struct sim *sim;                           /* seeded systems only */
+	uint32_t spin, parks, random;
+	char fail_text[200];                       /* CTL_FAIL */
+	struct qmt_token fail_token;               /* CTL_FAIL: of the ask that was being handled */
+	struct cache cache[CLASSES];
+	/* shared */
+	CACHE_LINE struct qmt_actor *_Atomic ring[RING_SLOTS];
+	CACHE_LINE _Atomic uint32_t block_lock;    /* spin lock: guards newest, oldest */
+	_Atomic uint32_t blocks;
+	struct run_block *newest, *oldest;
+	/* own_thread and outside: the one actor and its wake-up */
+	CACHE_LINE struct qmt_actor *hosted;
+	pthread_mutex_t wake_lock;                 /* guards ready, quit */
+	pthread_cond_t wake;
+	bool ready, quit;
+	uint64_t wait_until_ns;                    /* its own thread: when timers of hosted are due; 0: never */
+	struct qmt_msg *answer;                    /* outside: what the last result points into */
+	struct qmt_result *result;                 /* outside: where the pending answer goes */
+	bool answered;
+	struct thread_record *thread;
+};
+
+/* A thread of the system other than a worker; joined when it has ended, or at the end. */
+struct thread_record {
+	struct thread_record *next;
+	struct qmt_os_thread *thread;
+	struct qmt_ctx *ctx; /* NULL: a thread of the job pool */
+	_Atomic bool ended; /* release by the thread as its last act; acquire by who joins it */
+};
+
+struct timer_heap {
+	pthread_mutex_t lock; /* guards the rest and actor.timer_pos */
+	struct timer_entry {
+		uint64_t at_ns, sequence;
+		struct qmt_actor *actor;
+	} *entries;
+	uint32_t count, capacity;
+	uint64_t sequence;
+	_Atomic uint64_t next_ns; /* UINT64_MAX: none. A hint for who has no lock. */
+};
+
+struct registry {
+	pthread_mutex_t lock; /* guards the rest, actor_ext.names, and actor_ext against release while it is looked at */
+	struct name_entry **buckets;
+	uint32_t bucket_count, count;
+};
+
+struct job_pool {
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t wake;  /* by qmt_job_start, system stop */
+	struct job *first, *last;
+	uint32_t queued, threads, idle, running, limit;
+	bool quit;
+};
+
+struct qmt_system {
+	/* const after start */
+	struct qmt_os *os;
+	const struct qmt_log *log;
+	uint32_t worker_count;
+	struct qmt_ctx *workers[WORKERS_MAX];
+	struct qmt_os_thread *worker_threads[WORKERS_MAX];
+	struct qmt_actor *root;
+	struct sim *sim;
+	int epoll_fd, wake_fd, timer_fd, watch_fd;
+	uint64_t coarse_step_ns;
+
+	CACHE_LINE _Atomic uint64_t sleep;   /* park.c: sleepers | tokens << 32 */
+	_Atomic uint32_t watching;           /* the watch timer is armed */
+	_Atomic uint32_t watch_ms;
+	_Atomic uint32_t watch_turns[WORKERS_MAX];
+	_Atomic bool quit;                   /* workers end */
+	_Atomic uint32_t workers_running;
+	_Atomic uint32_t polling;            /* a busy worker looks at the descriptors */
+	_Atomic uint32_t watched_fds;
+	_Atomic uint32_t serial;
+	_Atomic uint32_t child_ids;
+	_Atomic bool stopping;               /* no more spawns from outside */
+
+	CACHE_LINE pthread_mutex_t inject_lock; /* guards inject_first, inject_last, and writes of injected */
+	struct qmt_actor *inject_first, *inject_last;
+	_Atomic uint32_t injected;
+
+	struct timer_heap timers;
+	struct registry registry;
+	struct job_pool jobs;
+
+	pthread_mutex_t state_lock; /* guards the rest */
+	pthread_cond_t state_changed; /* by the root's end, and by a worker's end */
+	bool root_ended;
+	struct thread_record *threads;
+	bool left_behind; /* a thread did not end in time: nothing may be freed */
+
+	struct qmt_ctx *control; /* for the thread that stops and frees the system */
+
+	struct depot depots[CLASSES];
+};
+
+static inline bool ctx_is_worker(const struct qmt_ctx *ctx)
+{
+	return ctx->kind == CTX_WORKER;
+}
+
+_Noreturn void qmt__invariant_broken(struct qmt_ctx *ctx, const char *what, const char *file, int line);
+
+/* Monotonic; in a seeded system the virtual clock. */
+static inline uint64_t now_ns(const struct qmt_ctx *ctx)
+{
+	return qmt_os_now_ns(ctx->sys->os);
+}
+
+enum { NS_PER_US = 1000, NS_PER_MS = 1000000 };
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static inline void spin_lock(_Atomic uint32_t *lock)
+{
+	while (atomic_exchange_explicit(lock, 1, ACQUIRE))
+		while (atomic_load_explicit(lock, RELAXED))
+			cpu_relax();
+}
+
+static inline void spin_unlock(_Atomic uint32_t *lock)
+{
+	atomic_store_explicit(lock, 0, RELEASE);
+}
+
+/* ---- what the files of the core call in each other ------------------------------------------------------------------ */
+
+/* turn.c */
+void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a);
+uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* actor.c */
+int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt, struct qmt_actor **ret_actor,
+	struct qmt_err *err);
+struct actor_ext *qmt__actor_need_ext(struct qmt_actor *a); /* NULL: out of memory */
+void qmt__actor_ext_free(struct actor_ext *ext);
+const char *qmt__actor_name(struct qmt_actor *a); /* on its own turn, or owned; "" without one */
+void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child);
+
+/* params.c: parses parameters into the image of a state. Returns 0 and *ret_image (NULL: no parameters). */
+int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image, struct qmt_err *err);
+
+/* supervisor.c */
+bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a); /* false: the actor is not ours any more */
+void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__reap(struct qmt_ctx *ctx, struct qmt_actor *a);
+/* Answers the asks of a list and drops its replies; returns the rest and sets local_last to its end. Adds to *handled. */
+struct qmt_msg *qmt__bounce_asks(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled);
+void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason);
+void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a); /* at the end of the system: as if it had ended, without its hooks */
+void qmt__fail_text(struct qmt_ctx *ctx, const char *format, ...) QMT_PRINTF(2, 3);
+
+/* send.c */
+int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* 0 or QMT_FAIL_NOT_RUNNING: m is still yours */
+void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason); /* takes m */
+void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
+void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *closed);
+void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* outgoing.c */
+struct outgoing_box {
+	struct qmt_outgoing out;
+	struct qmt_msg *inner; /* the body's message, when it was not copied */
+};
+int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner);
+int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
+int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, struct qmt_msg *m);
+
+/* ask.c */
+void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
+struct qmt_ref qmt__ask_owner(struct ask *ask, uint32_t gen); /* unset: from outside, or over */
+void qmt__ask_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail);
+void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now); /* next deadline, 0: none */
+
+/* timer.c */
+int qmt__timers_init(struct qmt_system *sys);
+void qmt__timers_fini(struct qmt_system *sys);
+void qmt__timer_arm(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t at_ns);
+void qmt__timer_forget(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__timers_fire(struct qmt_ctx *ctx, uint64_t now);
+void qmt__timers_due(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__timers_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* registry.c */
+int qmt__registry_init(struct qmt_system *sys);
+void qmt__registry_fini(struct qmt_system *sys);
+int qmt__registry_add(struct qmt_system *sys, const char *name, struct qmt_actor *a);
+void qmt__registry_drop(struct qmt_system *sys, struct qmt_actor *a); /* all names; ext is free to go afterwards */
+const char *qmt__name_text(const struct name_entry *name);
+bool qmt__registry_find(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref);
+
+/* monitor.c */
+void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__monitors_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__watchers_tell(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
+
+/* job.c */
+int qmt__jobs_init(struct qmt_system *sys, uint32_t limit);
+void qmt__jobs_quit(struct qmt_system *sys);
+void qmt__jobs_fini(struct qmt_system *sys);
+void qmt__job_done(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__job_drop(struct qmt_msg *m);
+struct qmt_msg *qmt__job_message(struct job *job);
+int qmt__job_detached(struct qmt_ctx *ctx, void (*run)(void *arg), void *arg);
+void qmt__job_run(struct qmt_ctx *ctx, struct job *job); /* seeded: on this thread */
+
+/* fd.c */
+void qmt__fd_ready(struct qmt_ctx *ctx, uint64_t data, uint32_t events);
+void qmt__fd_event(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__fds_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* child.c */
+void qmt__children_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* own_thread.c */
+int qmt__host_init(struct qmt_ctx *ctx);
+void qmt__host_fini(struct qmt_ctx *ctx);
+void qmt__host_wake(struct qmt_ctx *host);
+bool qmt__host_wait(struct qmt_ctx *host); /* until its actor is to run; false: quit */
+int qmt__own_thread_start(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__own_thread_quit(struct qmt_ctx *host);
+int qmt__thread_add(struct qmt_system *sys, const char *name, void (*run)(void *record), struct qmt_ctx *ctx); /* joins what has ended */
+void qmt__thread_ended(struct qmt_system *sys, struct thread_record *record); /* a thread's last act */
+bool qmt__threads_join(struct qmt_system *sys, uint64_t until_ns); /* false: some are left */
+
+/* outside.c */
+extern const struct qmt_actor_desc qmt__outside_desc;
+
+/* system.c */
+struct qmt_ctx *qmt__ctx_new(struct qmt_system *sys, enum ctx_kind kind);
+struct qmt_ctx *qmt__ctx_free(struct qmt_ctx *ctx);
+void qmt__root_ended(struct qmt_system *sys);
+
+/* sim.c */
+int qmt__sim_init(struct qmt_system *sys);
+void qmt__sim_fini(struct qmt_system *sys);
+void qmt__sim_schedule(struct sim *sim, struct qmt_actor *a);
+int qmt__sim_job(struct sim *sim, struct job *job);
+void qmt__sim_turn(struct sim *sim, struct qmt_actor *a, uint64_t top);
+bool qmt__sim_step(struct qmt_system *sys, uint64_t until_ns); /* false: nothing left before until_ns */
+void qmt__sim_taken(struct sim *sim, const struct qmt_msg *m);
+
+#endif

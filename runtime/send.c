@@ -1,0 +1,304 @@
+/* runtime/send.c - tell, forward, keep; what happens at a bound; what becomes of messages that cannot be delivered.
+ *
+ * Backpressure (QMT_BLOCK). A send over the bound is taken, and the *sending actor* is muted at the end of its handler: it
+ * handles nothing but what may end it until the target is half empty. A muted actor's mailbox word says idle as
+ * anybody's, so its system lane is seen. Two rules keep a cycle of full mailboxes from standing still for ever:
+ *   1. an actor that is itself over its bound is not muted;
+ *   2. an actor for which others wait is not muted. Checked again after it has queued itself as a waiter: in a
+ *      cycle that closes, the last one to queue itself sees the one before it.
+ * Replies and the system lane pass every bound. Links and outside threads are not muted but refused: they answer for others.
+ */
+#include "send.h"
+
+#include <errno.h>
+
+/* ---- tell --------------------------------------------------------------------------------------------------------- */
+
+static int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+{
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	return qmt__outgoing_tell(ctx, to, (struct qmt_str){0}, type, body, NULL);
+}
+
+int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+{
+	const struct qmt_actor_desc *desc;
+	struct qmt_msg *m;
+	int accepted, failed;
+
+	if (unlikely(!to.actor || to.rid))
+		return tell_elsewhere(ctx, to, type, body);
+	failed = check_target(to, type, &desc, &accepted);
+	if (unlikely(failed))
+		return failed;
+	m = msg_copy(ctx, &type->record, body);
+	if (unlikely(!m))
+		return -ENOMEM;
+	m->type = (uint16_t)accepted;
+	m->to_gen = to.gen;
+	msg_stamp(ctx, m);
+	failed = deliver(ctx, to.actor, desc, m);
+	if (unlikely(failed))
+		msg_free(ctx, m);
+	return failed;
+}
+
+int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg)
+{
+	const struct qmt_actor_desc *desc;
+	struct qmt_msg *m = *msg;
+	int accepted, failed;
+
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	if (to.rid) {
+		failed = qmt__outgoing_tell(ctx, to, (struct qmt_str){0}, type, m->body, m);
+	} else {
+		failed = check_target(to, type, &desc, &accepted);
+		if (!failed) {
+			m->type = (uint16_t)accepted;
+			m->to_gen = to.gen;
+			msg_stamp(ctx, m);
+			failed = deliver(ctx, to.actor, desc, m);
+		}
+	}
+	if (!failed)
+		*msg = NULL;
+	return failed;
+}
+
+/* ---- the message being handled ------------------------------------------------------------------------------------- */
+
+static const struct qmt_type *type_of(const struct qmt_actor_desc *desc, const struct qmt_msg *m)
+{
+	return desc->accepts[m->type >> TYPE_SLOT_SHIFT].protocol->types[m->type & TYPE_INDEX_MASK];
+}
+
+int qmt_forward(struct qmt_ctx *ctx, struct qmt_ref to)
+{
+	const struct qmt_actor_desc *desc;
+	const struct qmt_type *type;
+	struct qmt_msg *m = ctx->cur_msg;
+	int accepted, failed;
+
+	if (!m || (ctx->ctl & CTL_KEPT) || (m->flags & MSG_SPECIAL))
+		return QMT_FAIL_BAD_REQUEST;
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	type = type_of(actor_desc(ctx->cur), m);
+	if (to.rid) {
+		failed = qmt__outgoing_forward(ctx, to, type, m);
+	} else {
+		struct qmt_msg before = *m;
+
+		failed = check_target(to, type, &desc, &accepted);
+		if (failed)
+			return failed;
+		m->type = (uint16_t)accepted;
+		m->to_gen = to.gen;
+		failed = deliver(ctx, to.actor, desc, m);
+		if (failed) {
+			m->type = before.type;
+			m->to_gen = before.to_gen;
+		}
+	}
+	if (!failed) {
+		ctx->cur_msg = NULL;
+		ctx->ctl |= CTL_KEPT;
+	}
+	return failed;
+}
+
+struct qmt_msg *qmt_keep(struct qmt_ctx *ctx)
+{
+	if (!ctx->cur_msg || (ctx->ctl & CTL_KEPT))
+		return NULL;
+	ctx->ctl |= CTL_KEPT;
+	return ctx->cur_msg;
+}
+
+void qmt_msg_free(struct qmt_ctx *ctx, struct qmt_msg *msg)
+{
+	if (msg)
+		msg_free(ctx, msg);
+}
+
+struct qmt_ref qmt_sender(struct qmt_ctx *ctx)
+{
+	const struct qmt_msg *m = ctx->cur_msg;
+
+	if (!m)
+		return (struct qmt_ref){0};
+	if (m->flags & MSG_FROM)
+		return (struct qmt_ref){m->from, m->src_gen, 0};
+	if ((m->flags & (MSG_ASK | MSG_OUTSIDE)) == MSG_ASK)
+		return qmt__ask_owner(m->ask, m->src_gen);
+	return (struct qmt_ref){0};
+}
+
+/* ---- bounds ------------------------------------------------------------------------------------------------------- */
+
+enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+{
+	struct qmt_actor *self = ctx->cur;
+
+	switch (desc->overflow) {
+	case QMT_BLOCK:
+		if (!self || (self->flags & ACTOR_OUTSIDE) || actor_desc(self)->outgoing)
+			return REFUSED;
+		if (self != a) {
+			ctx->full = a;
+			ctx->full_gen = m->to_gen;
+			ctx->ctl |= CTL_FULL;
+		}
+		return ADMITTED;
+	case QMT_DROP_OLD:
+		return ADMITTED; /* its own turn drops */
+	case QMT_DROP_NEW:
+		if (m->flags & MSG_ASK)
+			return REFUSED; /* somebody waits for an answer */
+		msg_free(ctx, m);
+		return DROPPED;
+	default:
+		return REFUSED;
+	}
+}
+
+/* Lets all who wait for room in `a` go on. closed: NULL, or WAITERS_CLOSED. */
+void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *closed)
+{
+	struct qmt_msg *waiter = atomic_load_explicit(&a->waiters, ACQUIRE);
+
+	do {
+		if (waiter == closed || waiter == WAITERS_CLOSED)
+			return;
+	} while (!atomic_compare_exchange_weak(&a->waiters, &waiter, closed));
+	while (waiter) {
+		struct qmt_msg *next = waiter->next;
+
+		if (actor_gen(waiter->from) == waiter->src_gen)
+			notify_pending(ctx, waiter->from, PENDING_UNMUTE);
+		msg_free(ctx, waiter);
+		waiter = next;
+	}
+}
+
+static void unmute_self(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	a->standing &= (uint8_t)~CTL_MUTED;
+	ctx->ctl &= ~(uint32_t)CTL_MUTED;
+}
+
+/* The turn of `a` has overfilled ctx->full. */
+void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct qmt_actor *full = ctx->full;
+	uint32_t bound = actor_desc(a)->bound;
+	struct qmt_msg *waiter, *first;
+
+	ctx->ctl &= ~(uint32_t)CTL_FULL;
+	if (a->standing & CTL_MUTED || atomic_load(&a->waiters) || (bound && mailbox_depth(a) >= bound))
+		return;
+	waiter = msg_alloc(ctx, 0);
+	if (!waiter)
+		return;
+	waiter->from = a;
+	waiter->src_gen = actor_gen(a);
+	a->standing |= CTL_MUTED;
+	ctx->ctl |= CTL_MUTED;
+	first = atomic_load_explicit(&full->waiters, RELAXED);
+	do {
+		if (first == WAITERS_CLOSED) {
+			msg_free(ctx, waiter);
+			unmute_self(ctx, a);
+			return;
+		}
+		waiter->next = first;
+		/* seq_cst: pairs with publish_done, and with the load of our own waiters by rule 2 */
+	} while (!atomic_compare_exchange_weak(&full->waiters, &first, waiter));
+	if (atomic_load(&a->waiters))
+		unmute_self(ctx, a); /* rule 2; the note left behind is a look for nothing later on */
+	else if (actor_gen(full) != ctx->full_gen || mailbox_depth_now(full) <= actor_desc(full)->bound / 2)
+		qmt__waiters_release(ctx, full, NULL);
+}
+
+/* ---- the system lane ----------------------------------------------------------------------------------------------- */
+
+int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	struct qmt_msg *newest = atomic_load_explicit(&a->system, ACQUIRE); /* closed: pairs with qmt__bury */
+
+	do {
+		if (newest == SYSTEM_CLOSED)
+			return QMT_FAIL_NOT_RUNNING;
+		m->next = newest;
+	} while (!atomic_compare_exchange_weak_explicit(&a->system, &newest, m, ACQ_REL, ACQUIRE));
+	notify(ctx, a);
+	return 0;
+}
+
+/* ---- messages that cannot be delivered ----------------------------------------------------------------------------- */
+
+/* Sends a tell back to who sent it, if its kind wants to know. Takes m. */
+static void bounce(struct qmt_ctx *ctx, const struct qmt_type *type, struct qmt_msg *m, int reason)
+{
+	struct qmt_actor *from = m->from;
+	struct qmt_msg *back = NULL;
+	struct bounce *body;
+
+	if (atomic_load_explicit(&from->desc, ACQUIRE)->undelivered && actor_gen(from) == m->src_gen)
+		back = msg_alloc(ctx, sizeof *body);
+	if (!back) {
+		msg_free(ctx, m);
+		return;
+	}
+	body = (struct bounce *)(void *)back->body;
+	*body = (struct bounce){.type = type, .message = m, .reason = reason};
+	back->flags = MSG_INTERNAL;
+	back->type = INTERNAL_BOUNCE;
+	back->class |= MSG_CLASS_CARE;
+	back->to_gen = m->src_gen;
+	switch (mailbox_push(from, back)) {
+	case PUSH_WAKES:
+		schedule(ctx, from);
+		break;
+	case PUSH_QUEUED:
+		break;
+	default:
+		msg_free(ctx, back);
+	}
+}
+
+/* m was accepted and cannot be handled. desc: of the receiver it was meant for; NULL: unknown. Takes m. */
+void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason)
+{
+	if (m->flags & MSG_ASK)
+		qmt__ask_fail(ctx, (struct qmt_token){m->ask, m->src_gen}, reason);
+	else if (m->flags & MSG_INTERNAL && m->type == INTERNAL_OUTGOING) {
+		const struct qmt_outgoing *out = &((struct outgoing_box *)(void *)m->body)->out;
+
+		if (out->from.actor) {
+			m->from = out->from.actor;
+			m->src_gen = out->from.gen;
+			bounce(ctx, out->type, m, reason);
+			return;
+		}
+	} else if (m->flags & MSG_FROM && !(m->flags & MSG_SPECIAL) && desc) {
+		bounce(ctx, type_of(desc, m), m, reason);
+		return;
+	}
+	msg_free(ctx, m);
+}
+
+/* On the sender's turn. */
+void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	const struct bounce *bounced = (const struct bounce *)(const void *)m->body;
+	const void *body = bounced->message->body;
+
+	if (bounced->message->flags & MSG_INTERNAL)
+		body = ((const struct outgoing_box *)body)->out.body;
+	if (actor_desc(a)->undelivered)
+		actor_desc(a)->undelivered(ctx, actor_state(a), bounced->type, body, bounced->reason);
+}

@@ -1,0 +1,97 @@
+/* runtime/send.h - the path of a message from a send to a mailbox, for tell, ask and the link's in-bound half.
+ *
+ * Threads: any.   Blocks: never.   Order: FIFO per sender and receiver.
+ */
+#ifndef QMT_RUNTIME_SEND_H
+#define QMT_RUNTIME_SEND_H
+
+#include "scheduler.h"
+#include "slab.h"
+
+struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body);
+
+enum admission { ADMITTED, REFUSED, DROPPED /* and freed */ };
+enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m);
+
+/* Accept slot and index of a message for an actor of this kind; -1: it is not understood. */
+static inline int accept_type(const struct qmt_actor_desc *desc, const struct qmt_type *type)
+{
+	unsigned slot = 0;
+
+	/* the first protocol almost always is it */
+	while (unlikely(desc->accepts[slot].protocol != type->protocol))
+		if (++slot == QMT_ACCEPTS_MAX)
+			return -1;
+	if (unlikely(!desc->accepts[slot].handlers || !desc->accepts[slot].handlers[type->index]))
+		return -1;
+	return (int)(slot << TYPE_SLOT_SHIFT | type->index);
+}
+
+/* Whether `to` (of this process) runs and understands `type`. Sets *ret_desc and *ret_type; 0 or why not.
+ * The description is read before the generation: a description of another tenant shows as another generation. */
+static inline int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc, int *ret_type)
+{
+	const struct qmt_actor_desc *desc = atomic_load_explicit(&to.actor->desc, ACQUIRE);
+	int accepted = accept_type(desc, type);
+
+	if (unlikely(actor_gen(to.actor) != to.gen))
+		return QMT_FAIL_NOT_RUNNING;
+	if (unlikely(accepted < 0))
+		return QMT_FAIL_UNKNOWN_MESSAGE;
+	*ret_desc = desc;
+	*ret_type = accepted;
+	return 0;
+}
+
+/* A message with a copy of *body. NULL: out of memory. */
+static inline struct qmt_msg *msg_copy(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body)
+{
+	size_t size = record->size;
+	struct qmt_msg *m;
+
+	if (unlikely(!record->flat))
+		return qmt__msg_copy_deep(ctx, record, body);
+	m = msg_alloc(ctx, size);
+	if (unlikely(!m))
+		return NULL;
+	if (likely(size == 8))
+		memcpy(m->body, body, 8);
+	else if (size)
+		memcpy(m->body, body, size);
+	return m;
+}
+
+/* Marks who sends. Nobody, from outside. */
+static inline void msg_stamp(const struct qmt_ctx *ctx, struct qmt_msg *m)
+{
+	m->flags = 0;
+	if (likely(ctx->cur != NULL)) {
+		m->flags = MSG_FROM;
+		m->from = ctx->cur;
+		m->src_gen = actor_gen(ctx->cur);
+	}
+}
+
+/* Queues m. Takes it on success only. Returns 0, QMT_FAIL_NOT_RUNNING or QMT_FAIL_FULL. */
+static inline int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+{
+	if (unlikely(desc->bound) && unlikely(mailbox_depth(a) >= desc->bound)) {
+		enum admission admission = qmt__over_bound(ctx, a, desc, m);
+
+		if (admission != ADMITTED)
+			return admission == DROPPED ? 0 : QMT_FAIL_FULL;
+	}
+	switch (mailbox_push(a, m)) {
+	case PUSH_WAKES:
+		schedule(ctx, a);
+		return 0;
+	case PUSH_QUEUED:
+		return 0;
+	case PUSH_CLOSED:
+		return QMT_FAIL_NOT_RUNNING;
+	default:
+		return QMT_FAIL_FULL;
+	}
+}
+
+#endif

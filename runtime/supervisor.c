@@ -1,0 +1,428 @@
+/* runtime/supervisor.c - how an incarnation begins and ends, and what its parent does about it.
+ *
+ *      NEW --start--> RUN --stop, failure--> STOPPING --children gone, `stop` called--+
+ *       ^                                                                             |
+ *       |                          final, temporary, or a wanted end of a transient   |  to be restarted
+ *       |                                          DEAD (buried, given to the parent) +--> ENDED (given to the parent)
+ *       |                                                                                     |         |
+ *       +----- restart_at has come ----- RESTARTING <---- within the limits -----------------+          +--> buried
+ *
+ * An actor that is given to its parent is pushed on parent->zombies as the last act of its turn. Its mailbox word does not say
+ * idle, so nobody runs it meanwhile: the parent owns it, decides, and either schedules it again (same block, same
+ * generation, mailbox kept) or buries and frees it. A parent that stops itself buries.
+ */
+#include "scheduler.h"
+#include "slab.h"
+
+#include <stdarg.h>
+
+enum { DEFAULT_MAX_RESTARTS = 5, DEFAULT_WINDOW_MS = 5000, BACKOFF_MAX_FACTOR = 64 };
+
+/* When the last restarts were: a true sliding window. */
+struct restart_window {
+	uint32_t count, next;
+	uint64_t at_ns[];
+};
+
+/* ---- the incarnation ---------------------------------------------------------------------------------------------- */
+
+void qmt__fail_text(struct qmt_ctx *ctx, const char *format, ...)
+{
+	va_list args;
+
+	if (ctx->ctl & CTL_FAIL)
+		return; /* the first reason counts */
+	va_start(args, format);
+	vsnprintf(ctx->fail_text, sizeof ctx->fail_text, format, args);
+	va_end(args);
+	ctx->ctl |= CTL_FAIL;
+	ctx->fail_token = qmt_token(ctx);
+}
+
+void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+	int failed;
+
+	a->status = STATUS_RUN;
+	a->flags |= ACTOR_STARTED;
+	if (!desc->start)
+		return;
+	failed = desc->start(ctx, actor_state(a), a->config);
+	if (failed)
+		qmt__fail_text(ctx, "start returned %d", failed);
+}
+
+/* Everything that belongs to the incarnation and could call it: from here on nothing does. */
+static void quiesce(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	if (a->asks)
+		qmt__asks_release(ctx, a);
+	if (actor_ext(a)) {
+		qmt__timers_release(ctx, a);
+		qmt__children_release(ctx, a);
+		qmt__fds_release(ctx, a);
+		qmt__monitors_release(ctx, a);
+	}
+}
+
+struct qmt_msg *qmt__bounce_asks(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled)
+{
+	bool final = a->flags & ACTOR_FINAL;
+	struct qmt_msg *kept = NULL, **last = &kept;
+
+	while (m) {
+		struct qmt_msg *next = m->next;
+
+		if (m->flags & (MSG_ASK | MSG_REPLY)) {
+			qmt__undeliver(ctx, actor_desc(a), m, final ? QMT_FAIL_STOPPING : QMT_FAIL_RESTARTING);
+			++*handled;
+		} else {
+			*last = m;
+			last = &m->next;
+			a->local_last = m;
+		}
+		m = next;
+	}
+	*last = NULL;
+	return kept;
+}
+
+static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+	uint32_t handled = 0;
+
+	a->reason = 0;
+	if (ctx->ctl & CTL_FAIL) {
+		struct actor_ext *ext = qmt__actor_need_ext(a);
+
+		a->reason = QMT_FAIL_FAILED;
+		/* The ask that it failed over. If it was answered, this answer is a second one and drops out. */
+		qmt__ask_fail(ctx, ctx->fail_token, QMT_FAIL_NO_REPLY);
+		if (ext) {
+			free(ext->fail_text);
+			ext->fail_text = strdup(ctx->fail_text);
+		}
+		qmt_log(ctx->sys->log, QMT_WARN, "actor.failed", "kind", desc->name, "name", qmt__actor_name(a), "reason",
+			ctx->fail_text, NULL);
+	}
+	if (a->restart == QMT_TEMPORARY || (a->restart == QMT_TRANSIENT && !a->reason))
+		a->flags |= ACTOR_FINAL;
+	a->status = STATUS_STOPPING;
+	a->standing = CTL_DOWN;
+	ctx->ctl = CTL_DOWN;
+	quiesce(ctx, a);
+	if (a->local) {
+		a->local = qmt__bounce_asks(ctx, a, a->local, &handled);
+		atomic_fetch_add_explicit(&a->done, handled, RELAXED);
+	}
+	for (struct qmt_actor *child = a->children; child; child = child->sibling_next)
+		notify_pending(ctx, child, PENDING_END);
+}
+
+/* The last act of the actor's turn. */
+static void give_to_parent(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct qmt_actor *parent = atomic_load_explicit(&a->parent, RELAXED);
+	struct qmt_actor *first;
+
+	if (!parent) {
+		if (a->flags & ACTOR_OUTSIDE)
+			return;
+		qmt__root_ended(ctx->sys);
+		return;
+	}
+	first = atomic_load_explicit(&parent->zombies, RELAXED);
+	do {
+		a->queue_next = first;
+	} while (!atomic_compare_exchange_weak_explicit(&parent->zombies, &first, a, ACQ_REL, RELAXED));
+	/* The first of a bunch tells the parent. It may be gone already, and its block may be somebody else's by now: then this is
+	 * one look for nothing, as blocks are type-stable. */
+	if (!first)
+		notify(ctx, parent);
+}
+
+static void end_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	if (a->flags & ACTOR_STARTED) {
+		a->flags &= (uint8_t)~ACTOR_STARTED;
+		if (actor_desc(a)->stop)
+			actor_desc(a)->stop(ctx, actor_state(a));
+		ctx->ctl = CTL_DOWN;
+		quiesce(ctx, a); /* what the hook may have begun */
+	}
+	if (a->flags & ACTOR_FINAL || !atomic_load_explicit(&a->parent, RELAXED))
+		qmt__bury(ctx, a, a->reason);
+	else
+		a->status = STATUS_ENDED;
+	give_to_parent(ctx, a);
+}
+
+/* A fresh state for the block; the mailbox stays. */
+static void renew(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct actor_ext *ext = actor_ext(a);
+	uint32_t size = actor_desc(a)->state_size;
+
+	if (ext && ext->initial)
+		memcpy(actor_state(a), ext->initial, size);
+	else
+		memset(actor_state(a), 0, size);
+	if (ext) {
+		free(ext->window);
+		ext->window = NULL;
+	}
+	a->standing = 0;
+	ctx->ctl &= ~(uint32_t)CTL_DOWN;
+	qmt__start_incarnation(ctx, a);
+}
+
+/* Called while the actor is to stop, or is down. Goes one step on, as the diagram says. */
+bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	bool asked = ctx->ctl & (CTL_STOP | CTL_FAIL);
+
+	switch (a->status) {
+	case STATUS_NEW:
+	case STATUS_RUN:
+		begin_stopping(ctx, a);
+		break;
+	case STATUS_RESTARTING:
+		if (!asked) {
+			uint64_t at = actor_ext(a)->restart_at_ns;
+
+			if (now_ns(ctx) < at) {
+				if (!a->timer_at)
+					qmt__timer_arm(ctx, a, at);
+				return true;
+			}
+			qmt__set_aside(ctx, a); /* answers the asks that came while it was down; tells are kept */
+			renew(ctx, a);
+			return true;
+		}
+		a->flags |= ACTOR_FINAL;
+		a->status = STATUS_STOPPING;
+		break;
+	default:
+		break;
+	}
+	ctx->ctl &= CTL_DOWN;
+	if (a->children)
+		return true;
+	end_incarnation(ctx, a);
+	return false;
+}
+
+/* ---- the end for good --------------------------------------------------------------------------------------------- */
+
+static void drop_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	while (m) {
+		struct qmt_msg *next = m->next;
+
+		switch (m->type) {
+		case INTERNAL_MONITOR:
+		case INTERNAL_DEMONITOR:
+		case INTERNAL_DOWN:
+			qmt__monitor_message(ctx, a, m); /* its generation has passed: it answers that */
+			break;
+		case INTERNAL_FD:
+			qmt__fd_event(ctx, a, m);
+			break;
+		case INTERNAL_JOB:
+			qmt__job_drop(m);
+			break;
+		default:
+			msg_free(ctx, m);
+		}
+		m = next;
+	}
+}
+
+static void undeliver_all(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason)
+{
+	while (m) {
+		struct qmt_msg *next = m->next;
+
+		qmt__undeliver(ctx, desc, m, reason);
+		m = next;
+	}
+}
+
+/* Closes the actor. By its own turn, or by the parent that owns it. Afterwards sends fail. */
+void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+	struct actor_ext *ext = actor_ext(a);
+	int undelivered = desc->outgoing ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING;
+	uint64_t top;
+	uint32_t count;
+
+	a->status = STATUS_DEAD;
+	if (ext)
+		qmt__registry_drop(ctx->sys, a); /* ext is ours alone now: who looks at it does so under the registry's lock */
+	top = atomic_exchange_explicit(&a->top, WORD_CLOSED, ACQ_REL);
+	atomic_store_explicit(&a->gen, actor_gen(a) + 1, RELEASE);
+	undeliver_all(ctx, desc, a->local, undelivered);
+	a->local = NULL;
+	count = mailbox_new(a, top);
+	if (count)
+		undeliver_all(ctx, desc, mailbox_take(a, top, count), undelivered);
+	qmt__waiters_release(ctx, a, WAITERS_CLOSED);
+	drop_system(ctx, a, atomic_exchange_explicit(&a->system, SYSTEM_CLOSED, ACQ_REL));
+	if (a->timer_at)
+		qmt__timer_forget(ctx, a);
+	if (ext) {
+		drop_system(ctx, a, ext->deferred);
+		qmt__watchers_tell(ctx, ext, reason);
+		qmt__actor_ext_free(ext);
+	}
+}
+
+void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	ctx->cur = a;
+	quiesce(ctx, a);
+	ctx->cur = NULL;
+	qmt__bury(ctx, a, QMT_FAIL_STOPPING);
+}
+
+/* ---- what the parent does ----------------------------------------------------------------------------------------- */
+
+static void unlink_child(struct qmt_actor *a, struct qmt_actor *child)
+{
+	if (child->sibling_prev)
+		child->sibling_prev->sibling_next = child->sibling_next;
+	else
+		a->children = child->sibling_next;
+	if (child->sibling_next)
+		child->sibling_next->sibling_prev = child->sibling_prev;
+}
+
+static bool is_running(const struct qmt_ctx *ctx, const struct qmt_actor *a)
+{
+	return a->status == STATUS_RUN && !(ctx->ctl & (CTL_STOP | CTL_FAIL));
+}
+
+static void child_gone(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
+{
+	struct qmt_ref ref = {child, actor_gen(child) - 1, 0};
+	int reason = child->reason;
+
+	unlink_child(a, child);
+	if (child->host)
+		qmt__own_thread_quit(child->host);
+	slab_free(ctx, child->class, child);
+	if (is_running(ctx, a) && actor_desc(a)->child_ended)
+		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, false);
+}
+
+/* Counts one more restart in the window. Returns how many there are now, 0: one too many. */
+static uint32_t window_add(struct qmt_actor *a, const struct qmt_supervision *rules, uint64_t now)
+{
+	uint32_t most = rules->max_restarts ? rules->max_restarts : DEFAULT_MAX_RESTARTS, recent = 0;
+	uint64_t length = (uint64_t)(rules->window_ms ? rules->window_ms : DEFAULT_WINDOW_MS) * NS_PER_MS;
+	struct actor_ext *ext = qmt__actor_need_ext(a);
+	struct restart_window *window = ext ? ext->window : NULL;
+
+	if (ext && !window)
+		window = ext->window = calloc(1, sizeof *window + most * sizeof window->at_ns[0]);
+	if (!window)
+		return 0;
+	for (uint32_t i = 0; i < window->count; i++)
+		recent += now - window->at_ns[i] < length;
+	if (recent >= most)
+		return 0;
+	/* The oldest goes: it is outside the window, or there is room. */
+	window->at_ns[window->next] = now;
+	window->next = (window->next + 1) % most;
+	if (window->count < most)
+		window->count++;
+	return recent + 1;
+}
+
+/* The first restart waits backoff_ms, each further one in the window twice as long; the last half of it by chance, so that
+ * actors that failed together do not come back together. */
+static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *rules, uint32_t restarts)
+{
+	uint64_t wait = rules->backoff_ms, most = rules->backoff_max_ms, chance;
+
+	if (!wait)
+		return 0;
+	if (!most)
+		most = wait * BACKOFF_MAX_FACTOR;
+	for (uint32_t i = 1; i < restarts && wait < most; i++)
+		wait *= 2;
+	if (wait > most)
+		wait = most;
+	wait *= NS_PER_MS;
+	qmt_os_random(ctx->sys->os, &chance, sizeof chance);
+	return wait - chance % (wait / 2 + 1);
+}
+
+static bool restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
+{
+	const struct qmt_supervision *rules = &actor_desc(a)->supervision;
+	uint64_t now = now_ns(ctx);
+	struct actor_ext *ext = qmt__actor_need_ext(child);
+	uint32_t restarts = ext ? window_add(a, rules, now) : 0;
+
+	if (!restarts)
+		return false;
+	ext->restart_at_ns = now + backoff_ns(ctx, rules, restarts);
+	qmt_log(ctx->sys->log, QMT_INFO, "actor.restarted", "kind", actor_desc(child)->name, "name", qmt__actor_name(child), "reason",
+		ext->fail_text ? ext->fail_text : "ended", "wait_ms", QMT_LOG_U64((ext->restart_at_ns - now) / NS_PER_MS), NULL);
+	free(ext->fail_text);
+	ext->fail_text = NULL;
+	atomic_fetch_add_explicit(&child->incarnation, 1, RELAXED);
+	child->status = STATUS_RESTARTING;
+	return true;
+}
+
+static void child_ended(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
+{
+	struct qmt_ref ref = actor_ref(child);
+	int reason = child->reason;
+	char name[64];
+
+	if (!is_running(ctx, a)) {
+		qmt__bury(ctx, child, reason);
+		child_gone(ctx, a, child);
+		return;
+	}
+	if (restart(ctx, a, child)) {
+		schedule_last(ctx, child);
+		if (actor_desc(a)->child_ended)
+			actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);
+		return;
+	}
+	snprintf(name, sizeof name, "%s", qmt__actor_name(child));
+	qmt__bury(ctx, child, reason);
+	child_gone(ctx, a, child);
+	qmt__fail_text(ctx, "restarted its children too often; the last was %s %s", actor_desc(child)->name, name);
+}
+
+/* Children that ended, oldest first. */
+void qmt__reap(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	/* pairs with the release in give_to_parent */
+	struct qmt_actor *newest = atomic_exchange_explicit(&a->zombies, NULL, ACQUIRE), *child = NULL;
+
+	while (newest) {
+		struct qmt_actor *older = newest->queue_next;
+
+		newest->queue_next = child;
+		child = newest;
+		newest = older;
+	}
+	while (child) {
+		struct qmt_actor *next = child->queue_next;
+
+		if (child->status == STATUS_DEAD)
+			child_gone(ctx, a, child);
+		else
+			child_ended(ctx, a, child);
+		child = next;
+	}
+}

@@ -1,0 +1,407 @@
+/* runtime/turn.c - one turn of an actor: lanes, messages, what the turn asked for, and how it ends.
+ *
+ *      +--> attend: lanes (if SYS), end, mute --- standing? --> set aside what came, go idle
+ *      |       |
+ *      |       v
+ *      |    messages, up to TURN_MESSAGES; after each: did it ask for something? --+
+ *      |       | none left: flush, again, go idle                                  |
+ *      +-------+--------------------------------------------------------------------+
+ *
+ * A turn loads the mailbox word first of all: that acquire pairs with the release of the last runner. It owns the actor until
+ * the word says idle, until it hands it to a queue, or until it has pushed it to its parent as a zombie; afterwards it
+ * must not be touched.
+ */
+#include "scheduler.h"
+#include "slab.h"
+
+enum attention { GO_ON, GONE, LAST };
+
+/* Publishes how many messages are dealt with. A bounded mailbox lets its senders go on when it is half empty. */
+static void publish_done(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t handled)
+{
+	uint64_t done = atomic_load_explicit(&a->done, RELAXED) + handled;
+	uint32_t bound = actor_desc(a)->bound;
+
+	if (likely(!bound)) {
+		atomic_store_explicit(&a->done, done, RELAXED);
+		return;
+	}
+	/* seq_cst, store before load: pairs with qmt__mute, which pushes itself and then looks at the depth. One of the two sees
+	 * the other. */
+	atomic_store(&a->done, done);
+	if (atomic_load(&a->waiters) && mailbox_depth(a) <= bound / 2)
+		qmt__waiters_release(ctx, a, NULL);
+}
+
+/* QMT_DROP_OLD: more wait than the bound allows; the oldest go. */
+static struct qmt_msg *drop_old(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+
+	while (m && mailbox_depth(a) - *handled > desc->bound) {
+		struct qmt_msg *next = m->next;
+
+		if (m->flags & MSG_REPLY)
+			break;
+		qmt__undeliver(ctx, desc, m, QMT_FAIL_FULL);
+		m = next;
+		++*handled;
+	}
+	return m;
+}
+
+/* Messages other than plain ones for this incarnation. */
+static void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+
+	if (m->flags & MSG_REPLY) {
+		qmt__ask_answered(ctx, a, m);
+		return;
+	}
+	if (m->to_gen != actor_gen(a)) {
+		/* Meant for an earlier tenant of this block; what it was is not known any more. */
+		ctx->ctl |= CTL_KEPT;
+		qmt__undeliver(ctx, NULL, m, QMT_FAIL_NOT_RUNNING);
+		return;
+	}
+	if (m->type == INTERNAL_OUTGOING)
+		desc->outgoing(ctx, actor_state(a), &((struct outgoing_box *)(void *)m->body)->out);
+	else
+		qmt__bounced(ctx, a, m);
+}
+
+/* ---- lanes -------------------------------------------------------------------------------------------------------- */
+
+static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	switch (m->type) {
+	case INTERNAL_STOP:
+		if (m->to_gen == actor_gen(a)) {
+			struct qmt_actor *parent = atomic_load_explicit(&a->parent, RELAXED);
+
+			/* By the parent: for good. By another: as if by itself. */
+			if (m->from == parent && parent && m->src_gen == actor_gen(parent))
+				a->flags |= ACTOR_FINAL;
+			ctx->ctl |= CTL_STOP;
+		}
+		msg_free(ctx, m);
+		break;
+	case INTERNAL_ADOPT: {
+		struct qmt_actor *child = m->from;
+
+		qmt__link_child(a, child);
+		if (a->status != STATUS_RUN && a->status != STATUS_NEW)
+			atomic_fetch_or_explicit(&child->pending, PENDING_END, RELAXED);
+		schedule_last(ctx, child);
+		msg_free(ctx, m);
+		break;
+	}
+	case INTERNAL_MONITOR:
+	case INTERNAL_DEMONITOR:
+	case INTERNAL_DOWN:
+		qmt__monitor_message(ctx, a, m);
+		break;
+	case INTERNAL_FD:
+		qmt__fd_event(ctx, a, m);
+		break;
+	case INTERNAL_JOB:
+		qmt__job_done(ctx, a, m);
+		break;
+	default:
+		qmt__invariant_broken(ctx, "known system message", __FILE__, __LINE__);
+	}
+}
+
+/* A muted actor only sees what may end it; the rest would make it send more. */
+static bool waits_for_unmute(const struct qmt_msg *m)
+{
+	return m->type == INTERNAL_DOWN || m->type == INTERNAL_FD || m->type == INTERNAL_JOB;
+}
+
+static void defer(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	struct actor_ext *ext = actor_ext(a); /* has one: it monitors, watches or has jobs */
+	struct qmt_msg **last;
+
+	QMT__INVARIANT(ctx, ext != NULL);
+	m->next = NULL;
+	for (last = &ext->deferred; *last; last = &(*last)->next)
+		;
+	*last = m;
+}
+
+static void system_lane(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct qmt_msg *m = NULL, *newest = NULL;
+	struct actor_ext *ext = actor_ext(a);
+
+	if (ext && ext->deferred && !(ctx->ctl & CTL_MUTED)) {
+		m = ext->deferred;
+		ext->deferred = NULL;
+		while (m) {
+			struct qmt_msg *next = m->next;
+
+			handle_system(ctx, a, m);
+			m = next;
+		}
+	}
+	if (!atomic_load_explicit(&a->system, RELAXED))
+		return;
+	newest = atomic_exchange_explicit(&a->system, NULL, ACQUIRE); /* pairs with the release in qmt__system_push */
+	while (newest) {
+		struct qmt_msg *older = newest->next;
+
+		newest->next = m;
+		m = newest;
+		newest = older;
+	}
+	while (m) {
+		struct qmt_msg *next = m->next;
+
+		if (unlikely(ctx->ctl & CTL_MUTED) && waits_for_unmute(m))
+			defer(ctx, a, m);
+		else
+			handle_system(ctx, a, m);
+		m = next;
+	}
+}
+
+static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	uint32_t pending = 0;
+
+	if (atomic_load_explicit(&a->pending, RELAXED))
+		pending = atomic_exchange_explicit(&a->pending, 0, ACQUIRE); /* pairs with notify_pending */
+	if (pending & PENDING_END) {
+		a->flags |= ACTOR_FINAL;
+		ctx->ctl |= CTL_STOP;
+	}
+	if ((pending & PENDING_UNMUTE) && (a->standing & CTL_MUTED)) {
+		a->standing &= (uint8_t)~CTL_MUTED;
+		ctx->ctl &= ~(uint32_t)CTL_MUTED;
+	}
+	if (atomic_load_explicit(&a->zombies, RELAXED))
+		qmt__reap(ctx, a);
+	if (a->status == STATUS_NEW && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
+		qmt__start_incarnation(ctx, a);
+	system_lane(ctx, a);
+	if (pending & PENDING_TIMER)
+		a->timer_at = 0;
+	if (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN))
+		return;
+	if (ctx->ctl & CTL_MUTED) {
+		atomic_fetch_or_explicit(&a->pending, pending & (PENDING_TIMER | PENDING_AGAIN), RELAXED);
+		return;
+	}
+	if (pending & PENDING_TIMER)
+		qmt__timers_due(ctx, a);
+	if ((pending & PENDING_AGAIN) && actor_desc(a)->again && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
+		actor_desc(a)->again(ctx, actor_state(a));
+}
+
+/* ---- what stands -------------------------------------------------------------------------------------------------- */
+
+/* Appends what is new to `local`, so that the word may say idle although messages wait: the walk of a later take cannot
+ * cross an idle word. Asks to an actor that is down are answered at once. Returns the word. */
+uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	uint64_t top = atomic_load_explicit(&a->top, ACQUIRE); /* pairs with the release of senders */
+	uint32_t count = mailbox_new(a, top), handled = 0;
+	struct qmt_msg *last = a->local_last, *m;
+
+	if (count) {
+		m = mailbox_take(a, top, count); /* sets local_last */
+		if (ctx->sim)
+			qmt__sim_taken(ctx->sim, m);
+		if (a->status != STATUS_RUN)
+			m = qmt__bounce_asks(ctx, a, m, &handled);
+		if (!m)
+			a->local_last = last;
+		else if (a->local)
+			last->next = m;
+		else
+			a->local = m;
+	}
+	if (actor_desc(a)->overflow == QMT_DROP_OLD && actor_desc(a)->bound)
+		a->local = drop_old(ctx, a, a->local, &handled);
+	if (handled)
+		publish_done(ctx, a, handled);
+	return top;
+}
+
+static void call_flush(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	ctx->ctl &= ~(uint32_t)CTL_FLUSH;
+	if (actor_desc(a)->flush)
+		actor_desc(a)->flush(ctx, actor_state(a));
+}
+
+/* Marks that the turn goes on later, for its `again` hook. We own the actor: nobody schedules it for this. */
+static void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	ctx->ctl &= ~(uint32_t)CTL_AGAIN;
+	atomic_fetch_or_explicit(&a->pending, PENDING_AGAIN, RELAXED);
+	atomic_fetch_or_explicit(&a->top, WORD_SYS, ACQ_REL);
+}
+
+/* Everything but plain messages. GO_ON: a->local and the mailbox may be worked on; GONE: not ours any more; LAST: to be
+ * queued again behind the others. */
+static enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t top)
+{
+	for (;;) {
+		if (top & WORD_SYS) {
+			uint64_t cleared;
+
+			do {
+				cleared = (top & WORD_ADDRESS ? top : top | WORD_RUNNING) & ~WORD_SYS;
+			} while (!atomic_compare_exchange_weak_explicit(&a->top, &top, cleared, ACQ_REL, RELAXED));
+			lanes(ctx, a);
+		}
+		while (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN)) {
+			if ((ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN | CTL_FLUSH)) == (CTL_STOP | CTL_FLUSH))
+				call_flush(ctx, a);
+			if (!qmt__end_step(ctx, a))
+				return GONE;
+			if (!(ctx->ctl & (CTL_STOP | CTL_FAIL)))
+				break; /* down and staying so, or restarted */
+		}
+		if (ctx->ctl & CTL_FULL)
+			qmt__mute(ctx, a);
+		if (!(ctx->ctl & CTL_STANDING))
+			return GO_ON;
+		if ((ctx->ctl & CTL_FLUSH) && !(ctx->ctl & CTL_DOWN)) {
+			call_flush(ctx, a);
+			if (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_FULL))
+				continue;
+		}
+		top = qmt__set_aside(ctx, a);
+		if (top & WORD_SYS)
+			continue;
+		if (ctx->ctl & CTL_AGAIN) {
+			if (!(ctx->ctl & (CTL_DOWN | CTL_MUTED))) {
+				mark_again(ctx, a);
+				return LAST;
+			}
+			/* Muted: waits in `pending` until it is unmuted. Down: forgotten. */
+			ctx->ctl &= ~(uint32_t)CTL_AGAIN;
+			if (!(ctx->ctl & CTL_DOWN))
+				atomic_fetch_or_explicit(&a->pending, PENDING_AGAIN, RELAXED);
+		}
+		if (mailbox_idle(a, top))
+			return GONE;
+		top = atomic_load_explicit(&a->top, ACQUIRE);
+	}
+}
+
+/* ---- the turn ----------------------------------------------------------------------------------------------------- */
+
+void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+	uint64_t top = atomic_load_explicit(&a->top, ACQUIRE); /* first of all, see above */
+	struct qmt_msg *m = a->local;
+	const uint32_t gen = actor_gen(a);
+	void *const state = actor_state(a);
+	uint32_t left = TURN_MESSAGES, handled = 0;
+
+	ctx->cur = a;
+	ctx->ctl = a->standing;
+	if (unlikely(ctx->sim != NULL))
+		qmt__sim_turn(ctx->sim, a, top);
+	if (unlikely((top & WORD_SYS) || ctx->ctl)) {
+attend:
+		ctx->cur_msg = NULL;
+		switch (attend(ctx, a, top)) {
+		case GO_ON:
+			break;
+		case GONE:
+			ctx->cur = NULL;
+			return;
+		case LAST:
+			goto last;
+		}
+		m = a->local;
+	}
+	for (;;) {
+		struct qmt_msg *next;
+
+		if (!m) {
+			uint32_t count;
+
+			top = atomic_load_explicit(&a->top, ACQUIRE); /* pairs with the release of senders */
+			count = mailbox_new(a, top);
+			if (count == 0) {
+				if (unlikely(top & WORD_SYS))
+					goto attend;
+				if (unlikely(ctx->ctl & CTL_FLUSH)) {
+					ctx->cur_msg = NULL;
+					call_flush(ctx, a);
+					if (ctx->ctl & CTL_BREAK)
+						goto attend;
+					continue;
+				}
+				if (ctx->ctl & CTL_AGAIN)
+					break;
+				if (likely(mailbox_idle(a, top))) {
+					ctx->cur = NULL;
+					ctx->cur_msg = NULL;
+					return;
+				}
+				continue;
+			}
+			m = mailbox_take(a, top, count);
+			if (unlikely(ctx->sim != NULL))
+				qmt__sim_taken(ctx->sim, m);
+			if (unlikely(desc->overflow == QMT_DROP_OLD && desc->bound)) {
+				m = drop_old(ctx, a, m, &handled);
+				a->local = m;
+			}
+		}
+		if (unlikely(left == 0))
+			break;
+		left--;
+		next = m->next;
+		__builtin_prefetch(next);
+		ctx->cur_msg = m;
+		if (likely(m->to_gen == gen && !(m->flags & MSG_SPECIAL)))
+			desc->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, state, m->body);
+		else
+			handle_special(ctx, a, m);
+		if (likely(!(ctx->ctl & CTL_KEPT)))
+			msg_free(ctx, m);
+		else
+			ctx->ctl &= ~(uint32_t)CTL_KEPT;
+		handled++;
+		m = next;
+		if (unlikely(!m) || unlikely(ctx->ctl & CTL_BREAK)) {
+			/* Before the word can say idle: until then the actor is ours. */
+			publish_done(ctx, a, handled);
+			handled = 0;
+			a->local = m;
+			if (ctx->ctl & CTL_BREAK) {
+				top = atomic_load_explicit(&a->top, RELAXED);
+				goto attend;
+			}
+		}
+	}
+	/* The turn is used up, or the actor wants to give way. */
+	if (handled)
+		publish_done(ctx, a, handled);
+	a->local = m;
+	if (unlikely(ctx->ctl & CTL_FLUSH)) {
+		ctx->cur_msg = NULL;
+		call_flush(ctx, a);
+		if (ctx->ctl & CTL_BREAK) {
+			handled = 0;
+			top = atomic_load_explicit(&a->top, RELAXED);
+			goto attend;
+		}
+	}
+	if (ctx->ctl & CTL_AGAIN)
+		mark_again(ctx, a);
+last:
+	ctx->cur = NULL;
+	ctx->cur_msg = NULL;
+	schedule_last(ctx, a);
+}
