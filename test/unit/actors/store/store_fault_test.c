@@ -349,7 +349,7 @@ static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 	for (uint32_t next = round * ROUND_NUMBERS, done = next;;) {
 		store_fixture_begin(f);
 		for (uint32_t batch = next % 7 + 1; batch > 0; batch--) {
-			struct chat_message m = {.role = qmt_str("assistant"), .content = qmt_str(text)};
+			struct chat_message m = {.role = qmt_str("assistant")};
 
 			snprintf(text, sizeof text, "%u", next++);
 			m.content = qmt_str(text);
