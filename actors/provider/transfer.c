@@ -137,8 +137,11 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	struct qmt_ctx *ctx = curl_loop_ctx(t->loop);
 	struct qmt_str bytes = qmt_strn(data, size * count);
 
-	t->body_seen = true;
 	t->last_byte_ms = qmt_now_ms(ctx);
+	if (!t->body_seen) { /* another limit holds from here, and it may be the nearer one */
+		t->body_seen = true;
+		set_timer(ctx, t);
+	}
 	t->body_bytes += bytes.len;
 	if (t->body_bytes > t->options.body_bytes) {
 		t->too_large = true;

@@ -1,0 +1,266 @@
+/* The built-in provider streams word by word with numbered chunks and one finish, is cancelled by its asker only, and ends with its sink. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include "actors/provider/provider.h"
+#include "test/lib/provider_probe.h"
+
+enum { WAIT_MS = 10000 };
+
+struct fixture {
+	struct qmt_system *system;
+	struct qmt_ctx *outside;
+	struct provider_config config;
+	struct qmt_ref provider;
+	struct probe *probe, *other;
+};
+
+static void open_fixture(struct fixture *f, uint32_t chunk_delay_ms)
+{
+	struct qmt_err err = {0};
+
+	*f = (struct fixture){0};
+	f->system = qmt_system_start(&(struct qmt_system_options){.workers = 2}, &err);
+	assert_non_null(f->system);
+	f->outside = qmt_outside_open(f->system);
+	provider_config_init(&f->config, "b", "builtin");
+	f->config.chunk_delay_ms = chunk_delay_ms;
+	f->config.max_requests = 3;
+	assert_int_equal(qmt_spawn(f->outside, provider_desc("builtin"), &(struct qmt_spawn){.name = "provider/b", .config = &f->config,
+		.restart = QMT_PERMANENT}, &f->provider, &err), 0);
+	f->probe = probe_new(f->outside, f->provider);
+	f->other = probe_new(f->outside, f->provider);
+}
+
+static void close_fixture(struct fixture *f)
+{
+	struct qmt_err err = {0};
+
+	qmt_outside_close(f->outside);
+	assert_int_equal(qmt_system_stop(f->system, WAIT_MS, &err), 0);
+	qmt_system_free(f->system);
+	probe_free(f->probe);
+	probe_free(f->other);
+}
+
+/* An answer comes as several numbered chunks, then one finish with usage. */
+static void streams_words(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+
+	(void)state;
+	open_fixture(&f, 0);
+	probe_chat(f.probe, "r1", "say one two three");
+	answer = probe_ended(f.probe, "r1", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->text.data, "one two three");
+	assert_int_equal(answer->chunks, 3);
+	assert_int_equal(answer->finishes, 1);
+	assert_false(answer->out_of_order);
+	assert_string_equal(answer->reason, "stop");
+	assert_string_equal(answer->model, "builtin");
+	assert_int_equal(answer->usage.input_tokens, 4);
+	assert_int_equal(answer->usage.output_tokens, 3);
+
+	probe_chat(f.probe, "r2", "think rain");
+	answer = probe_ended(f.probe, "r2", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->reasoning.data, "I am asked to think about rain. My rules say nothing about that.");
+	close_fixture(&f);
+}
+
+/* Calls are streamed in pieces and whole in the finish. */
+static void streams_calls(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("read a.c\nlist src")};
+	struct chat_tool tools[] = {{.name = qmt_str("read_tool")}, {.name = qmt_str("ls")}};
+
+	(void)state;
+	open_fixture(&f, 0);
+	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("r"), .messages = {&message, 1}, .tools = {tools, 2},
+		.model = qmt_str("builtin"), .parameters = qmt_str("{\"temperature\":0}")});
+	answer = probe_ended(f.probe, "r", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->reason, "tool_calls");
+	assert_string_equal(answer->calls.data, "builtin_1_1:read_tool:{\"path\":\"a.c\"};builtin_1_2:ls:{\"path\":\"src\"};");
+	assert_string_equal(answer->deltas.data, "0:builtin_1_1:read_tool:;0:::{\"path\":\"a.c\"};1:builtin_1_2:ls:;1:::{\"path\":\"src\"};");
+	close_fixture(&f);
+}
+
+/* The asker's cancel ends the stream at once, somebody else's does not; both are seen in the middle of an answer. */
+static void cancel(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+
+	(void)state;
+	open_fixture(&f, 1);
+	probe_chat(f.probe, "r", "count to 100000");
+	assert_true(probe_has_text(f.probe, "r", 20, WAIT_MS));
+	probe_cancel(f.other, "r");
+	probe_cancel(f.probe, "unknown");
+	assert_true(probe_has_text(f.probe, "r", 40, WAIT_MS));
+	probe_cancel(f.probe, "r");
+	answer = probe_ended(f.probe, "r", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->reason, "cancelled");
+	assert_int_equal(answer->finishes, 1);
+	assert_false(answer->out_of_order);
+	assert_true(answer->text.len < 500000);
+	close_fixture(&f);
+}
+
+/* A request whose sink ended does not count any more; at the limit one more is busy, and two may use the same id. */
+static void limits_and_sinks(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+
+	(void)state;
+	open_fixture(&f, 1);
+	probe_chat(f.other, "a", "count to 100000");
+	probe_chat(f.other, "b", "count to 100000");
+	probe_chat(f.probe, "a", "count to 100000");
+	assert_true(probe_has_text(f.other, "a", 10, WAIT_MS) && probe_has_text(f.other, "b", 10, WAIT_MS));
+	assert_true(probe_has_text(f.probe, "a", 10, WAIT_MS));
+	probe_chat(f.probe, "c", "count to 2");
+	answer = probe_ended(f.probe, "c", WAIT_MS);
+	assert_non_null(answer);
+	assert_int_equal(answer->fail, QMT_FAIL_FAILED);
+	assert_string_equal(answer->kind, "busy");
+
+	assert_int_equal(qmt_stop(f.outside, probe_ref(f.other)), 0);
+	for (int try = 0; try < 1000; try++) { /* until the provider has seen it */
+		probe_send(f.probe, &provider_info_type, &(char){0});
+		answer = probe_ended(f.probe, "info", WAIT_MS);
+		assert_non_null(answer);
+		if (answer->active == 1)
+			break;
+	}
+	assert_int_equal(answer->active, 1);
+	assert_string_equal(answer->models.data, "builtin;");
+	probe_chat(f.probe, "d", "count to 2");
+	assert_non_null(probe_ended(f.probe, "d", WAIT_MS));
+	probe_cancel(f.probe, "a");
+	assert_non_null(probe_ended(f.probe, "a", WAIT_MS));
+	close_fixture(&f);
+}
+
+/* Bad requests are refused with the reason. */
+static void refusals(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("hello")};
+
+	(void)state;
+	open_fixture(&f, 0);
+	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("m"), .messages = {&message, 1}, .model = qmt_str("gpt")});
+	answer = probe_ended(f.probe, "m", WAIT_MS);
+	assert_non_null(answer);
+	assert_int_equal(answer->fail, QMT_FAIL_NOT_FOUND);
+	assert_string_equal(answer->kind, "not_found");
+	assert_string_equal(answer->error, "model: no \"gpt\" here; this provider serves \"builtin\"");
+	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("p"), .messages = {&message, 1}, .parameters = qmt_str("[")});
+	answer = probe_ended(f.probe, "p", WAIT_MS);
+	assert_non_null(answer);
+	assert_int_equal(answer->fail, QMT_FAIL_BAD_REQUEST);
+	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.messages = {&message, 1}});
+	answer = probe_ended(f.probe, "", WAIT_MS);
+	assert_non_null(answer);
+	assert_int_equal(answer->fail, QMT_FAIL_BAD_REQUEST);
+
+	struct qmt_result result;
+
+	assert_int_equal(qmt_outside_ask(f.outside, f.provider, &provider_chat_type, &(struct provider_chat){.request = qmt_str("x")}, WAIT_MS, &result),
+		QMT_FAIL_BAD_REQUEST); /* no sink */
+	close_fixture(&f);
+}
+
+/* A whole answer comes as one. */
+static void completes(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("count to 3")};
+	struct qmt_result result;
+
+	(void)state;
+	open_fixture(&f, 0);
+	probe_send(f.probe, &provider_complete_type, &(struct provider_complete){.request = qmt_str("c"), .messages = {&message, 1}, .max_tokens = 2});
+	answer = probe_ended(f.probe, "c", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->text.data, "1 2 ");
+	assert_string_equal(answer->reason, "length");
+	assert_int_equal(qmt_outside_ask(f.outside, f.provider, &provider_complete_type,
+		&(struct provider_complete){.request = qmt_str("o"), .messages = {&message, 1}}, WAIT_MS, &result), 0);
+	assert_true(qmt_str_is(((const struct provider_completion *)result.body)->text, "1 2 3."));
+	close_fixture(&f);
+}
+
+/* A stop in the middle of an answer leaves nothing behind. */
+static void stop_in_the_middle(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, 1);
+	probe_chat(f.probe, "r", "count to 100000");
+	assert_true(probe_has_text(f.probe, "r", 10, WAIT_MS));
+	close_fixture(&f);
+}
+
+/* The same seed gives the same run. */
+static uint64_t seeded_hash(void)
+{
+	struct qmt_system *system = qmt_system_start(&(struct qmt_system_options){.seeded = true, .seed = 7}, NULL);
+	struct qmt_ctx *outside;
+	struct provider_config config;
+	struct qmt_ref provider;
+	struct probe *probe;
+	uint64_t hash;
+
+	assert_non_null(system);
+	outside = qmt_outside_open(system);
+	provider_config_init(&config, "b", "builtin");
+	config.chunk_delay_ms = 3;
+	assert_int_equal(qmt_spawn(outside, &provider_builtin_desc, &(struct qmt_spawn){.config = &config}, &provider, NULL), 0);
+	probe = probe_new(outside, provider);
+	probe_chat(probe, "a", "count to 30");
+	probe_chat(probe, "b", "help");
+	qmt_system_run(system, 1000);
+	assert_non_null(probe_ended(probe, "a", 0));
+	assert_non_null(probe_ended(probe, "b", 0));
+	hash = qmt_system_trace_hash(system);
+	qmt_outside_close(outside);
+	assert_int_equal(qmt_system_stop(system, 1000, NULL), 0);
+	qmt_system_free(system);
+	probe_free(probe);
+	return hash;
+}
+
+static void seeded(void **state)
+{
+	(void)state;
+	assert_int_equal(seeded_hash(), seeded_hash());
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(streams_words),
+		cmocka_unit_test(streams_calls),
+		cmocka_unit_test(cancel),
+		cmocka_unit_test(limits_and_sinks),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(completes),
+		cmocka_unit_test(stop_in_the_middle),
+		cmocka_unit_test(seeded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
