@@ -1,0 +1,197 @@
+/* test/lib/mesh_probe.c - see mesh_probe.h. */
+#include "mesh_probe.h"
+
+QMT_DEFINE_PROTOCOL(probe, PROBE_MESSAGES, "An actor for tests of links.")
+QMT_DEFINE_PROTOCOL(stranger, STRANGER_MESSAGES, "Unknown to the probe.")
+
+struct probe {
+	uint64_t notes, disorder, events, last_event, bytes, undelivered, reason, downs;
+	uint64_t last[PROBE_SENDERS];
+};
+
+struct later {
+	struct qmt_token token;
+	struct probe_said said;
+};
+
+static void answer_later(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct later *later = arg;
+
+	(void)state;
+	(void)qmt_reply(ctx, later->token, &probe_said_type, &later->said);
+	free(later);
+}
+
+static void on_say(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct probe_say *msg = body;
+	struct probe_said said = {.n = msg->n, .text = msg->text, .back = msg->back, .origin = msg->origin};
+	char *pad = NULL;
+
+	if (qmt_ref_is_set(msg->back)) {
+		(void)QMT_TELL(ctx, msg->back, probe_event, .n = msg->n);
+		if (qmt_monitor(ctx, msg->back))
+			qmt_fail(ctx, "no memory to monitor");
+	}
+	if (msg->never)
+		return;
+	if (msg->delay_ms) {
+		struct later *later = calloc(1, sizeof(*later));
+
+		if (later) {
+			later->token = qmt_token(ctx);
+			later->said = (struct probe_said){.n = msg->n};
+			(void)qmt_timer_start(ctx, msg->delay_ms, answer_later, later, NULL);
+		}
+		return;
+	}
+	if (msg->pad) {
+		pad = malloc(msg->pad);
+		if (pad)
+			memset(pad, 'a', msg->pad);
+		said.text = qmt_strn(pad, pad ? msg->pad : 0);
+	}
+	(void)qmt_reply(ctx, qmt_token(ctx), &probe_said_type, &said);
+	free(pad);
+	(void)state;
+}
+
+static void on_note(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct probe_note *msg = body;
+	struct probe *probe = state;
+
+	(void)ctx;
+	probe->notes++;
+	probe->bytes += msg->text.len;
+	if (msg->sender < PROBE_SENDERS) {
+		probe->disorder += msg->n != probe->last[msg->sender] + 1;
+		probe->last[msg->sender] = msg->n;
+	}
+}
+
+static void on_total(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct probe *probe = state;
+
+	(void)body;
+	QMT_REPLY(ctx, qmt_token(ctx), probe_totals, .notes = probe->notes, .disorder = probe->disorder, .events = probe->events,
+		.last_event = probe->last_event, .bytes = probe->bytes, .undelivered = probe->undelivered, .reason = probe->reason,
+		.downs = probe->downs);
+}
+
+static void on_event(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct probe_event *msg = body;
+	struct probe *probe = state;
+
+	(void)ctx;
+	probe->events++;
+	probe->last_event = msg->n;
+	probe->bytes += msg->text.len;
+}
+
+static void nothing(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)state;
+	(void)body;
+	QMT_REPLY(ctx, qmt_token(ctx), probe_said, .n = 1);
+}
+
+static void on_answer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct qmt_token *token = arg;
+
+	(void)state;
+	(void)qmt_reply_result(ctx, *token, result);
+	free(token);
+}
+
+static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct probe_ask_peer *msg = body;
+	struct probe_say say = {.n = msg->n, .text = msg->text, .back = msg->with_self ? qmt_self(ctx) : msg->back, .delay_ms = msg->delay_ms,
+		.never = msg->never, .pad = msg->pad};
+	struct qmt_token *token = calloc(1, sizeof(*token));
+	char peer[64];
+	int rc;
+
+	(void)state;
+	*token = qmt_token(ctx);
+	(void)snprintf(peer, sizeof(peer), "%.*s", QMT_STR_ARG(msg->peer));
+	if (peer[0])
+		rc = qmt_ask_name(ctx, peer, "probe", &probe_say_type, &say, msg->timeout_ms, on_answer, token);
+	else
+		rc = qmt_ask(ctx, msg->ref, &probe_say_type, &say, msg->timeout_ms, on_answer, token);
+	if (rc) {
+		(void)qmt_reply_fail(ctx, *token, rc > 0 ? rc : QMT_FAIL_FAILED, NULL, 0, "not sent");
+		free(token);
+	}
+}
+
+static void on_tell_peer(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct probe_tell_peer *msg = body;
+	struct probe_note note = {.sender = msg->sender};
+	char peer[64], *pad = calloc(1, msg->pad + 1);
+	uint64_t taken = 0;
+	int rc = 0;
+
+	(void)state;
+	(void)snprintf(peer, sizeof(peer), "%.*s", QMT_STR_ARG(msg->peer));
+	if (pad)
+		memset(pad, 'b', msg->pad);
+	note.text = qmt_strn(pad, msg->pad);
+	for (; taken < msg->count && !rc; taken += !rc) {
+		note.n = msg->from + taken;
+		if (peer[0])
+			rc = qmt_tell_name(ctx, peer, "probe", &probe_note_type, &note);
+		else
+			rc = QMT_TELL(ctx, msg->ref, probe_event, .n = note.n, .text = note.text);
+	}
+	free(pad);
+	QMT_REPLY(ctx, qmt_token(ctx), probe_told, .taken = taken, .fail = rc > 0 ? (uint64_t)rc : rc < 0 ? 99 : 0);
+}
+
+static void undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
+{
+	struct probe *probe = state;
+
+	(void)ctx;
+	(void)type;
+	(void)body;
+	probe->undelivered++;
+	probe->reason = (uint64_t)reason;
+}
+
+static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
+{
+	struct probe *probe = state;
+
+	(void)ctx;
+	(void)who;
+	(void)reason;
+	probe->downs++;
+}
+
+static qmt_handler *const handlers[probe_message_count] = {
+	[probe_say_id] = on_say,
+	[probe_note_id] = on_note,
+	[probe_total_id] = on_total,
+	[probe_event_id] = on_event,
+	[probe_secret_id] = nothing,
+	[probe_owner_id] = nothing,
+	[probe_ask_peer_id] = on_ask_peer,
+	[probe_tell_peer_id] = on_tell_peer,
+};
+
+const struct qmt_actor_desc probe_desc = {
+	.abi = QMT_ABI,
+	.name = "probe",
+	.doc = "For tests of links.",
+	.state_size = sizeof(struct probe),
+	.accepts = {{&probe_protocol, handlers}},
+	.undelivered = undelivered,
+	.down = down,
+};

@@ -1,0 +1,89 @@
+/* transports/link.h - the link actor: one proven connection to a peer (runtime/port.h), or to a control client.
+ *
+ * Threads: an actor; what is here is for who spawns it (peers.c, listeners) and for the wires (wire.h).   Blocks: never.
+ * Order:   per sender and target, also when another link takes this one's place (see link.c).
+ * Limits:  struct transports_limits.
+ */
+#ifndef TRANSPORTS_LINK_H
+#define TRANSPORTS_LINK_H
+
+#include "transports/transports.h"
+#include "transports/wire.h"
+
+/* What all links of a node share. const while any of them lives. */
+struct link_node {
+	const struct identity *identity;
+	char self[PEER_ID_TEXT + 1];
+	char boot_id[HELLO_BOOT + 1];
+	const char *node_name;
+	const struct qmt_str *capabilities;
+	uint32_t capability_count;
+	const char *const *scopes;
+	uint32_t scope_count;
+	struct authority_grants grants;
+	struct transports_limits limits;
+};
+
+/* Of one link; lives until its actor has ended. */
+struct link_config {
+	const struct link_node *node;
+	enum authority_role role;
+	bool dialed;
+	bool of_mesh;              /* between nodes: the one-link rule holds (peers.c); false: a control client */
+	uint64_t attempt;          /* dialed: counts dials since the start */
+	bool any_peer;             /* dialed: no particular PeerId is expected */
+	struct peer_id expected;
+	const struct wire_ops *ops;
+	const void *wire_config;
+	const char *transport;     /* "tcp", "ipc", "loop" */
+	const char *address;       /* multiaddr, "" when not known */
+	uint64_t tag;              /* the spawner's own; returned in link.proven and link.ended */
+};
+
+extern const struct qmt_actor_desc link_desc;
+
+/* ---- between links and peers: who is linked, which link is in use ------------------------------------------------------- */
+
+/* To "peers". */
+#define LINK_PROVEN(F, T) \
+	F(T, REF, link, 1, "Who.") \
+	F(T, U64, tag, 2, "link_config.tag, of a dialed one.") \
+	F(T, BOOL, dialed, 3, "This node dialed.") \
+	F(T, BYTES, peer, 4, "PeerId, 38 bytes.") \
+	F(T, STR, node, 5, "Name that the peer gave.") \
+	F(T, STR, boot, 6, "Boot id of the dialer.") \
+	F(T, STR, peer_boot, 12, "Boot id of the peer.") \
+	F(T, U64, attempt, 7, "Attempt of the dialer.") \
+	F(T, STRS, capabilities, 8, "As the peer says.") \
+	F(T, STR, address, 9, "Multiaddr.") \
+	F(T, STR, transport, 10, "tcp, ipc, loop.") \
+	F(T, STR, scope, 11, "First shared scope.")
+#define LINK_CHOSEN(F, T) F(T, REF, link, 1, "The peer says that this one is to be used.")
+#define LINK_STATE(F, T) \
+	F(T, REF, link, 1, "Who.") \
+	F(T, BOOL, suspect, 2, "Silent for suspect_ms.") \
+	F(T, F64, rtt_ms, 3, "Last ping.")
+#define LINK_ENDED(F, T) \
+	F(T, REF, link, 1, "Who.") \
+	F(T, U64, tag, 2, "link_config.tag, of a dialed one.") \
+	F(T, BOOL, dialed, 3, "This node dialed.") \
+	F(T, STR, why, 4, "For people.") \
+	F(T, I64, code, 5, "-errno; -EACCES: another PeerId than expected.") \
+	F(T, BOOL, was_proven, 6, "HELLO had ended.")
+/* To a link. */
+#define LINK_TAKE(F, T) F(T, REF, from, 1, "The link that was in use until now; unset: none.")
+#define LINK_RETIRE(F, T) F(T, REF, to, 1, "The link that takes over; told when all that went out here has arrived.")
+#define LINK_END(F, T) F(T, STR, why, 1, "For people, at both ends.")
+
+#define LINK_MESSAGES(M) \
+	M(link, proven, LINK_PROVEN, "local", "HELLO has ended; answered by take or end, when it is time.") \
+	M(link, chosen, LINK_CHOSEN, "local", "The deciding side uses this link; answered by take or end.") \
+	M(link, changed, LINK_STATE, "local", "Suspect or not, round trip.") \
+	M(link, ended, LINK_ENDED, "local", "The link is over.") \
+	M(link, take, LINK_TAKE, "local", "Be the link in use.") \
+	M(link, retire, LINK_RETIRE, "local", "Another link is in use: deliver what is in flight and end.") \
+	M(link, retired, QMT_NO_FIELDS, "local", "To the one that took over: go on.") \
+	M(link, end, LINK_END, "local", "Cut.")
+QMT_DECLARE_PROTOCOL(link, LINK_MESSAGES)
+
+#endif

@@ -1,0 +1,137 @@
+/* transports/link_internal.h - the state of a link actor; for link*.c only.
+ *
+ * Threads: all of it belongs to the link's turn.
+ */
+#ifndef TRANSPORTS_LINK_INTERNAL_H
+#define TRANSPORTS_LINK_INTERNAL_H
+
+#include "proto/envelope.h"
+#include "runtime/port.h"
+#include "transports/export_table.h"
+#include "transports/inbox.h"
+#include "transports/link.h"
+#include "transports/link_records.h"
+#include "transports/outbox.h"
+#include "transports/type_table.h"
+
+enum link_state { LINK_DIALING, LINK_HELLO, LINK_PROVEN_STATE, LINK_UP, LINK_DRAINING, LINK_CLOSED, LINK_STATES };
+
+/* What is said once per link, however often it happens. */
+enum link_complaint {
+	COMPLAIN_NOT_ALLOWED,
+	COMPLAIN_UNKNOWN_MESSAGE,
+	COMPLAIN_NO_TARGET,
+	COMPLAIN_BAD_BODY,
+	COMPLAIN_SCOPE,
+	COMPLAIN_FULL,
+	COMPLAIN_PEER_REFUSED,
+	COMPLAIN_LINK_BUSY,
+	COMPLAIN_EXPORTS,
+	COMPLAINTS
+};
+
+/* An ask of ours that waits for the peer's answer; its id on the wire is sequence << 16 | slot. */
+struct ask_out {
+	struct qmt_token token;
+	const struct qmt_protocol *protocol;
+	uint64_t sequence, expires_ms;
+	uint32_t next_free;
+	bool used;
+};
+
+/* An ask of the peer that waits for a local answer. */
+struct ask_in {
+	uint64_t id;          /* as the peer numbered it */
+	struct qmt_ref target;
+	uint32_t next_free;
+	bool used, cancelled;
+};
+
+struct link {
+	/* const after start */
+	const struct link_config *config;
+	const struct transports_limits *limits;
+	struct qmt_ref self;
+	struct qmt_ref peers;        /* of_mesh */
+
+	uint8_t state;               /* enum link_state */
+	bool ending;                 /* only waits for the other side to hang up */
+	bool use_seen;               /* the deciding side chose this link */
+	struct wire *wire;           /* NULL: closed */
+	bool wire_full;
+	bool held;                   /* qmt_hold */
+	uint64_t hold_spent_ms;      /* since the wire was last writable */
+
+	struct hello hello;
+	struct hello_self hello_self;
+	struct peer_id peer_id;
+	char peer[PEER_ID_TEXT + 1]; /* "" before it is proven */
+
+	struct outbox outbox;
+	struct inbox inbox;
+	struct type_out types_out;
+	struct type_in types_in;
+	struct export_table exports; /* ours that the peer knows */
+	struct export_table dead;    /* numbers of the peer's that are gone (ref.rid); grows to exports_max */
+	struct ask_out *asks_out;
+	uint32_t asks_out_room, asks_out_free, asks_out_count;
+	struct ask_in *asks_in;
+	uint32_t asks_in_room, asks_in_free, asks_in_count;
+	uint64_t ask_sequence;
+
+	/* the receiver by name that was looked up last */
+	char last_name[ENVELOPE_NAME + 1];
+	struct qmt_ref last_named;
+
+	/* taking over and retiring (link.c) */
+	struct qmt_ref predecessor;  /* data is gated until it has retired */
+	struct qmt_ref successor;
+	bool registered;
+	bool bye_sent, bye_acked, fin_sent, fin_seen;
+
+	/* time */
+	struct qmt_timer timer;      /* HELLO, then ticks; draining: both in one */
+	struct qmt_timer ask_timer;
+	struct qmt_timer hold_timer;
+	uint64_t heard_ms, data_ms, since_ms;
+	bool suspect;
+	uint64_t rtt_ns;
+	uint32_t complained;         /* bits: enum link_complaint */
+};
+
+/* link.c */
+void link_close(struct qmt_ctx *ctx, struct link *link, int code, const char *why);
+/* Tells the other side why, waits a moment for it to hang up, closes. */
+void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *why);
+void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+void link_drain_step(struct qmt_ctx *ctx, struct link *link);
+/* Logs the first of its kind. */
+void link_complain(struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject);
+
+/* link_out.c */
+void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out);
+void link_send_control(struct qmt_ctx *ctx, struct link *link, enum link_control what, const struct qmt_record *record, const void *body);
+void link_send_error(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error);
+void link_send_reply(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result);
+void link_pump(struct qmt_ctx *ctx, struct link *link);
+void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+void link_fail_asks(struct qmt_ctx *ctx, struct link *link);
+void link_hold_end(struct qmt_ctx *ctx, struct link *link);
+
+/* link_in.c */
+int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err);
+/* Decodes a body into a message. NULL and err: bad bytes, unknown refs, out of memory. */
+struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body, uint32_t origin_offset,
+	struct qmt_err *err);
+
+/* link_refs.c: refs <-> numbers. number = export << 1, or the receiver's own export << 1 | 1. */
+struct link_refs_arg {
+	struct qmt_ctx *ctx;
+	struct link *link;
+};
+int link_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number);
+int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref);
+bool link_import_is_dead(const struct link *link, uint32_t number);
+void link_export_down(struct qmt_ctx *ctx, struct link *link, struct qmt_ref who);
+
+#endif

@@ -1,0 +1,40 @@
+/* transports/link_records.h - what links say to each other below the level of messages: bodies of control and error envelopes.
+ *
+ * Threads: constants.
+ * Format:  an envelope of kind CONTROL has enum link_control as its type number; its body is the record named below, or nil.
+ *          A link that does not know a number skips it. An envelope of kind ERROR has a link_error.
+ */
+#ifndef TRANSPORTS_LINK_RECORDS_H
+#define TRANSPORTS_LINK_RECORDS_H
+
+#include "runtime/message.h"
+
+enum link_control {
+	LINK_PING = 1,    /* link_stamp; answered at once with the same in a pong */
+	LINK_PONG = 2,    /* link_stamp */
+	LINK_USE = 3,     /* from the smaller PeerId: this is the link between us (one-link rule, peers.c) */
+	LINK_BYE = 4,     /* this side sends no new named messages here; all that went before is in front of it */
+	LINK_BYE_ACK = 5, /* all that was in front of your BYE has been handed on */
+	LINK_FIN = 6,     /* this side has nothing in flight any more; the last envelope */
+	LINK_DROP = 7,    /* link_number: that export is gone, its actor has ended */
+	LINK_PIECE = 8,   /* link_piece; id numbers the transfer: the next piece of one long envelope */
+	LINK_CUT = 9,     /* link_error: this side ends the connection, and why */
+};
+
+#define LINK_STAMP(F, T) F(T, U64, stamp, 1, "Clock of the side that asked, ns.")
+#define LINK_NUMBER(F, T) F(T, U64, number, 1, "Number of an export.")
+#define LINK_PIECE_FIELDS(F, T) \
+	F(T, U64, total, 1, "With the first piece: bytes of the whole envelope.") \
+	F(T, BYTES, data, 2, "The next bytes of it.")
+#define LINK_ERROR(F, T) \
+	F(T, U32, fail, 1, "enum qmt_fail.") \
+	F(T, STR, kind, 2, "Class of an application error.") \
+	F(T, STR, text, 3, "For people.") \
+	F(T, U64, retry_after_ms, 4, "0: unknown.")
+
+QMT_DECLARE_RECORD(link_stamp, LINK_STAMP)
+QMT_DECLARE_RECORD(link_number, LINK_NUMBER)
+QMT_DECLARE_RECORD(link_piece, LINK_PIECE_FIELDS)
+QMT_DECLARE_RECORD(link_error, LINK_ERROR)
+
+#endif

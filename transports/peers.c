@@ -1,0 +1,484 @@
+/* transports/peers.c - which link between two nodes is in use.
+ *
+ * Both nodes may dial; that is the normal case when both name each other. The node with the smaller PeerId decides, the other one
+ * follows what is said on the link (LINK_USE), so both always mean the same link. The rule of the one that decides:
+ *      none in use               take it, unless our own dial to that PeerId is under way (then wait for how it ends)
+ *      the peer has restarted    take it: the one in use is dead, whether noticed or not
+ *      same dialer               the newest (boot id, attempt) wins: who dials anew has lost the old one
+ *      different dialers         the one that we dialed (smaller PeerId) wins, unless it is suspect
+ * How the loser retires without loss and in order is the links' business (link.c).
+ */
+#include <errno.h>
+
+#include "transports/peers_internal.h"
+
+static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link);
+
+/* ---- known links ----------------------------------------------------------------------------------------------------- */
+
+struct remote *peers_remote(struct peers *peers, const struct peer_id *id)
+{
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
+		if (peer_id_compare(&remote->id, id) == 0)
+			return remote;
+	return NULL;
+}
+
+static struct known_link *find_link(struct peers *peers, struct qmt_ref ref)
+{
+	for (struct known_link *link = peers->links; link; link = link->next)
+		if (qmt_ref_eq(link->ref, ref))
+			return link;
+	return NULL;
+}
+
+static struct remote *need_remote(struct peers *peers, const struct peer_id *id)
+{
+	struct remote *remote = peers_remote(peers, id);
+
+	if (remote)
+		return remote;
+	remote = calloc(1, sizeof(*remote));
+	if (!remote)
+		return NULL;
+	remote->id = *id;
+	peer_id_text(id, remote->text);
+	remote->next = peers->remotes;
+	peers->remotes = remote;
+	return remote;
+}
+
+static void free_link(struct known_link *link)
+{
+	free(link->address);
+	free(link->capabilities);
+	free(link);
+}
+
+static void drop_remote_if_unused(struct peers *peers, struct remote *remote)
+{
+	struct remote **at = &peers->remotes;
+
+	for (struct known_link *link = peers->links; link; link = link->next)
+		if (link->remote == remote)
+			return;
+	while (*at != remote)
+		at = &(*at)->next;
+	*at = remote->next;
+	free(remote);
+}
+
+static void copy_text(char *ret_text, size_t room, struct qmt_str text)
+{
+	(void)snprintf(ret_text, room, "%.*s", QMT_STR_ARG(text));
+}
+
+/* All capability texts one behind the other. NULL: out of memory. */
+static char *copy_texts(const struct qmt_str *texts, uint32_t count)
+{
+	size_t size = 1, at = 0;
+	char *copy;
+
+	for (uint32_t i = 0; i < count; i++)
+		size += texts[i].len + (size_t)1;
+	copy = malloc(size);
+	for (uint32_t i = 0; copy && i < count; i++) {
+		memcpy(copy + at, texts[i].p ? texts[i].p : "", texts[i].len);
+		at += texts[i].len;
+		copy[at++] = '\0';
+	}
+	return copy;
+}
+
+static struct known_link *new_link(struct qmt_ctx *ctx, struct peers *peers, const struct link_proven *msg)
+{
+	struct peer_id id;
+	struct known_link *link;
+
+	if (peer_id_from_bytes(msg->peer, &id, NULL))
+		return NULL;
+	link = calloc(1, sizeof(*link));
+	if (!link)
+		return NULL;
+	link->ref = msg->link;
+	link->dialed = msg->dialed;
+	link->attempt = msg->attempt;
+	link->since_ms = qmt_wall_ms(ctx);
+	copy_text(link->boot, sizeof(link->boot), msg->boot);
+	copy_text(link->peer_boot, sizeof(link->peer_boot), msg->peer_boot);
+	copy_text(link->node, sizeof(link->node), msg->node);
+	copy_text(link->transport, sizeof(link->transport), msg->transport);
+	copy_text(link->scope, sizeof(link->scope), msg->scope);
+	link->address = qmt_str_dup(msg->address);
+	link->capabilities = copy_texts(msg->capabilities.items, msg->capabilities.count);
+	link->capability_count = msg->capabilities.count;
+	link->remote = need_remote(peers, &id);
+	if (!link->remote || !link->address || !link->capabilities) {
+		if (link->remote)
+			drop_remote_if_unused(peers, link->remote);
+		free_link(link);
+		return NULL;
+	}
+	for (struct dial *dial = peers->dials; dial; dial = dial->next)
+		if (msg->dialed && dial->tag == msg->tag) {
+			dial->proven = true;
+			link->target = dial->target;
+		}
+	link->next = peers->links;
+	peers->links = link;
+	return link;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------------ */
+
+static void tell_watcher(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref watcher, const struct known_link *link, bool up)
+{
+	struct qmt_str capabilities[HELLO_CAPABILITIES];
+	struct peers_up msg = {0};
+
+	peers_info_of_link(peers, link, capabilities, &msg.peer);
+	/* up and down have the same fields */
+	_Static_assert(sizeof(struct peers_up) == sizeof(struct peers_down), "one event");
+	(void)qmt_tell(ctx, watcher, up ? &peers_up_type : &peers_down_type, &msg);
+}
+
+static void tell_watchers(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link, bool up)
+{
+	for (struct watcher *watcher = peers->watchers; watcher; watcher = watcher->next)
+		tell_watcher(ctx, peers, watcher->ref, link, up);
+}
+
+/* ---- the one-link rule --------------------------------------------------------------------------------------------------- */
+
+static void end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why)
+{
+	(void)QMT_TELL(ctx, link->ref, link_end, .why = qmt_str(why));
+}
+
+static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link, bool before_is_dead)
+{
+	struct remote *remote = link->remote;
+	struct known_link *before = remote->in_use;
+
+	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0}))
+		return; /* it has just ended: link.ended follows */
+	link->state = KNOWN_IN_USE;
+	remote->in_use = link;
+	targets_of(ctx, peers, &remote->id, true);
+	if (!before) {
+		tell_watchers(ctx, peers, link, true);
+		return;
+	}
+	before->state = KNOWN_OLD;
+	if (before_is_dead)
+		end_link(ctx, before, "a newer connection took its place");
+}
+
+static int compare_age(const struct known_link *a, const struct known_link *b)
+{
+	int boots = strcmp(a->boot, b->boot); /* uuid version 7: sorts by time */
+
+	return boots ? boots : a->attempt < b->attempt ? -1 : a->attempt > b->attempt;
+}
+
+static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
+{
+	struct known_link *now = link->remote->in_use;
+
+	if (link->state != KNOWN_CANDIDATE || link->pinning)
+		return;
+	if (peer_id_compare(&peers->node->identity->id, &link->remote->id) > 0)
+		return; /* the peer decides; link.chosen tells */
+	if (!now && !link->dialed && target_is_dialing(peers, &link->remote->id))
+		return; /* ours would win: see how it ends (peers_reconsider) */
+	if (!now) {
+		use(ctx, peers, link, false);
+	} else if (strcmp(link->peer_boot, now->peer_boot) > 0) {
+		use(ctx, peers, link, true);
+	} else if (link->dialed == now->dialed) {
+		if (compare_age(link, now) > 0)
+			use(ctx, peers, link, true);
+		else
+			end_link(ctx, link, "a newer link is in use");
+	} else if (link->dialed || now->suspect) {
+		use(ctx, peers, link, now->suspect);
+	} else {
+		end_link(ctx, link, "another link is in use");
+	}
+}
+
+void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+{
+	struct remote *remote = peers_remote(peers, id);
+
+	for (struct known_link *link = peers->links, *next; remote && link; link = next) {
+		next = link->next;
+		if (link->remote == remote)
+			decide(ctx, peers, link);
+	}
+}
+
+static void on_proven(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_proven *msg = body;
+	struct peers *peers = state;
+	struct known_link *link = new_link(ctx, peers, msg);
+
+	if (!link || qmt_monitor(ctx, msg->link)) {
+		(void)QMT_TELL(ctx, msg->link, link_end, .why = qmt_str("out of memory"));
+		return; /* if it is known, link.ended takes it out again */
+	}
+	if (link->target && !link->target->has_expected) {
+		link->pinning = true;
+		target_pin(ctx, peers, link);
+		return;
+	}
+	decide(ctx, peers, link);
+	if (link->dialed) /* it waited for this one */
+		peers_reconsider(ctx, peers, &link->remote->id);
+}
+
+void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref ref, const char *failure)
+{
+	struct known_link *link = find_link(peers, ref);
+	bool chosen;
+
+	if (!link || !link->pinning)
+		return;
+	link->pinning = false;
+	if (failure) {
+		end_link(ctx, link, failure);
+		return;
+	}
+	chosen = link->chosen;
+	decide(ctx, peers, link);
+	if (chosen && link->state == KNOWN_CANDIDATE)
+		use(ctx, peers, link, false);
+	peers_reconsider(ctx, peers, &link->remote->id);
+}
+
+/* The deciding side has spoken. */
+static void on_chosen(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_chosen *msg = body;
+	struct peers *peers = state;
+	struct known_link *link = find_link(peers, msg->link);
+
+	if (!link || link->state != KNOWN_CANDIDATE)
+		return;
+	link->chosen = true;
+	if (!link->pinning) {
+		struct known_link *now = link->remote->in_use;
+
+		use(ctx, peers, link, now && (now->dialed == link->dialed || strcmp(link->peer_boot, now->peer_boot) > 0));
+	}
+}
+
+static void on_changed(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_changed *msg = body;
+	struct peers *peers = state;
+	struct known_link *link = find_link(peers, msg->link);
+
+	(void)ctx;
+	if (!link)
+		return;
+	link->suspect = msg->suspect;
+	link->rtt_ms = msg->rtt_ms;
+}
+
+/* A link is over: told by itself, or noticed. */
+static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref ref)
+{
+	struct known_link **at = &peers->links, *link;
+	struct remote *remote;
+	struct peer_id id;
+
+	while (*at && !qmt_ref_eq((*at)->ref, ref))
+		at = &(*at)->next;
+	link = *at;
+	if (!link)
+		return;
+	*at = link->next;
+	qmt_demonitor(ctx, ref);
+	remote = link->remote;
+	id = remote->id;
+	if (remote->in_use == link) {
+		remote->in_use = NULL;
+		peers_reconsider(ctx, peers, &id); /* another one may be waiting */
+		if (!remote->in_use) {
+			tell_watchers(ctx, peers, link, false);
+			targets_of(ctx, peers, &id, false);
+		}
+	}
+	free_link(link);
+	drop_remote_if_unused(peers, remote);
+}
+
+static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_ended *msg = body;
+	struct peers *peers = state;
+
+	if (msg->dialed)
+		dial_ended(ctx, peers, msg);
+	forget_link(ctx, peers, msg->link);
+}
+
+/* ---- subscribers ----------------------------------------------------------------------------------------------------------- */
+
+static void drop_watcher(struct peers *peers, struct qmt_ref ref)
+{
+	for (struct watcher **at = &peers->watchers; *at; at = &(*at)->next) {
+		struct watcher *watcher = *at;
+
+		if (!qmt_ref_eq(watcher->ref, ref))
+			continue;
+		*at = watcher->next;
+		peers->watcher_count--;
+		free(watcher);
+		return;
+	}
+}
+
+static void on_subscribe(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct peers_subscribe *msg = body;
+	struct peers *peers = state;
+	struct watcher *watcher;
+
+	if (!qmt_ref_is_set(msg->watcher)) {
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no watcher given");
+		return;
+	}
+	drop_watcher(peers, msg->watcher);
+	watcher = peers->watcher_count < PEERS_WATCHERS ? calloc(1, sizeof(*watcher)) : NULL;
+	if (!watcher || qmt_monitor(ctx, msg->watcher)) {
+		free(watcher);
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FULL, NULL, 0, "%d watchers are the most", PEERS_WATCHERS);
+		return;
+	}
+	watcher->ref = msg->watcher;
+	watcher->next = peers->watchers;
+	peers->watchers = watcher;
+	peers->watcher_count++;
+	QMT_REPLY(ctx, qmt_token(ctx), peers_done, );
+	/* so that nobody has to ask for the list as well and wonder about the order */
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
+		if (remote->in_use)
+			tell_watcher(ctx, peers, msg->watcher, remote->in_use, true);
+}
+
+static void on_forget(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	target_forget(ctx, state, body);
+}
+
+/* ---- hooks ------------------------------------------------------------------------------------------------------------------- */
+
+static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
+{
+	(void)reason;
+	drop_watcher(state, who);
+	forget_link(ctx, state, who);
+}
+
+static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted)
+{
+	(void)reason;
+	if (restarted)
+		return; /* a listener */
+	forget_link(ctx, state, child);
+	(void)dial_child_ended(ctx, state, child);
+}
+
+static int start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	struct peers *peers = state;
+	struct qmt_err err = {0};
+
+	peers->config = config;
+	peers->node = peers->config->node;
+	peers->limits = &peers->node->limits;
+	peers->targets = calloc(peers->config->peer_count ? peers->config->peer_count : 1, sizeof(*peers->targets));
+	if (!peers->targets) {
+		qmt_fail(ctx, "out of memory");
+		return -1;
+	}
+	for (uint32_t i = 0; i < peers->config->listener_count; i++) {
+		struct qmt_spawn opt = {.config = &peers->config->listeners[i], .restart = QMT_PERMANENT};
+		struct qmt_ref unused;
+
+		if (qmt_spawn(ctx, &zlistener_desc, &opt, &unused, &err)) {
+			qmt_fail(ctx, "listener: %s", err.text);
+			return -1;
+		}
+	}
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		struct target *target = &peers->targets[i];
+
+		target->config = &peers->config->peers[i];
+		target->has_expected = target->config->addr.has_peer;
+		target->expected = target->config->addr.peer;
+		target_go(ctx, peers, target);
+	}
+	return 0;
+}
+
+static void stop(struct qmt_ctx *ctx, void *state)
+{
+	struct peers *peers = state;
+
+	(void)ctx;
+	while (peers->links) {
+		struct known_link *link = peers->links;
+
+		peers->links = link->next;
+		free_link(link);
+	}
+	while (peers->remotes) {
+		struct remote *remote = peers->remotes;
+
+		peers->remotes = remote->next;
+		free(remote);
+	}
+	while (peers->dials) {
+		struct dial *dial = peers->dials;
+
+		peers->dials = dial->next;
+		free(dial);
+	}
+	while (peers->watchers) {
+		struct watcher *watcher = peers->watchers;
+
+		peers->watchers = watcher->next;
+		free(watcher);
+	}
+	free(peers->targets);
+}
+
+static qmt_handler *const link_handlers[link_message_count] = {
+	[link_proven_id] = on_proven,
+	[link_chosen_id] = on_chosen,
+	[link_changed_id] = on_changed,
+	[link_ended_id] = on_ended,
+};
+static qmt_handler *const handlers[peers_message_count] = {
+	[peers_list_id] = peers_on_list,
+	[peers_resolve_id] = peers_on_resolve,
+	[peers_forget_id] = on_forget,
+	[peers_subscribe_id] = on_subscribe,
+};
+
+const struct qmt_actor_desc peers_desc = {
+	.abi = QMT_ABI,
+	.name = "peers",
+	.doc = "Dials peers and knows which link to each is in use.",
+	.state_size = sizeof(struct peers),
+	.supervision = {.max_restarts = 10, .window_ms = 10000, .backoff_ms = 100},
+	.accepts = {{&peers_protocol, handlers}, {&link_protocol, link_handlers}},
+	.start = start,
+	.stop = stop,
+	.child_ended = child_ended,
+	.down = down,
+};

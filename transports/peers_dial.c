@@ -1,0 +1,376 @@
+/* transports/peers_dial.c - configured peers: whom to expect there, where that is, dialing, waiting, dialing again.
+ *
+ *      IDLE --> PIN --> RESOLVE --> DIALING --> CONNECTED
+ *                ^  \      |  \        |  \        |
+ *                |   `-----+---`-------+---`--> WAITING   (backoff with jitter, for ever)
+ *                `-------------------------------'
+ *
+ * PIN asks the store once which PeerId answered under this name before; addresses with /p2p/… skip it, numeric ones skip
+ * RESOLVE. CONNECTED: some link to that PeerId is in use, whoever dialed it.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <arpa/inet.h>
+
+#include "transports/peers_internal.h"
+
+enum { PIN_ASK_MS = 5000, BACKOFF_DOUBLINGS = 16 };
+
+static void keep_error(struct target *target, const char *why)
+{
+	if (why && why[0])
+		(void)snprintf(target->last_error, sizeof(target->last_error), "%s", why);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------------------------- */
+
+static void on_wait_over(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct target *target = arg;
+
+	target->timer = (struct qmt_timer){0};
+	if (target->state == TARGET_WAITING)
+		target_go(ctx, state, target);
+}
+
+void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *why)
+{
+	uint32_t doublings = target->failures < BACKOFF_DOUBLINGS ? target->failures : BACKOFF_DOUBLINGS;
+	uint64_t delay = peers->limits->redial_min_ms << doublings, dice;
+
+	keep_error(target, why);
+	if (delay > peers->limits->redial_max_ms)
+		delay = peers->limits->redial_max_ms;
+	qmt_random(ctx, &dice, sizeof(dice));
+	delay = delay / 2 + dice % (delay + 1) / 2 + 1; /* half to all of it: peers that lost each other do not dial in step */
+	target->failures++;
+	target->state = TARGET_WAITING;
+	qmt_timer_cancel(ctx, &target->timer);
+	if (qmt_timer_start(ctx, delay, on_wait_over, target, &target->timer))
+		qmt_fail(ctx, "out of memory"); /* without a timer this peer would never be dialed again */
+}
+
+void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, bool connected)
+{
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		struct target *target = &peers->targets[i];
+
+		if (!target->has_expected || peer_id_compare(&target->expected, id) != 0)
+			continue;
+		if (connected) {
+			target->state = TARGET_CONNECTED;
+			target->failures = 0;
+			target->refused = false;
+			target->last_error[0] = '\0';
+			qmt_timer_cancel(ctx, &target->timer);
+		} else if (target->state == TARGET_CONNECTED) {
+			target->failures = 0;
+			target_later(ctx, peers, target, NULL);
+		}
+	}
+}
+
+static struct dial *dial_of(const struct peers *peers, const struct target *target)
+{
+	for (struct dial *dial = peers->dials; dial; dial = dial->next)
+		if (dial->target == target && !dial->proven)
+			return dial;
+	return NULL;
+}
+
+bool target_is_dialing(const struct peers *peers, const struct peer_id *id)
+{
+	for (const struct dial *dial = peers->dials; dial; dial = dial->next)
+		if (!dial->proven && dial->target->has_expected && peer_id_compare(&dial->target->expected, id) == 0)
+			return true;
+	return false;
+}
+
+/* ---- dialing --------------------------------------------------------------------------------------------------------------- */
+
+static void endpoint_of(const struct multiaddr *addr, const char *host, char ret_endpoint[ZMQ_ENDPOINT])
+{
+	bool colons = strchr(host, ':') != NULL;
+
+	(void)snprintf(ret_endpoint, ZMQ_ENDPOINT, "tcp://%s%s%s:%u", colons ? "[" : "", host, colons ? "]" : "", addr->port);
+}
+
+/* host: numeric. */
+static void start_dial(struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *host)
+{
+	struct dial *dial = calloc(1, sizeof(*dial));
+	struct qmt_err err = {0};
+
+	if (!dial) {
+		target_later(ctx, peers, target, "out of memory");
+		return;
+	}
+	dial->target = target;
+	dial->tag = ++peers->tags;
+	multiaddr_text(&target->config->addr, dial->address);
+	dial->link_config = (struct link_config){
+		.node = peers->node,
+		.role = AUTHORITY_PEER,
+		.dialed = true,
+		.of_mesh = true,
+		.attempt = ++peers->attempts,
+		.any_peer = !target->has_expected,
+		.expected = target->expected,
+		.address = dial->address,
+		.tag = dial->tag,
+	};
+	if (peers->config->loop) {
+		dial->loop = (struct loop_dial_config){.hub = peers->config->loop, .port = target->config->addr.port};
+		dial->link_config.ops = &loop_dial_ops;
+		dial->link_config.wire_config = &dial->loop;
+		dial->link_config.transport = "loop";
+	} else {
+		dial->zmq.context = peers->config->context;
+		dial->zmq.limits = peers->limits;
+		endpoint_of(&target->config->addr, host, dial->zmq.endpoint);
+		dial->link_config.ops = &zmq_dialer_ops;
+		dial->link_config.wire_config = &dial->zmq;
+		dial->link_config.transport = "tcp";
+	}
+	if (qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &dial->link_config, .restart = QMT_TEMPORARY}, &dial->link, &err)) {
+		free(dial);
+		target_later(ctx, peers, target, "no link could be started");
+		return;
+	}
+	dial->next = peers->dials;
+	peers->dials = dial;
+	target->state = TARGET_DIALING;
+}
+
+void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg)
+{
+	char why[300];
+
+	(void)ctx;
+	for (struct dial *dial = peers->dials; dial; dial = dial->next) {
+		if (dial->tag != msg->tag)
+			continue;
+		struct target *target = dial->target;
+		(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
+		if (!dial->proven)
+			target->refused = msg->code == -EACCES;
+		if (target->refused && !target->config->addr.has_peer)
+			(void)snprintf(target->last_error, sizeof(target->last_error), "%.200s; that is what was noted at the first contact; to accept a change: qmt peers forget %.64s",
+				why, target->config->name);
+		else if (target->state != TARGET_CONNECTED)
+			keep_error(target, why);
+		return;
+	}
+}
+
+bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref child)
+{
+	for (struct dial **at = &peers->dials; *at; at = &(*at)->next) {
+		struct dial *dial = *at;
+
+		if (!qmt_ref_eq(dial->link, child))
+			continue;
+		struct target *target = dial->target;
+		*at = dial->next;
+		free(dial);
+		if (target->state == TARGET_DIALING && !dial_of(peers, target))
+			target_later(ctx, peers, target, NULL);
+		if (target->has_expected)
+			peers_reconsider(ctx, peers, &target->expected);
+		return true;
+	}
+	return false;
+}
+
+/* ---- names of hosts --------------------------------------------------------------------------------------------------------- */
+
+struct resolve {
+	uint32_t target; /* index */
+	bool ip6;
+	char host[MULTIADDR_HOST];
+	char numeric[INET6_ADDRSTRLEN];
+	char error[128];
+};
+
+static void resolve_run(void *arg)
+{
+	struct resolve *resolve = arg;
+	struct addrinfo hints = {.ai_family = resolve->ip6 ? AF_INET6 : AF_INET, .ai_socktype = SOCK_STREAM}, *found = NULL;
+	int rc = getaddrinfo(resolve->host, NULL, &hints, &found);
+
+	if (!rc)
+		rc = getnameinfo(found->ai_addr, found->ai_addrlen, resolve->numeric, sizeof(resolve->numeric), NULL, 0, NI_NUMERICHOST);
+	if (rc)
+		(void)snprintf(resolve->error, sizeof(resolve->error), "%s", gai_strerror(rc));
+	if (found)
+		freeaddrinfo(found);
+}
+
+static void resolve_done(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct peers *peers = state;
+	struct resolve *resolve = arg;
+	struct target *target = &peers->targets[resolve->target];
+	char why[400];
+
+	if (target->state == TARGET_RESOLVE) {
+		(void)snprintf(why, sizeof(why), "%s: %s", resolve->host, resolve->error);
+		if (resolve->error[0])
+			target_later(ctx, peers, target, why);
+		else
+			start_dial(ctx, peers, target, resolve->numeric);
+	}
+	free(resolve);
+}
+
+static void resolve_start(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
+{
+	static const struct qmt_job job = {.run = resolve_run, .done = resolve_done, .drop = free};
+	struct resolve *resolve = calloc(1, sizeof(*resolve));
+
+	target->state = TARGET_RESOLVE;
+	if (resolve) {
+		resolve->target = (uint32_t)(target - peers->targets);
+		resolve->ip6 = target->config->addr.host_kind == MULTIADDR_DNS6;
+		(void)snprintf(resolve->host, sizeof(resolve->host), "%s", target->config->addr.host);
+	}
+	if (!resolve || qmt_job_start(ctx, &job, resolve)) {
+		free(resolve);
+		target_later(ctx, peers, target, "no thread to resolve the name");
+	}
+}
+
+/* ---- pins ----------------------------------------------------------------------------------------------------------------------- */
+
+static void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
+{
+	struct qmt_ref store;
+
+	if (qmt_lookup(ctx, "store", &store))
+		store = (struct qmt_ref){0}; /* then the answer is: not running */
+	qmt_ask_or(ctx, store, type, body, PIN_ASK_MS, then, arg);
+}
+
+static void on_pin(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct peers *peers = state;
+	struct target *target = arg;
+	char why[300];
+
+	if (target->state != TARGET_PIN)
+		return;
+	if (result->fail || result->type != &store_pin_type) {
+		(void)snprintf(why, sizeof(why), "its pinned PeerId could not be read: %s", qmt_fail_name(result->fail));
+		target_later(ctx, peers, target, why);
+		return;
+	}
+	const struct store_pin *pin = result->body;
+	target->pin_read = true;
+	if (pin->peer_id.len) {
+		if (peer_id_parse(pin->peer_id, &target->expected, NULL)) {
+			target->pin_read = false;
+			target_later(ctx, peers, target, "the pinned PeerId is damaged; `qmt peers forget` drops it");
+			return;
+		}
+		target->has_expected = true;
+	}
+	target_go(ctx, peers, target);
+}
+
+static void on_pinned(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct peers *peers = state;
+	struct target *target = arg;
+	char why[200];
+	struct qmt_ref link = target->pinning;
+
+	target->pinning = (struct qmt_ref){0};
+	(void)snprintf(why, sizeof(why), "its PeerId could not be pinned: %s", qmt_fail_name(result->fail));
+	if (result->fail)
+		target->has_expected = false;
+	peers_pinned(ctx, peers, link, result->fail ? why : NULL);
+}
+
+/* First contact: whoever answered under this name is the one from now on. */
+void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
+{
+	struct target *target = link->target;
+	struct store_pin_put msg = {.name = qmt_str(target->config->name), .peer_id = qmt_str(link->remote->text)};
+
+	(void)peers;
+	target->expected = link->remote->id;
+	target->has_expected = true;
+	target->pinning = link->ref;
+	ask_store(ctx, &store_pin_put_type, &msg, on_pinned, target);
+}
+
+struct forgetting {
+	struct qmt_token token;
+	uint32_t target; /* index; UINT32_MAX: none of that name */
+};
+
+static void on_forgotten(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct peers *peers = state;
+	struct forgetting *forgetting = arg;
+
+	if (result->fail == 0 && forgetting->target != UINT32_MAX) {
+		struct target *target = &peers->targets[forgetting->target];
+
+		if (!target->config->addr.has_peer && target->state != TARGET_CONNECTED) {
+			target->has_expected = target->pin_read = target->refused = false;
+			target->failures = 0;
+			target->last_error[0] = '\0';
+			if (target->state == TARGET_WAITING)
+				target_go(ctx, peers, target);
+		}
+	}
+	if (result->fail)
+		(void)qmt_reply_result(ctx, forgetting->token, result);
+	else
+		(void)QMT_REPLY(ctx, forgetting->token, peers_done, );
+	free(forgetting);
+}
+
+void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body)
+{
+	const struct peers_forget *msg = body;
+	struct forgetting *forgetting = calloc(1, sizeof(*forgetting));
+	struct store_pin_forget forget = {.name = msg->name};
+
+	if (!forgetting || msg->name.len == 0) {
+		free(forgetting);
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no name given");
+		return;
+	}
+	*forgetting = (struct forgetting){.token = qmt_token(ctx), .target = UINT32_MAX};
+	for (uint32_t i = 0; i < peers->config->peer_count; i++)
+		if (qmt_str_is(msg->name, peers->targets[i].config->name))
+			forgetting->target = i;
+	ask_store(ctx, &store_pin_forget_type, &forget, on_forgotten, forgetting);
+}
+
+/* ---- the next step ------------------------------------------------------------------------------------------------------------- */
+
+void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
+{
+	const struct multiaddr *addr = &target->config->addr;
+	struct remote *remote = target->has_expected ? peers_remote(peers, &target->expected) : NULL;
+	struct store_pin_get get = {.name = qmt_str(target->config->name)};
+
+	qmt_timer_cancel(ctx, &target->timer);
+	if (remote && remote->in_use) {
+		target->state = TARGET_CONNECTED;
+		target->failures = 0;
+	} else if (dial_of(peers, target)) {
+		target->state = TARGET_DIALING;
+	} else if (!target->has_expected && !target->pin_read) {
+		target->state = TARGET_PIN;
+		ask_store(ctx, &store_pin_get_type, &get, on_pin, target);
+	} else if (!peers->config->loop && (addr->host_kind == MULTIADDR_DNS4 || addr->host_kind == MULTIADDR_DNS6)) {
+		resolve_start(ctx, peers, target);
+	} else {
+		start_dial(ctx, peers, target, addr->host);
+	}
+}

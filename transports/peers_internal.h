@@ -1,0 +1,117 @@
+/* transports/peers_internal.h - the state of the actor "peers"; for peers*.c only.
+ *
+ * Threads: all of it belongs to the actor's turn.
+ */
+#ifndef TRANSPORTS_PEERS_INTERNAL_H
+#define TRANSPORTS_PEERS_INTERNAL_H
+
+#include "proto/contract/contract.h"
+#include "transports/loop.h"
+#include "transports/peers.h"
+
+struct remote;
+struct target;
+
+enum known_state { KNOWN_CANDIDATE, KNOWN_IN_USE, KNOWN_OLD };
+
+/* A proven link. */
+struct known_link {
+	struct known_link *next;
+	struct qmt_ref ref;
+	struct remote *remote;
+	struct target *target;   /* that dialed it; NULL: accepted */
+	enum known_state state;
+	bool dialed;
+	bool pinning;            /* waits for the store to note its PeerId */
+	bool chosen;             /* by the deciding side */
+	char boot[HELLO_BOOT + 1], peer_boot[HELLO_BOOT + 1];
+	uint64_t attempt;
+	/* what list shows */
+	char node[HELLO_NAME + 1], transport[8], scope[80];
+	char *address;
+	char *capabilities;      /* texts, each closed by NUL */
+	uint32_t capability_count;
+	double rtt_ms;
+	bool suspect;
+	uint64_t since_ms;
+};
+
+/* A PeerId that has a link. */
+struct remote {
+	struct remote *next;
+	struct peer_id id;
+	char text[PEER_ID_TEXT + 1];
+	struct known_link *in_use;
+};
+
+enum target_state { TARGET_IDLE, TARGET_PIN, TARGET_RESOLVE, TARGET_DIALING, TARGET_WAITING, TARGET_CONNECTED };
+
+/* A configured peer. */
+struct target {
+	const struct transports_peer *config;
+	enum target_state state;
+	bool has_expected;       /* from /p2p/ or the pin */
+	bool pin_read;           /* the store was asked */
+	bool refused;            /* the last dial met another PeerId */
+	struct peer_id expected;
+	uint32_t failures;
+	struct qmt_timer timer;
+	struct qmt_ref pinning;  /* the link whose PeerId the store is noting */
+	char last_error[400];
+};
+
+/* A dialing link: what its actor borrows lives until it has ended. */
+struct dial {
+	struct dial *next;
+	struct target *target;
+	struct qmt_ref link;
+	uint64_t tag;
+	bool proven;             /* from then on it is a known_link */
+	struct link_config link_config;
+	struct zmq_dialer_config zmq;
+	struct loop_dial_config loop;
+	char address[MULTIADDR_TEXT];
+};
+
+struct watcher {
+	struct watcher *next;
+	struct qmt_ref ref;
+};
+
+struct peers {
+	const struct peers_config *config;
+	const struct link_node *node;
+	const struct transports_limits *limits;
+	struct known_link *links;
+	struct remote *remotes;
+	struct target *targets;  /* config->peer_count of them */
+	struct dial *dials;
+	struct watcher *watchers;
+	uint32_t watcher_count;
+	uint64_t attempts, tags;
+};
+
+/* peers.c */
+struct remote *peers_remote(struct peers *peers, const struct peer_id *id); /* NULL: no link to it */
+void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* a dial to it is over */
+
+/* peers_dial.c */
+void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target);    /* next step towards a link, now */
+void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *why); /* again after a while */
+void target_connected(struct qmt_ctx *ctx, struct target *target);
+void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, bool connected);
+bool target_is_dialing(const struct peers *peers, const struct peer_id *id);
+void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg);
+bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref child); /* true: it was a dial */
+void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link); /* then peers_pinned */
+void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link, const char *failure);
+void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body);
+
+/* peers_list.c */
+void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body);
+/* Fills *ret_info with texts borrowed from the state; strs: room for the capabilities. */
+void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
+struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
+
+#endif

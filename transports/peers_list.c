@@ -1,0 +1,233 @@
+/* transports/peers_list.c - what the actor "peers" tells about itself: list and resolve. */
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include "transports/peers_internal.h"
+
+struct target *peers_target_of(const struct peers *peers, const struct peer_id *id)
+{
+	for (uint32_t i = 0; i < peers->config->peer_count; i++)
+		if (peers->targets[i].has_expected && peer_id_compare(&peers->targets[i].expected, id) == 0)
+			return &peers->targets[i];
+	return NULL;
+}
+
+void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info)
+{
+	const struct target *target = peers_target_of(peers, &link->remote->id);
+	const char *text = link->capabilities;
+
+	for (uint32_t i = 0; i < link->capability_count; i++) {
+		strs[i] = qmt_str(text);
+		text += strs[i].len + 1;
+	}
+	*ret_info = (struct peers_info){
+		.peer_id = qmt_str(link->remote->text),
+		.name = qmt_str(target ? target->config->name : link->node),
+		.state = qmt_str("connected"),
+		.transport = qmt_str(link->transport),
+		.scope = qmt_str(link->scope),
+		.address = qmt_str(link->address),
+		.rtt_ms = link->rtt_ms,
+		.since_ms = link->since_ms,
+		.configured = target != NULL,
+		.dialed = link->dialed,
+		.capabilities = {strs, link->capability_count},
+		.suspect = link->suspect,
+	};
+}
+
+/* A configured peer without a link. */
+static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT + 1], char ret_address[MULTIADDR_TEXT], struct peers_info *ret_info)
+{
+	bool under_way = target->state == TARGET_DIALING || target->state == TARGET_RESOLVE || target->state == TARGET_PIN;
+
+	ret_id[0] = '\0';
+	if (target->has_expected)
+		peer_id_text(&target->expected, ret_id);
+	multiaddr_text(&target->config->addr, ret_address);
+	*ret_info = (struct peers_info){
+		.peer_id = qmt_str(ret_id),
+		.name = qmt_str(target->config->name),
+		.state = qmt_str(target->refused ? "refused" : under_way ? "connecting" : "waiting"),
+		.address = qmt_str(ret_address),
+		.configured = true,
+		.last_error = qmt_str(target->last_error),
+	};
+}
+
+static bool has_link(struct peers *peers, const struct target *target)
+{
+	struct remote *remote = target->has_expected ? peers_remote(peers, &target->expected) : NULL;
+
+	return remote && remote->in_use;
+}
+
+/* ---- listen addresses ------------------------------------------------------------------------------------------------------- */
+
+struct addresses {
+	char (*texts)[MULTIADDR_TEXT];
+	uint32_t count, room;
+};
+
+static void add_address(struct addresses *addresses, const struct multiaddr *addr)
+{
+	if (addresses->count == addresses->room) {
+		uint32_t room = addresses->room ? addresses->room * 2 : 8;
+		void *texts = realloc(addresses->texts, room * sizeof(*addresses->texts));
+
+		if (!texts)
+			return;
+		addresses->texts = texts;
+		addresses->room = room;
+	}
+	multiaddr_text(addr, addresses->texts[addresses->count++]);
+}
+
+/* A wildcard stands for every address that an interface has: those of the network first, loopback last. */
+static void add_wildcard(struct addresses *addresses, const struct multiaddr *wildcard)
+{
+	struct ifaddrs *all = NULL;
+	sa_family_t family = wildcard->host_kind == MULTIADDR_IP6 ? AF_INET6 : AF_INET;
+
+	if (getifaddrs(&all))
+		return;
+	for (int loopback = 0; loopback < 2; loopback++) {
+		for (struct ifaddrs *one = all; one; one = one->ifa_next) {
+			struct multiaddr addr = *wildcard;
+			union {
+				struct sockaddr any;
+				struct sockaddr_in in;
+				struct sockaddr_in6 in6;
+			} where;
+
+			if (!one->ifa_addr || one->ifa_addr->sa_family != family || !(one->ifa_flags & IFF_UP) ||
+				((one->ifa_flags & IFF_LOOPBACK) != 0) != loopback)
+				continue;
+			memcpy(&where, one->ifa_addr, family == AF_INET6 ? sizeof(where.in6) : sizeof(where.in));
+			if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&where.in6.sin6_addr))
+				continue; /* means nothing without the interface */
+			if (inet_ntop(family, family == AF_INET6 ? (void *)&where.in6.sin6_addr : (void *)&where.in.sin_addr, addr.host, sizeof(addr.host)))
+				add_address(addresses, &addr);
+		}
+	}
+	freeifaddrs(all);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------------------- */
+
+void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct peers *peers = state;
+	uint32_t most = peers->config->peer_count, count = 0, links = 0;
+	struct addresses addresses = {0};
+
+	(void)body;
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
+		links += remote->in_use != NULL;
+	most += links;
+	struct peers_info *infos = calloc(most ? most : 1, sizeof(*infos));
+	struct qmt_str *strs = calloc((size_t)(links ? links : 1) * HELLO_CAPABILITIES, sizeof(*strs)), *texts;
+	struct {
+		char id[PEER_ID_TEXT + 1], address[MULTIADDR_TEXT];
+	} *rooms = calloc(peers->config->peer_count ? peers->config->peer_count : 1, sizeof(*rooms));
+	for (uint32_t i = 0; i < peers->config->listening_count; i++) {
+		if (multiaddr_is_wildcard(&peers->config->listening[i]))
+			add_wildcard(&addresses, &peers->config->listening[i]);
+		else
+			add_address(&addresses, &peers->config->listening[i]);
+	}
+	texts = calloc(addresses.count ? addresses.count : 1, sizeof(*texts));
+	if (infos && strs && rooms && texts) {
+		links = 0;
+		for (uint32_t i = 0; i < peers->config->peer_count; i++)
+			if (!has_link(peers, &peers->targets[i]))
+				info_of_target(&peers->targets[i], rooms[i].id, rooms[i].address, &infos[count++]);
+		for (struct remote *remote = peers->remotes; remote; remote = remote->next)
+			if (remote->in_use)
+				peers_info_of_link(peers, remote->in_use, strs + (size_t)links++ * HELLO_CAPABILITIES, &infos[count++]);
+		for (uint32_t i = 0; i < addresses.count; i++)
+			texts[i] = qmt_str(addresses.texts[i]);
+		QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {infos, count}, .listen_addresses = {texts, addresses.count});
+	} else {
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "out of memory");
+	}
+	free(infos);
+	free(strs);
+	free(rooms);
+	free(texts);
+	free(addresses.texts);
+}
+
+static struct known_link *find_connected(struct peers *peers, struct qmt_str name, uint32_t *ret_count)
+{
+	struct known_link *found = NULL;
+
+	*ret_count = 0;
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next) {
+		const struct target *target = peers_target_of(peers, &remote->id);
+
+		if (!remote->in_use)
+			continue;
+		if (qmt_str_is(name, remote->text) || (target && qmt_str_is(name, target->config->name))) {
+			*ret_count = 1;
+			return remote->in_use;
+		}
+		if (qmt_str_is(name, remote->in_use->node)) {
+			found = remote->in_use;
+			++*ret_count;
+		}
+	}
+	return found;
+}
+
+static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
+{
+	size_t at = 0;
+
+	(void)snprintf(ret_text, room, "none");
+	for (struct remote *remote = peers->remotes; remote && at < room; remote = remote->next) {
+		const struct target *target = peers_target_of(peers, &remote->id);
+
+		if (remote->in_use)
+			at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "", target ? target->config->name : remote->in_use->node);
+	}
+}
+
+void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct peers_resolve *msg = body;
+	struct peers *peers = state;
+	struct qmt_str strs[HELLO_CAPABILITIES];
+	char names[256];
+	uint32_t count;
+	struct known_link *link = find_connected(peers, msg->name, &count);
+	struct peers_resolved reply = {0};
+
+	if (count == 1) {
+		peers_info_of_link(peers, link, strs, &reply.peer);
+		(void)qmt_reply(ctx, qmt_token(ctx), &peers_resolved_type, &reply);
+		return;
+	}
+	if (count > 1) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "%u connected peers call themselves '%.*s': use the PeerId (qmt peers)",
+			count, QMT_STR_ARG(msg->name));
+		return;
+	}
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		const struct target *target = &peers->targets[i];
+		char id[PEER_ID_TEXT + 1] = "";
+
+		if (target->has_expected)
+			peer_id_text(&target->expected, id);
+		if (!qmt_str_is(msg->name, target->config->name) && !(id[0] && qmt_str_is(msg->name, id)))
+			continue;
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "peer '%s' is not connected%s%s", target->config->name,
+			target->last_error[0] ? ": " : " yet", target->last_error);
+		return;
+	}
+	names_of_connected(peers, names, sizeof(names));
+	(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "no peer called '%.*s'; connected: %s", QMT_STR_ARG(msg->name), names);
+}
