@@ -1,0 +1,216 @@
+/* test/unit/actors/node_manager/node_manager_test.c - the node manager with the real store and a fake session module. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "actors/node_manager/node_manager.h"
+#include "actors/store/store.h"
+#include "runtime/system.h"
+
+/* A session that takes every prompt as turn 7. */
+static void session_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct session_prompt *request = body;
+
+	(void)state;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), session_prompted, .session = request->text, .turn = 7, .state = qmt_str("running"));
+}
+
+static void session_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)state;
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), session_cancelled, .was_running = true);
+}
+
+static qmt_handler *const session_handlers[session_message_count] = {
+	[session_prompt_id] = session_on_prompt, [session_cancel_id] = session_on_cancel};
+static const struct qmt_actor_desc fake_session_desc = {
+	.abi = QMT_ABI, .name = "fake_session", .state_size = 8, .accepts = {{&session_protocol, session_handlers}}};
+
+static void *session_config(void *arg, const struct store_session *session, struct qmt_err *err)
+{
+	(void)arg;
+	if (qmt_str_is(session->name, "broken")) {
+		qmt_err_set(err, -1, "this one cannot be made");
+		return NULL;
+	}
+	return malloc(1);
+}
+
+struct fixture {
+	char folder[64], path[96];
+	struct store_config store;
+	struct node_manager_config config;
+	struct node_agent agents[2];
+	struct qmt_system *system;
+	struct qmt_ctx *ctx;
+	struct qmt_ref manager;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	struct qmt_err err = {0};
+	struct qmt_ref ref;
+
+	assert_non_null(f);
+	snprintf(f->folder, sizeof f->folder, "/tmp/qmt-node-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(f->path, sizeof f->path, "%s/sessions.db", f->folder);
+	f->store.path = f->path;
+	f->agents[0] = (struct node_agent){"coder", "/srv"};
+	f->agents[1] = (struct node_agent){"writer", "/tmp"};
+	f->config = (struct node_manager_config){.peer_id = "12D3self", .node_name = "me", .version = "1", .home = f->folder, .agents = f->agents,
+		.agent_count = 2, .request_timeout_ms = 5000, .node_info_timeout_ms = 1000, .session_desc = &fake_session_desc,
+		.session_config = session_config, .session_config_free = free, .grants = {.allow_remote_sessions = true}};
+	f->system = qmt_system_start(&(struct qmt_system_options){.workers = 2}, &err);
+	assert_non_null(f->system);
+	f->ctx = qmt_outside_open(f->system);
+	assert_int_equal(qmt_spawn(f->ctx, &store_desc, &(struct qmt_spawn){.name = "store", .config = &f->store, .own_thread = true}, &ref, &err), 0);
+	assert_int_equal(qmt_spawn(f->ctx, &node_manager_desc, &(struct qmt_spawn){.name = "node_manager", .config = &f->config}, &f->manager, &err), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_err err = {0};
+	char path[128];
+
+	assert_int_equal(qmt_system_stop(f->system, 5000, &err), 0);
+	qmt_outside_close(f->ctx);
+	qmt_system_free(f->system);
+	for (const char *const *end = (const char *const[]){"", "-wal", "-shm", NULL}; *end; end++) {
+		snprintf(path, sizeof path, "%s%s", f->path, *end);
+		unlink(path);
+	}
+	rmdir(f->folder);
+	free(f);
+	return 0;
+}
+
+#define ASK(f, result, msg, ...) qmt_outside_ask((f)->ctx, (f)->manager, &msg##_type, &(struct msg){__VA_ARGS__}, 5000, result)
+
+static void create(struct fixture *f, const char *request, const char *name, const char *origin, char ret_id[64])
+{
+	struct qmt_result result;
+
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str(request), .agent = qmt_str("coder"), .name = qmt_str(name),
+		.origin = qmt_str(origin)), 0);
+	const struct node_session_reply *reply = result.body;
+	snprintf(ret_id, 64, "%.*s", QMT_STR_ARG(reply->session.id));
+}
+
+/* A session is made once for a request id, with the agent's folder, and is found by id, prefix and name. */
+static void test_create_and_find(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	char id[64], again[64];
+
+	create(f, "r-1", "one", NULL, id);
+	create(f, "r-1", "one", NULL, again);
+	assert_string_equal(id, again);
+	const char *keys[] = {id, "one", NULL};
+	for (size_t i = 0; keys[i]; i++) {
+		assert_int_equal(ASK(f, &result, node_session_resume, .session = qmt_str(keys[i])), 0);
+		const struct node_session_reply *reply = result.body;
+		assert_true(qmt_str_is(reply->session.id, id));
+		assert_true(qmt_str_is(reply->session.cwd, "/srv"));
+	}
+	assert_int_equal(ASK(f, &result, node_session_list), 0);
+	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 1);
+}
+
+/* What cannot be made says why: no request id, an unknown agent, several agents and none named, a relative folder, a session
+ * module that refuses, another node without a mesh. */
+static void test_refusals(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+
+	assert_int_equal(ASK(f, &result, node_session_create, .agent = qmt_str("coder")), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("nobody")), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r")), QMT_FAIL_NOT_FOUND);
+	assert_non_null(memmem(result.text.p, result.text.len, "--agent", 7));
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"), .cwd = qmt_str("a/b")), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"), .name = qmt_str("broken")),
+		QMT_FAIL_FAILED);
+	assert_non_null(memmem(result.text.p, result.text.len, "cannot be made", 14));
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r2"), .agent = qmt_str("coder"), .on = qmt_str("gpu")), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str("x"), .request = qmt_str("r")), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str("")), QMT_FAIL_BAD_REQUEST);
+}
+
+/* A prompt and a cancel reach the session's actor; a cancel of a session that is not in memory finds nothing running. */
+static void test_prompt_and_cancel(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	char id[64];
+
+	create(f, "r-1", "one", NULL, id);
+	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str("one"), .request = qmt_str("p"), .text = qmt_str("hello")), 0);
+	assert_int_equal(((const struct node_prompted *)result.body)->turn, 7);
+	assert_int_equal(ASK(f, &result, node_cancel, .session = qmt_str("one")), 0);
+	assert_true(((const struct node_cancelled *)result.body)->was_running);
+}
+
+/* A peer sees and touches only sessions that it made, cannot choose a folder, and cannot go on to a third node. */
+static void test_origin_bounds_a_peer(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	char mine[64], theirs[64];
+
+	create(f, "r-1", "mine", NULL, mine);
+	create(f, "r-2", "theirs", "12D3peer", theirs);
+	struct qmt_str peer = qmt_str("12D3peer"), other = qmt_str("12D3other");
+	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str(theirs), .origin = peer), 0);
+	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str(mine), .origin = peer), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str(mine), .request = qmt_str("p"), .text = qmt_str("x"), .origin = peer),
+		QMT_FAIL_NOT_FOUND);
+	assert_int_equal(ASK(f, &result, node_cancel, .session = qmt_str(theirs), .origin = other), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(ASK(f, &result, node_session_resume, .session = qmt_str(mine), .origin = peer), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(ASK(f, &result, node_session_list, .origin = peer), 0);
+	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 1);
+	assert_int_equal(ASK(f, &result, node_session_list), 0);
+	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 2);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-3"), .agent = qmt_str("coder"), .cwd = qmt_str("/etc"), .origin = peer),
+		QMT_FAIL_NOT_ALLOWED);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-4"), .agent = qmt_str("coder"), .on = qmt_str("third"), .origin = peer),
+		QMT_FAIL_NOT_ALLOWED);
+}
+
+/* Status, info, nodes and providers tell of this node also without any mesh. */
+static void test_looks_without_mesh(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+
+	assert_int_equal(ASK(f, &result, node_status), 0);
+	assert_true(qmt_str_is(((const struct node_status_reply *)result.body)->node_name, "me"));
+	assert_int_equal(ASK(f, &result, node_info), 0);
+	assert_int_equal(((const struct node_info_reply *)result.body)->node.agents.count, 2);
+	assert_int_equal(ASK(f, &result, node_nodes), 0);
+	assert_int_equal(((const struct node_nodes_reply *)result.body)->nodes.count, 1);
+	assert_true(((const struct node_nodes_reply *)result.body)->nodes.items[0].self);
+	assert_int_equal(ASK(f, &result, node_providers), 0);
+	assert_int_equal(((const struct node_providers_reply *)result.body)->providers.count, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_create_and_find, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_prompt_and_cancel, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_origin_bounds_a_peer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_looks_without_mesh, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
