@@ -199,3 +199,42 @@ int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref)
 {
 	return qmt__registry_find(ctx->sys, "", name, ret_ref) ? 0 : QMT_FAIL_NO_ROUTE;
 }
+
+/* Takes the entry away from who has it. The lock is held. */
+static void disown(struct name_entry *entry)
+{
+	struct name_entry **own = &actor_ext(entry->actor)->names;
+
+	while (*own != entry)
+		own = &(*own)->own_next;
+	*own = entry->own_next;
+}
+
+int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder)
+{
+	struct registry *registry = &ctx->sys->registry;
+	struct actor_ext *ext = ctx->cur ? qmt__actor_need_ext(ctx->cur) : NULL;
+	struct name_entry *entry = NULL;
+
+	if (!ctx->cur)
+		return -ENOTSUP;
+	if (!ext)
+		return -ENOMEM;
+	pthread_mutex_lock(&registry->lock);
+	if (holder.actor)
+		entry = find(registry, hash_of("", name), "", name);
+	if (entry && entry->actor == holder.actor && actor_gen(holder.actor) == holder.gen) {
+		struct name_entry **own = &ext->names;
+
+		disown(entry);
+		while (*own)
+			own = &(*own)->own_next;
+		entry->own_next = NULL;
+		entry->actor = ctx->cur;
+		*own = entry;
+	} else {
+		entry = NULL;
+	}
+	pthread_mutex_unlock(&registry->lock);
+	return entry ? 0 : qmt__registry_add(ctx->sys, name, ctx->cur);
+}
