@@ -2,14 +2,16 @@
  *
  * Threads: a config is const after config_load; any thread may read it.   Blocks: only on reading files.
  * Table:   config_params.def declares every key; the structs below are made from it (struct config_mesh, …).
- * Syntax:  TOML, or INI when the name ends in .ini or .conf. INI: [mesh.peers.gpu-server] is an item of mesh.peers and its
- *          last part the item's name (or id, or type); lists are comma-separated; one pair of double quotes round a value is
- *          dropped; text behind " ;" is a comment.
- * ${VAR}:  in every text value: ${NAME} and ${NAME:-default}, NAME = [A-Z_][A-Z0-9_]*; anything else stays as it is. The
- *          default counts only if the variable is unset. No nesting, no recursion.
+ * Syntax:  TOML, or INI when the name ends in .ini or .conf. INI: [mesh.peers.gpu-server] is an item of mesh.peers and
+ *          its last part the item's name (or id, or type); lists are comma-separated; one pair of double quotes round a
+ *          value is dropped; text behind " ;" is a comment.
+ * ${VAR}:  in every text value: ${NAME} and ${NAME:-default}, NAME = [A-Z_][A-Z0-9_]*; anything else stays as it is.
+ *          The default counts only if the variable is unset. No nesting, no recursion.
  * Paths:   relative ones start at the config file's folder; ~/ is $HOME.
- * Errors:  all that were found, in the order of the file: `file:line:col: key: reason (hint)`. Columns count characters.
- * Limits:  CONFIG_FILE_BYTES, CONFIG_ERRORS, CONFIG_INI_LINE_BYTES, CONFIG_KEY_PARTS, CONFIG_ITEMS, CONFIG_PROMPT_BYTES.
+ * Errors:  all that were found, in the order of the file: `file:line:col: key: reason (hint)`. Columns count
+ *          characters.
+ * Limits:  CONFIG_FILE_BYTES, CONFIG_ERRORS, CONFIG_INI_LINE_BYTES, CONFIG_KEY_PARTS, CONFIG_ITEMS,
+ *          CONFIG_PROMPT_BYTES.
  * Secrets: never in an error, never in a dump, wiped by config_free.
  */
 #ifndef CMD_CONFIG_H
@@ -111,9 +113,9 @@ struct config {
 	struct config_root root;
 
 	/* What follows from it. */
-	const char *path;     /* absolute path of the file; NULL: parsed from memory without one */
+	const char *path;      /* absolute path of the file; NULL: parsed from memory without one */
 	const char *node_name; /* mesh.node_name, else the host's name */
-	bool lan;             /* listen and dial on the LAN: read root.mesh.lan.listen (it inherits) */
+	bool lan;              /* listen and dial on the LAN: read root.mesh.lan.listen (it inherits) */
 	struct {
 		const struct config_agent *items;
 		uint32_t count;
@@ -158,7 +160,8 @@ enum config_syntax config_syntax_of(const char *path);
 
 /* Reads and checks a file. opt may be NULL. Returns 0; CONFIG_E_BAD: `errors` says why, at least once; -ENOMEM.
  * errors must be {0}; free it in every case. Free the config with config_free. */
-QMT_MUST_CHECK int config_load(const char *path, const struct config_options *opt, struct config **ret_config, struct config_errors *errors);
+QMT_MUST_CHECK int config_load(const char *path, const struct config_options *opt, struct config **ret_config,
+	struct config_errors *errors);
 /* The same for text in memory. name: for errors. folder: absolute, where relative paths start. */
 QMT_MUST_CHECK int config_parse(struct qmt_str text, enum config_syntax syntax, const char *name, const char *folder,
 	const struct config_options *opt, struct config **ret_config, struct config_errors *errors);
@@ -171,9 +174,9 @@ QMT_MUST_CHECK int config_dump(const struct config *config, struct qmt_buf *out)
 /* ---- the table as data ------------------------------------------------------------------------------------------- */
 
 enum config_kind {
-	CONFIG_BOOL, CONFIG_U32, CONFIG_U64, CONFIG_F64, CONFIG_TEXT, CONFIG_NAME, CONFIG_LABEL, CONFIG_WORD, CONFIG_PATH, CONFIG_LISTEN,
-	CONFIG_DIAL, CONFIG_URL, CONFIG_SECRET, CONFIG_PROMPT, CONFIG_MAP, CONFIG_TEXTS, CONFIG_NAMES, CONFIG_WORDS,
-	CONFIG_DIALS, CONFIG_ANY, CONFIG_SEC, CONFIG_LIST,
+	CONFIG_BOOL, CONFIG_U32, CONFIG_U64, CONFIG_F64, CONFIG_TEXT, CONFIG_NAME, CONFIG_LABEL, CONFIG_WORD, CONFIG_PATH,
+	CONFIG_LISTEN, CONFIG_DIAL, CONFIG_URL, CONFIG_SECRET, CONFIG_PROMPT, CONFIG_MAP, CONFIG_TEXTS, CONFIG_NAMES,
+	CONFIG_WORDS, CONFIG_DIALS, CONFIG_ANY, CONFIG_SEC, CONFIG_LIST,
 };
 
 struct config_section;

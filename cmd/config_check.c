@@ -1,7 +1,8 @@
-/* cmd/config_check.c - a tree against the table: unknown and missing keys, values, defaults, what this version cannot do.
+/* cmd/config_check.c - a tree against the table: unknown and missing keys, values, defaults, what this version cannot
+ * do.
  *
- * Every table is walked even when it is not in the file, because its defaults are. A table that is in the file but not in
- * this version is looked through as well, so that its other errors show at once.
+ * Every table is walked even when it is not in the file, because its defaults are. A table that is in the file but not
+ * in this version is looked through as well, so that its other errors show at once.
  */
 #include "config_value.h"
 
@@ -14,15 +15,15 @@ struct place {
 	bool list;        /* an item of an array of tables */
 };
 
-static void section_fill(struct config_check *check, const struct config_section *section, const struct config_node *node, void *base,
-	const struct place *place);
+static void section_fill(struct config_check *check, const struct config_section *section,
+	const struct config_node *node, void *base, const struct place *place);
 
 static void path_join(const char *path, const char *key, char ret_path[CONFIG_PATH_TEXT])
 {
 	snprintf(ret_path, CONFIG_PATH_TEXT, "%.250s%s%.250s", path, *path ? "." : "", key);
 }
 
-/* ---- unknown keys -------------------------------------------------------------------------------------------------- */
+/* ---- unknown keys ------------------------------------------------------------------------------------------------ */
 
 static bool section_has(const struct config_section *section, const char *key)
 {
@@ -59,8 +60,8 @@ static const char *parent_of(const char *path, const char *key, char room[CONFIG
 	}
 }
 
-static void unknown_complain(struct config_check *check, const struct config_section *section, const struct config_node *child,
-	const struct place *place)
+static void unknown_complain(struct config_check *check, const struct config_section *section,
+	const struct config_node *child, const struct place *place)
 {
 	struct config_nearest nearest = {.word = qmt_str(child->key), .best = ~0u};
 	char path[CONFIG_PATH_TEXT], parent[CONFIG_PATH_TEXT], hint[3 * CONFIG_PATH_TEXT];
@@ -76,17 +77,19 @@ static void unknown_complain(struct config_check *check, const struct config_sec
 	}
 	path_join(place->path, config_show_key(child->key).text, path);
 	if (parent_of(place->path, child->key, parent))
-		snprintf(hint, sizeof hint, "it is a key of [%s]: write it above %s%s%s", parent, place->list ? "[[" : "[", place->path, place->list ? "]]" : "]");
+		snprintf(hint, sizeof hint, "it is a key of [%s]: write it above %s%s%s", parent, place->list ? "[[" : "[",
+			place->path, place->list ? "]]" : "]");
 	else if (config_nearest_found(&nearest))
 		snprintf(hint, sizeof hint, "did you mean %.*s?", QMT_STR_ARG(nearest.found));
 	else if (known.len < 200)
 		snprintf(hint, sizeof hint, "%s", known.data);
 	else
-		snprintf(hint, sizeof hint, "docs/configuration.md lists the keys%s%s%s", *place->path ? " of [" : "", place->path, *place->path ? "]" : "");
+		snprintf(hint, sizeof hint, "docs/configuration.md lists the keys%s%s%s", *place->path ? " of [" : "",
+			place->path, *place->path ? "]" : "");
 	config_complain(check->errors, child->key_line, child->key_col, path, hint, "unknown key");
 }
 
-/* ---- one value ----------------------------------------------------------------------------------------------------- */
+/* ---- one value --------------------------------------------------------------------------------------------------- */
 
 /* "" for a value that is not there; the first word for a choice; else the value itself. */
 static const char *default_of(const struct config_field *field)
@@ -99,7 +102,8 @@ static const char *default_of(const struct config_field *field)
 	if (field->kind == CONFIG_WORD && field->dflt && config_word_in(qmt_str(field->dflt), field->today))
 		return field->dflt;
 	if (field->kind == CONFIG_WORD)
-		return !field->required && config_word_next(&rest, &first) ? first.p : NULL; /* `today` of such a WORD is one word */
+		return !field->required && config_word_next(&rest, &first) ? first.p
+																   : NULL; /* `today` of such a WORD is one word */
 	return field->today;
 }
 
@@ -111,7 +115,8 @@ static void default_set(struct config_check *check, const struct config_field *f
 	if (!text && field->kind == CONFIG_U64)
 		*(uint64_t *)slot = field->number;
 	if (text && *text)
-		(void)config_value_set(check, &(struct config_at){field, path, &node}, slot); /* a bad default fails the table's test */
+		(void)config_value_set(
+			check, &(struct config_at){field, path, &node}, slot); /* a bad default fails the table's test */
 }
 
 static void *inherited(struct config_check *check, const char *path)
@@ -169,7 +174,8 @@ static void not_today(struct config_check *check, const struct config_at *at, co
 	else
 		snprintf(hint, sizeof hint, "leave it out");
 	if (value)
-		config_complain(check->errors, at->node->line, at->node->col, at->path, hint, "not in this version: %s = %s", key, value);
+		config_complain(
+			check->errors, at->node->line, at->node->col, at->path, hint, "not in this version: %s = %s", key, value);
 	else
 		config_complain(check->errors, at->node->line, at->node->col, at->path, hint, "not in this version: %s", key);
 }
@@ -187,13 +193,15 @@ static void today_check(struct config_check *check, const struct config_at *at, 
 
 		for (uint32_t i = 0; i < list->count; i++, item = item ? item->next : NULL)
 			if (!config_word_in(qmt_str(list->items[i]), field->today))
-				not_today(check, &(struct config_at){field, at->path, item ? item : at->node}, config_show(qmt_str(list->items[i])).text);
+				not_today(check, &(struct config_at){field, at->path, item ? item : at->node},
+					config_show(qmt_str(list->items[i])).text);
 		return;
 	}
 	config_value_text(field, slot, &text);
 	if (text.failed)
 		check->failed = true;
-	else if (field->kind == CONFIG_WORD ? !config_word_in(qmt_buf_view(&text), field->today) : !qmt_str_is(qmt_buf_view(&text), field->today))
+	else if (field->kind == CONFIG_WORD ? !config_word_in(qmt_buf_view(&text), field->today)
+										: !qmt_str_is(qmt_buf_view(&text), field->today))
 		not_today(check, at, number ? text.data : config_show(qmt_buf_view(&text)).text);
 }
 
@@ -202,8 +210,8 @@ static bool is_empty(const struct config_node *node)
 	return !node->first && node->text.len == 0;
 }
 
-static void value_fill(struct config_check *check, const struct config_field *field, const struct config_node *child, void *slot,
-	const struct place *place)
+static void value_fill(struct config_check *check, const struct config_field *field, const struct config_node *child,
+	void *slot, const struct place *place)
 {
 	char path[CONFIG_PATH_TEXT];
 
@@ -233,7 +241,7 @@ static void value_fill(struct config_check *check, const struct config_field *fi
 		*(const char **)slot = "";
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 /* `enabled = false`, `auto = false`, `backend = "none"` ask for nothing. */
 static bool is_off(const struct config_section *section, const void *base)
@@ -250,7 +258,8 @@ static bool is_off(const struct config_section *section, const void *base)
 	return false;
 }
 
-static void later_complain(struct config_check *check, const struct config_field *field, const struct config_node *node, const char *path)
+static void later_complain(
+	struct config_check *check, const struct config_field *field, const struct config_node *node, const char *path)
 {
 	char shown[CONFIG_PATH_TEXT + 8];
 
@@ -263,8 +272,8 @@ static void later_complain(struct config_check *check, const struct config_field
 	config_complain(check->errors, node->key_line, node->key_col, path, field->later, "not in this version: %s", shown);
 }
 
-static void table_fill(struct config_check *check, const struct config_field *field, const struct config_node *child, void *slot,
-	const struct place *place)
+static void table_fill(struct config_check *check, const struct config_field *field, const struct config_node *child,
+	void *slot, const struct place *place)
 {
 	char path[CONFIG_PATH_TEXT];
 
@@ -276,7 +285,8 @@ static void table_fill(struct config_check *check, const struct config_field *fi
 		char hint[CONFIG_PATH_TEXT + 16];
 
 		snprintf(hint, sizeof hint, "write [%s]", path);
-		config_complain(check->errors, child->line, child->col, path, hint, "expected a table, got %s", config_node_kind_text(child));
+		config_complain(check->errors, child->line, child->col, path, hint, "expected a table, got %s",
+			config_node_kind_text(child));
 		child = NULL;
 	}
 	section_fill(check, field->section, child, slot, &inner);
@@ -284,8 +294,8 @@ static void table_fill(struct config_check *check, const struct config_field *fi
 		later_complain(check, field, child, path);
 }
 
-static void list_fill(struct config_check *check, const struct config_field *field, const struct config_node *child, void *slot,
-	const struct place *place)
+static void list_fill(struct config_check *check, const struct config_field *field, const struct config_node *child,
+	void *slot, const struct place *place)
 {
 	struct list { /* every LIST slot has this layout */
 		void *items;
@@ -303,7 +313,8 @@ static void list_fill(struct config_check *check, const struct config_field *fie
 	if (!child)
 		return;
 	if (child->kind != CONFIG_NODE_ARRAY) {
-		config_complain(check->errors, child->key_line, child->key_col, path, hint, "expected an array of tables, got %s", config_node_kind_text(child));
+		config_complain(check->errors, child->key_line, child->key_col, path, hint,
+			"expected an array of tables, got %s", config_node_kind_text(child));
 		return;
 	}
 	for (const struct config_node *item = child->first; item; item = item->next)
@@ -324,7 +335,8 @@ static void list_fill(struct config_check *check, const struct config_field *fie
 		void *base = items + (size_t)count * section->size;
 
 		if (item->kind != CONFIG_NODE_TABLE) {
-			config_complain(check->errors, item->line, item->col, path, hint, "expected a table, got %s", config_node_kind_text(item));
+			config_complain(check->errors, item->line, item->col, path, hint, "expected a table, got %s",
+				config_node_kind_text(item));
 			continue;
 		}
 		section_fill(check, section, item, base, &inner);
@@ -336,8 +348,8 @@ static void list_fill(struct config_check *check, const struct config_field *fie
 }
 
 /* A key of another kind of its table: providers.base_url of kind builtin. */
-static void only_check(struct config_check *check, const struct config_section *section, const struct config_node *node, const void *base,
-	const struct place *place)
+static void only_check(struct config_check *check, const struct config_section *section, const struct config_node *node,
+	const void *base, const struct place *place)
 {
 	const char *kind = NULL;
 
@@ -351,12 +363,13 @@ static void only_check(struct config_check *check, const struct config_section *
 		if (!child || !field->only || strcmp(field->only, kind) == 0)
 			continue;
 		path_join(place->path, config_field_key(field), path);
-		config_complain(check->errors, child->key_line, child->key_col, path, "leave it out", "only for kind = \"%s\", this one is \"%s\"", field->only, kind);
+		config_complain(check->errors, child->key_line, child->key_col, path, "leave it out",
+			"only for kind = \"%s\", this one is \"%s\"", field->only, kind);
 	}
 }
 
-static void section_fill(struct config_check *check, const struct config_section *section, const struct config_node *node, void *base,
-	const struct place *place)
+static void section_fill(struct config_check *check, const struct config_section *section,
+	const struct config_node *node, void *base, const struct place *place)
 {
 	*(struct config_where *)base = (struct config_where){node, node ? node->line : 0, node ? node->col : 0};
 	for (const struct config_field *field = section->fields; field->name; field++) {

@@ -5,11 +5,12 @@
 #include "proto/json.h"
 #include "runtime/base/os.h"
 
-/* ---- prompts ------------------------------------------------------------------------------------------------------ */
+/* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
 static bool prompt_file(struct config_check *check, const struct config_at *at, struct qmt_buf *out)
 {
-	struct config_at file = {&(const struct config_field){.kind = CONFIG_PATH}, at->path, config_node_find(at->node, "file")};
+	struct config_at file = {
+		&(const struct config_field){.kind = CONFIG_PATH}, at->path, config_node_find(at->node, "file")};
 	struct qmt_buf data QMT_CLEANUP(qmt_buf_free) = {0};
 	struct qmt_err err = {0};
 	struct qmt_str text;
@@ -17,7 +18,8 @@ static bool prompt_file(struct config_check *check, const struct config_at *at, 
 	bool reference;
 
 	if (!file.node || file.node->kind != CONFIG_NODE_STRING || at->node->first->next)
-		return config_wrong(check, at, "{ file = \"prompt.txt\" }", "a table here has just one key, file, with a string");
+		return config_wrong(
+			check, at, "{ file = \"prompt.txt\" }", "a table here has just one key, file, with a string");
 	if (!config_expand(check, &file, file.node->text, &text, &reference) || !config_path_set(check, &file, text, &path))
 		return false;
 	if (qmt_os_file_read(path, CONFIG_PROMPT_BYTES, &data, &err))
@@ -42,7 +44,8 @@ static bool prompt_part(struct config_check *check, const struct config_at *at, 
 	if (at->node->kind == CONFIG_NODE_TABLE)
 		return prompt_file(check, at, out);
 	if (at->node->kind != CONFIG_NODE_STRING && at->node->kind != CONFIG_NODE_TEXT)
-		return config_wrong(check, at, NULL, "expected a string or { file = \"…\" }, got %s", config_node_kind_text(at->node));
+		return config_wrong(
+			check, at, NULL, "expected a string or { file = \"…\" }, got %s", config_node_kind_text(at->node));
 	if (!config_expand(check, at, at->node->text, &text, &reference))
 		return false;
 	qmt_buf_append(out, text.p, text.len);
@@ -67,13 +70,14 @@ bool config_prompt_set(struct config_check *check, const struct config_at *at, c
 	return !(out.failed || (out.len > 0 && !*slot)) || config_no_memory(check);
 }
 
-/* ---- free tables as JSON ------------------------------------------------------------------------------------------- */
+/* ---- free tables as JSON ----------------------------------------------------------------------------------------- */
 
 /* An INI value (or a variable's) has no type: what reads as JSON's number or word is one. */
 static bool is_json_scalar(struct qmt_str text)
 {
 	struct json *value = NULL;
-	bool scalar = json_parse(text, &value, NULL) == 0 && !json_is_object(value) && !json_is_array(value) && !json_is_string(value);
+	bool scalar = json_parse(text, &value, NULL) == 0 && !json_is_object(value) && !json_is_array(value) &&
+		!json_is_string(value);
 
 	json_free(value);
 	return scalar;

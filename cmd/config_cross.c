@@ -9,7 +9,8 @@
 #include "transports/transports.h"
 
 /* At the key, or at the table when the key is not written. */
-static QMT_PRINTF(5, 6) void complain(struct config_check *check, const struct config_where *where, const char *path, const char *hint, const char *format, ...)
+static QMT_PRINTF(5, 6) void complain(struct config_check *check, const struct config_where *where, const char *path,
+	const char *hint, const char *format, ...)
 {
 	const char *dot = strrchr(path, '.');
 	const struct config_node *node = config_node_find(where->node, dot ? dot + 1 : path);
@@ -19,7 +20,8 @@ static QMT_PRINTF(5, 6) void complain(struct config_check *check, const struct c
 	va_start(args, format);
 	vsnprintf(reason, sizeof reason, format, args);
 	va_end(args);
-	config_complain(check->errors, node ? node->line : where->line, node ? node->col : where->col, path, hint, "%s", reason);
+	config_complain(
+		check->errors, node ? node->line : where->line, node ? node->col : where->col, path, hint, "%s", reason);
 }
 
 static void notice(struct config_check *check, const char *text)
@@ -69,7 +71,7 @@ static const struct config_peer *peer_find(const struct config_mesh *mesh, const
 	return NULL;
 }
 
-/* ---- mesh ---------------------------------------------------------------------------------------------------------- */
+/* ---- mesh -------------------------------------------------------------------------------------------------------- */
 
 static void peers_check(struct config_check *check)
 {
@@ -80,9 +82,11 @@ static void peers_check(struct config_check *check)
 		const struct config_peer *first = peer->name ? peer_find(mesh, peer->name) : NULL;
 
 		if (first && first != peer)
-			complain(check, &peer->where, "mesh.peers.name", "names are unique", "\"%s\" is the peer of line %u", peer->name, first->where.line);
+			complain(check, &peer->where, "mesh.peers.name", "names are unique", "\"%s\" is the peer of line %u",
+				peer->name, first->where.line);
 		else if (peer->name && mesh->node_name && strcmp(peer->name, mesh->node_name) == 0)
-			complain(check, &peer->where, "mesh.peers.name", "call one of them otherwise", "\"%s\" is this node's own node_name", peer->name);
+			complain(check, &peer->where, "mesh.peers.name", "call one of them otherwise",
+				"\"%s\" is this node's own node_name", peer->name);
 	}
 	if (mesh->peers.count > 0 && !mesh->enabled)
 		notice(check, "mesh.peers: not used, because mesh.enabled is false");
@@ -93,16 +97,19 @@ static void lan_check(struct config_check *check)
 	struct config *config = check->config;
 	const struct config_mesh *mesh = &config->root.mesh;
 	bool several = mesh->lan.where.node || mesh->iroh.count > 0, iroh = false;
-	bool discovery = config_node_find(mesh->where.node, "discovery") || config_node_find(mesh->lan.where.node, "discovery");
+	bool discovery =
+		config_node_find(mesh->where.node, "discovery") || config_node_find(mesh->lan.where.node, "discovery");
 
 	for (uint32_t i = 0; i < mesh->iroh.count; i++)
 		iroh = iroh || mesh->iroh.items[i].enabled;
 	config->lan = mesh->enabled && (several ? mesh->lan.enabled : true);
 	if (mesh->enabled && !config->lan && !iroh)
-		complain(check, mesh->lan.where.node ? &mesh->lan.where : &mesh->where, "mesh.lan.enabled", "mesh.lan.enabled = true, or leave [mesh.lan] out",
-			"the mesh is enabled, and none of its transports");
+		complain(check, mesh->lan.where.node ? &mesh->lan.where : &mesh->where, "mesh.lan.enabled",
+			"mesh.lan.enabled = true, or leave [mesh.lan] out", "the mesh is enabled, and none of its transports");
 	if (config->lan && !discovery)
-		notice(check, "mesh.discovery is not set, and mdns is not in this version: it is \"none\", peers are those of [[mesh.peers]]");
+		notice(check,
+			"mesh.discovery is not set, and mdns is not in this version: it is \"none\", peers are those of "
+			"[[mesh.peers]]");
 }
 
 /* What hangs together among a module's own limits, that module knows. */
@@ -119,7 +126,7 @@ static void link_check(struct config_check *check)
 		complain(check, &link->where, "mesh.link", NULL, "%s", err.text);
 }
 
-/* ---- providers and agents ------------------------------------------------------------------------------------------ */
+/* ---- providers and agents ---------------------------------------------------------------------------------------- */
 
 static void providers_check(struct config_check *check)
 {
@@ -132,14 +139,16 @@ static void providers_check(struct config_check *check)
 
 		for (uint32_t j = 0; j < i; j++)
 			if (*name && strcmp(name, root->providers.items[j].name) == 0) {
-				complain(check, &provider->where, "providers.name", "names are unique", "\"%s\" is the provider of line %u", name,
-					root->providers.items[j].where.line);
+				complain(check, &provider->where, "providers.name", "names are unique",
+					"\"%s\" is the provider of line %u", name, root->providers.items[j].where.line);
 				break;
 			}
 		if (strcmp(kind, "openai") == 0 && !*provider->base_url && !config_node_find(provider->where.node, "base_url"))
-			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1", "missing: kind \"openai\" needs it");
+			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1",
+				"missing: kind \"openai\" needs it");
 		else if (strcmp(kind, "openai") == 0 && !*provider->base_url && errors == 0)
-			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1", "must not be empty");
+			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1",
+				"must not be empty");
 	}
 }
 
@@ -174,7 +183,8 @@ static void agent_peer_check(struct config_check *check, const struct config_age
 		names_hint(&names, "declare it in [[mesh.peers]]", hint, sizeof hint);
 		complain(check, &agent->where, "agent.peer", hint, "no peer \"%s\" in [[mesh.peers]]", agent->peer);
 	} else if (!mesh->enabled) {
-		complain(check, &agent->where, "agent.peer", "mesh.enabled = true", "a peer is of no use while the mesh is off");
+		complain(
+			check, &agent->where, "agent.peer", "mesh.enabled = true", "a peer is of no use while the mesh is off");
 	}
 }
 
@@ -190,7 +200,8 @@ static void agent_check(struct config_check *check)
 	agent_provider_check(check, agent);
 	agent_peer_check(check, agent);
 	if (agent->cwd && (stat(agent->cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
-		complain(check, &agent->where, "agent.cwd", "make it, or name another", "no such folder: %s", config_show(qmt_str(agent->cwd)).text);
+		complain(check, &agent->where, "agent.cwd", "make it, or name another", "no such folder: %s",
+			config_show(qmt_str(agent->cwd)).text);
 }
 
 void config_cross_check(struct config_check *check)

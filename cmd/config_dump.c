@@ -70,10 +70,12 @@ static void section_dump(const struct config_section *section, const void *base,
 		const char *key = config_field_key(field);
 		bool written = config_node_find(where->node, key);
 
-		if (field->kind == CONFIG_SEC || field->kind == CONFIG_LIST || field->kind == CONFIG_ANY || (field->only && strcmp(field->only, kind) != 0))
+		if (field->kind == CONFIG_SEC || field->kind == CONFIG_LIST || field->kind == CONFIG_ANY ||
+			(field->only && strcmp(field->only, kind) != 0))
 			continue;
 		if (!is_set(field, slot) && field->kind != CONFIG_SECRET) {
-			qmt_buf_printf(out, "# %s%s%s\n", key, field->shown ? " is " : " is not set", field->shown ? field->shown : "");
+			qmt_buf_printf(
+				out, "# %s%s%s\n", key, field->shown ? " is " : " is not set", field->shown ? field->shown : "");
 			continue;
 		}
 		qmt_buf_printf(out, "%s = ", key);

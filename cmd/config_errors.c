@@ -1,7 +1,7 @@
 /* cmd/config_errors.c - the list of complaints about a config file.
  *
- * Parsing and checking go on after an error, so that one look at the file can mend them all. The list is sorted when it is
- * printed, because the checks run table by table and the reader goes from top to bottom.
+ * Parsing and checking go on after an error, so that one look at the file can mend them all. The list is sorted when it
+ * is printed, because the checks run table by table and the reader goes from top to bottom.
  */
 #include <stdarg.h>
 
@@ -63,7 +63,8 @@ static int compare(const void *a, const void *b)
 	return strcmp(x->text, y->text);
 }
 
-void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, const char *key, const char *hint, const char *format, ...)
+void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, const char *key, const char *hint,
+	const char *format, ...)
 {
 	if (errors->count == CONFIG_ERRORS) {
 		errors->dropped++;

@@ -1,8 +1,9 @@
 /* cmd/config_ini.c - INI text to the same tree as TOML gives.
  *
  * inih splits a line into key and value and cuts comments. Its traps are kept away by the reader that feeds it: it cuts
- * lines at 198 bytes and section names at 49 without a word (long lines are refused, sections are ours), joins an indented
- * line to the one above (blanks in front are taken off), takes any text behind "]", and tells no line number (we count).
+ * lines at 198 bytes and section names at 49 without a word (long lines are refused, sections are ours), joins an
+ * indented line to the one above (blanks in front are taken off), takes any text behind "]", and tells no line number
+ * (we count).
  *
  * INI is flat, so section names are read against the parameter table: [mesh.peers.gpu-server] is an item of the list
  * mesh.peers, called gpu-server; [mesh.link] is a table. Values have no type here: CONFIG_NODE_TEXT.
@@ -51,7 +52,7 @@ static struct qmt_str trim(struct qmt_str text)
 	return text;
 }
 
-/* ---- sections ----------------------------------------------------------------------------------------------------- */
+/* ---- sections ---------------------------------------------------------------------------------------------------- */
 
 static const struct config_field *field_find(const struct config_section *section, struct qmt_str key)
 {
@@ -108,7 +109,8 @@ static struct qmt_str item_name_take(const struct config_section *section, struc
 }
 
 /* A child that may be there already. */
-static struct config_node *child_at(struct ini *ini, struct config_node *parent, enum config_node_kind kind, struct qmt_str key, const char *place)
+static struct config_node *child_at(
+	struct ini *ini, struct config_node *parent, enum config_node_kind kind, struct qmt_str key, const char *place)
 {
 	for (struct config_node *node = parent->first; node; node = node->next)
 		if (node->key && qmt_str_is(key, node->key))
@@ -154,7 +156,9 @@ static struct config_node *section_at(struct ini *ini, struct qmt_str name)
 		struct qmt_str part = part_take(&rest);
 		const struct config_field *field = field_find(section, part);
 
-		if (!field || !(field->kind == CONFIG_SEC || field->kind == CONFIG_LIST || field->kind == CONFIG_MAP || field->kind == CONFIG_ANY))
+		if (!field ||
+			!(field->kind == CONFIG_SEC || field->kind == CONFIG_LIST || field->kind == CONFIG_MAP ||
+				field->kind == CONFIG_ANY))
 			/* The checker calls it unknown, or a table where a value belongs; its keys do not matter then. */
 			return child_at(ini, at, CONFIG_NODE_TABLE, part, part.p);
 		if (field->kind == CONFIG_LIST) {
@@ -166,7 +170,8 @@ static struct config_node *section_at(struct ini *ini, struct qmt_str name)
 
 				snprintf(key, sizeof key, "%.*s", QMT_STR_ARG(name));
 				snprintf(hint, sizeof hint, "write [%s.NAME]", key);
-				config_complain(ini->errors, ini->line, col_of(ini, name.p), key, hint, "a list: the section needs a name");
+				config_complain(
+					ini->errors, ini->line, col_of(ini, name.p), key, hint, "a list: the section needs a name");
 				return config_arena_get(ini->arena, sizeof *at); /* a table that hangs nowhere */
 			}
 			if (at)
@@ -192,15 +197,18 @@ static void section_open(struct ini *ini)
 {
 	const char *close = memchr(ini->raw.p, ']', ini->raw.len);
 	struct qmt_str name = trim(qmt_strn(ini->raw.p + 1, close ? (size_t)(close - ini->raw.p) - 1 : ini->raw.len - 1));
-	struct qmt_str behind = close ? trim(qmt_strn(close + 1, (size_t)(ini->raw.p + ini->raw.len - close) - 1)) : qmt_str(NULL);
+	struct qmt_str behind =
+		close ? trim(qmt_strn(close + 1, (size_t)(ini->raw.p + ini->raw.len - close) - 1)) : qmt_str(NULL);
 
 	ini->section = NULL;
 	if (!close) {
 		config_complain(ini->errors, ini->line, ini->indent + 1, NULL, NULL, "a section without its closing ]");
 	} else if (behind.len > 0 && behind.p[0] != ';' && behind.p[0] != '#') {
-		config_complain(ini->errors, ini->line, col_of(ini, behind.p), NULL, "a comment begins with ; or #", "text behind the ] of a section");
+		config_complain(ini->errors, ini->line, col_of(ini, behind.p), NULL, "a comment begins with ; or #",
+			"text behind the ] of a section");
 	} else if (name.len == 0 || name.p[0] == '.' || name.p[name.len - 1] == '.' || memmem(name.p, name.len, "..", 2)) {
-		config_complain(ini->errors, ini->line, col_of(ini, name.p), NULL, NULL, "%s is no name of a section", config_show(name).text);
+		config_complain(ini->errors, ini->line, col_of(ini, name.p), NULL, NULL, "%s is no name of a section",
+			config_show(name).text);
 	} else {
 		struct config_node *section = section_at(ini, name);
 
@@ -229,7 +237,7 @@ static void section_open(struct ini *ini)
 	}
 }
 
-/* ---- lines -------------------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
 
 /* Bytes in front of the "=" or ":" that ends the key. */
 static uint32_t key_bytes(struct qmt_str line)
@@ -261,7 +269,8 @@ static bool line_check(struct ini *ini, struct qmt_str whole)
 		const char *name = strrchr((key_of(ini, ini->raw, key, sizeof key), key), '.');
 
 		snprintf(hint, sizeof hint, "put the value into a variable: %s = ${VAR}; or use TOML", name ? name + 1 : key);
-		config_complain(ini->errors, ini->line, 1, key, hint, "a line of %u bytes, INI has at most %d", whole.len, CONFIG_INI_LINE_BYTES);
+		config_complain(ini->errors, ini->line, 1, key, hint, "a line of %u bytes, INI has at most %d", whole.len,
+			CONFIG_INI_LINE_BYTES);
 		return false;
 	}
 	if (ini->raw.p[0] == '[') {
@@ -269,8 +278,8 @@ static bool line_check(struct ini *ini, struct qmt_str whole)
 		return false;
 	}
 	if (key_bytes(ini->raw) == ini->raw.len) {
-		config_complain(ini->errors, ini->line, ini->indent + 1, NULL, NULL, "expected `key = value` or [section], got %s",
-			config_show(ini->raw).text);
+		config_complain(ini->errors, ini->line, ini->indent + 1, NULL, NULL,
+			"expected `key = value` or [section], got %s", config_show(ini->raw).text);
 		return false;
 	}
 	return true;
@@ -318,7 +327,8 @@ static int value_take(void *user, const char *inih_section, const char *name, co
 			char key[2 * CONFIG_INI_LINE_BYTES];
 
 			key_of(ini, ini->raw, key, sizeof key);
-			config_complain(ini->errors, ini->line, ini->indent + 1, key, NULL, "given twice, first in line %u", old->key_line);
+			config_complain(
+				ini->errors, ini->line, ini->indent + 1, key, NULL, "given twice, first in line %u", old->key_line);
 			return 1;
 		}
 
@@ -341,7 +351,8 @@ static int value_take(void *user, const char *inih_section, const char *name, co
 	return 1;
 }
 
-int config_ini_read(struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors)
+int config_ini_read(
+	struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors)
 {
 	struct ini ini = {.arena = arena, .root = root, .section = root, .errors = errors, .section_name = ""};
 

@@ -1,4 +1,5 @@
-/* cmd/config_load.c - from a path to a checked config: read, look at the bytes, parse, check, or say all that is wrong. */
+/* cmd/config_load.c - from a path to a checked config: read, look at the bytes, parse, check, or say all that is wrong.
+ * */
 #include <errno.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -41,7 +42,7 @@ enum config_syntax config_syntax_of(const char *path)
 	return dot && (strcasecmp(dot, ".ini") == 0 || strcasecmp(dot, ".conf") == 0) ? CONFIG_INI : CONFIG_TOML;
 }
 
-/* ---- the bytes ----------------------------------------------------------------------------------------------------- */
+/* ---- the bytes --------------------------------------------------------------------------------------------------- */
 
 /* False after a complaint: this is no text, or too much of it. */
 static bool bytes_check(struct qmt_str text, struct config_errors *errors)
@@ -67,7 +68,8 @@ static bool bytes_check(struct qmt_str text, struct config_errors *errors)
 
 	unsigned char c = (unsigned char)text.p[bad];
 
-	config_complain(errors, line, col, NULL, "a config file is UTF-8 text", c >= 0x80 ? "byte 0x%02x is no UTF-8" : "control character 0x%02x", c);
+	config_complain(errors, line, col, NULL, "a config file is UTF-8 text",
+		c >= 0x80 ? "byte 0x%02x is no UTF-8" : "control character 0x%02x", c);
 	return false;
 }
 
@@ -81,17 +83,19 @@ static void node_name_set(struct config *config, struct config_arena *arena, con
 		return;
 	if (!host_name && gethostname(host, sizeof host - 1) == 0)
 		host_name = host;
-	if (!host_name || !config_text_is_label(qmt_str(host_name), &reason) || config_text_bad_byte(qmt_str(host_name)) < strlen(host_name))
+	if (!host_name || !config_text_is_label(qmt_str(host_name), &reason) ||
+		config_text_bad_byte(qmt_str(host_name)) < strlen(host_name))
 		host_name = "unknown";
 	config->node_name = config_arena_text(arena, qmt_str(host_name));
 }
 
-/* ---- parse ---------------------------------------------------------------------------------------------------------- */
+/* ---- parse ------------------------------------------------------------------------------------------------------- */
 
-static int parse(struct loaded *loaded, struct qmt_str text, enum config_syntax syntax, const char *folder, const struct config_options *opt,
-	struct config_errors *errors)
+static int parse(struct loaded *loaded, struct qmt_str text, enum config_syntax syntax, const char *folder,
+	const struct config_options *opt, struct config_errors *errors)
 {
-	struct config_check check = {.config = &loaded->config, .arena = &loaded->arena, .errors = errors, .folder = folder, .env = env_real};
+	struct config_check check = {
+		.config = &loaded->config, .arena = &loaded->arena, .errors = errors, .folder = folder, .env = env_real};
 	uint32_t before;
 
 	if (opt && opt->env) {
@@ -101,7 +105,7 @@ static int parse(struct loaded *loaded, struct qmt_str text, enum config_syntax 
 	if (!bytes_check(text, errors))
 		return CONFIG_E_BAD;
 	if (syntax == CONFIG_INI ? config_ini_read(text, &loaded->arena, &loaded->tree, errors)
-				 : config_toml_read(text, &loaded->arena, &loaded->tree, errors))
+							 : config_toml_read(text, &loaded->arena, &loaded->tree, errors))
 		return -ENOMEM;
 	before = errors->count;
 	if (!loaded->tree.first && before == 0) {
@@ -119,8 +123,8 @@ static int parse(struct loaded *loaded, struct qmt_str text, enum config_syntax 
 	return errors->count > 0 ? CONFIG_E_BAD : 0;
 }
 
-int config_parse(struct qmt_str text, enum config_syntax syntax, const char *name, const char *folder, const struct config_options *opt,
-	struct config **ret_config, struct config_errors *errors)
+int config_parse(struct qmt_str text, enum config_syntax syntax, const char *name, const char *folder,
+	const struct config_options *opt, struct config **ret_config, struct config_errors *errors)
 {
 	struct loaded *loaded = calloc(1, sizeof *loaded);
 	struct config *config QMT_CLEANUP(config_drop) = (struct config *)loaded;
@@ -141,7 +145,7 @@ int config_parse(struct qmt_str text, enum config_syntax syntax, const char *nam
 	return result;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static void text_drop(struct qmt_buf *buf)
 {
@@ -176,7 +180,8 @@ static bool file_read(const char *path, struct qmt_buf *ret_text, struct config_
 	return false;
 }
 
-int config_load(const char *path, const struct config_options *opt, struct config **ret_config, struct config_errors *errors)
+int config_load(
+	const char *path, const struct config_options *opt, struct config **ret_config, struct config_errors *errors)
 {
 	struct qmt_buf text QMT_CLEANUP(text_drop) = {0};
 	struct config *config = NULL;
@@ -188,12 +193,14 @@ int config_load(const char *path, const struct config_options *opt, struct confi
 		return errors->failed ? -ENOMEM : CONFIG_E_BAD;
 
 	char *whole QMT_CLEANUP(string_drop) = realpath(path, NULL);
-	char *folder QMT_CLEANUP(string_drop) = whole ? qmt_str_dup(qmt_strn(whole, (size_t)(strrchr(whole, '/') - whole))) : NULL;
+	char *folder QMT_CLEANUP(string_drop) =
+		whole ? qmt_str_dup(qmt_strn(whole, (size_t)(strrchr(whole, '/') - whole))) : NULL;
 
 	if (!folder)
 		return -ENOMEM; /* it was there a moment ago */
 
-	int result = config_parse(qmt_buf_view(&text), config_syntax_of(path), path, *folder ? folder : "/", opt, &config, errors);
+	int result =
+		config_parse(qmt_buf_view(&text), config_syntax_of(path), path, *folder ? folder : "/", opt, &config, errors);
 
 	if (result)
 		return result;

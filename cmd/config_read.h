@@ -16,12 +16,14 @@ struct config_errors;
 
 /* Fill the table *root. 0: read, perhaps with complaints in errors (INI goes on after a bad line, TOML does not);
  * -ENOMEM. */
-QMT_MUST_CHECK int config_toml_read(struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors);
-QMT_MUST_CHECK int config_ini_read(struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors);
+QMT_MUST_CHECK int config_toml_read(
+	struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors);
+QMT_MUST_CHECK int config_ini_read(
+	struct qmt_str text, struct config_arena *arena, struct config_node *root, struct config_errors *errors);
 
 /* Adds "key: reason (hint)" at a place; key and hint may be NULL. Running out of memory sets errors->failed. */
-void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, const char *key, const char *hint, const char *format, ...)
-	QMT_PRINTF(6, 7);
+void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, const char *key, const char *hint,
+	const char *format, ...) QMT_PRINTF(6, 7);
 
 /* Quoted, cut at 60 bytes, control characters as \xNN: for showing what a user wrote. */
 struct config_shown {

@@ -25,12 +25,14 @@
 #define CONFIG_ROW_LIST(s) .kind = CONFIG_LIST, .section = &config_##s##_section
 
 #define CONFIG_FIELD(T, row, member, default_, doc_, ...) \
-	{.name = #member, .dflt = default_, .doc = doc_, .offset = (uint32_t)offsetof(T, member), CONFIG_ROW_##row, ##__VA_ARGS__},
+	{.name = #member, .dflt = default_, .doc = doc_, .offset = (uint32_t)offsetof(T, member), CONFIG_ROW_##row, \
+		##__VA_ARGS__},
 
-/* ---- tables of other modules -------------------------------------------------------------------------------------- */
+/* ---- tables of other modules ------------------------------------------------------------------------------------- */
 
 #define CONFIG_LIMIT_ROW(T, name_, default_, min_, max_, doc_) \
-	{.name = #name_, .number = (default_), .min = (min_), .max = (max_), .doc = doc_, .kind = CONFIG_U64, .offset = (uint32_t)offsetof(T, name_)},
+	{.name = #name_, .number = (default_), .min = (min_), .max = (max_), .doc = doc_, .kind = CONFIG_U64, \
+		.offset = (uint32_t)offsetof(T, name_)},
 
 static const struct config_field link_fields[] = {
 #define LIMIT(name, dflt, min, max, doc) CONFIG_LIMIT_ROW(struct config_link, name, dflt, min, max, doc)
@@ -66,19 +68,21 @@ static const struct config_field store_fields[] = {
 #define PROVIDER_ONLY_BOTH NULL
 #define PROVIDER_OFFSET(member) (uint32_t)offsetof(struct config_provider, member)
 #define PROVIDER_ROW(type, name_, default_, min_, max_, kinds, doc_) \
-	{.name = #name_, .dflt = default_, .min = (min_), .max = (max_), .only = PROVIDER_ONLY_##kinds, .doc = doc_, .blank = true, \
-		.kind = PROVIDER_KIND_##type(name_), .offset = PROVIDER_OFFSET(name_)},
+	{.name = #name_, .dflt = default_, .min = (min_), .max = (max_), .only = PROVIDER_ONLY_##kinds, .doc = doc_, \
+		.blank = true, .kind = PROVIDER_KIND_##type(name_), .offset = PROVIDER_OFFSET(name_)},
 
 static const struct config_field provider_fields[] = {
-	{.name = "name", .doc = "Name for agents and peers; unique.", .kind = CONFIG_NAME, .required = true, .blank = true, .offset = PROVIDER_OFFSET(name)},
-	{.name = "kind", .doc = "openai: any server that speaks /v1/chat/completions. builtin: rules, no network, for trying things out.",
-		.kind = CONFIG_WORD, .words = "openai builtin script", .today = "openai builtin", .required = true, .blank = true,
-		.offset = PROVIDER_OFFSET(kind)},
+	{.name = "name", .kind = CONFIG_NAME, .required = true, .blank = true, .offset = PROVIDER_OFFSET(name),
+		.doc = "Name for agents and peers; unique."},
+	{.name = "kind", .kind = CONFIG_WORD, .words = "openai builtin script", .today = "openai builtin", .required = true,
+		.blank = true, .offset = PROVIDER_OFFSET(kind),
+		.doc = "openai: any server that speaks /v1/chat/completions. builtin: rules, no network, to try things out."},
 	PROVIDER_PARAMS(PROVIDER_ROW)
 	{.name = NULL},
 };
 
-#define CONFIG_SECTION(s) const struct config_section config_##s##_section = {#s, (uint32_t)sizeof(struct config_##s), s##_fields};
+#define CONFIG_SECTION(s) \
+	const struct config_section config_##s##_section = {#s, (uint32_t)sizeof(struct config_##s), s##_fields};
 #define CONFIG_EXTERN(s, FIELDS) extern const struct config_section config_##s##_section;
 
 CONFIG_EXTERN(link, )
@@ -90,7 +94,7 @@ CONFIG_SECTION(provider)
 CONFIG_SECTION(session)
 CONFIG_SECTION(store)
 
-/* ---- our own -------------------------------------------------------------------------------------------------------- */
+/* ---- our own ----------------------------------------------------------------------------------------------------- */
 
 #define CONFIG_DEFINE(s, FIELDS) \
 	static const struct config_field s##_fields[] = {FIELDS(CONFIG_FIELD, struct config_##s){.name = NULL}}; \

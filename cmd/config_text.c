@@ -18,7 +18,7 @@ static QMT_PRINTF(3, 4) bool wrong(struct config_reason *reason, const char *hin
 	return false;
 }
 
-/* ---- words -------------------------------------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------------------------------- */
 
 bool config_word_next(const char **rest, struct qmt_str *ret_word)
 {
@@ -86,7 +86,7 @@ bool config_nearest_found(const struct config_nearest *nearest)
 	return nearest->best <= (len < 6 ? 1 : len / 3);
 }
 
-/* ---- texts -------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 bool config_text_is_name(struct qmt_str text, struct config_reason *ret_reason)
 {
@@ -97,7 +97,8 @@ bool config_text_is_name(struct qmt_str text, struct config_reason *ret_reason)
 	for (uint32_t i = 0; i < text.len; i++) {
 		char c = text.p[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+				c == '-'))
 			return wrong(ret_reason, "letters, digits, _ . and -", "%s is no name", config_show(text).text);
 	}
 	return true;
@@ -119,7 +120,8 @@ bool config_text_is_secret(struct qmt_str text, struct config_reason *ret_reason
 {
 	for (uint32_t i = 0; i < text.len; i++)
 		if ((unsigned char)text.p[i] <= 0x20 || text.p[i] == 0x7f)
-			return wrong(ret_reason, "does the variable or file end in a line end?", "has a blank or control character in it");
+			return wrong(
+				ret_reason, "does the variable or file end in a line end?", "has a blank or control character in it");
 	if (memmem(text.p ? text.p : "", text.len, "${", 2))
 		return wrong(ret_reason, "${NAME} or ${NAME:-default}, upper case", "has a ${ that names no variable");
 	return true;
@@ -137,7 +139,8 @@ bool config_text_is_url(struct qmt_str text, struct config_reason *ret_reason)
 	else if (text.len >= 8 && strncasecmp(text.p, "https://", 8) == 0)
 		at = 8;
 	else
-		return wrong(ret_reason, "for example http://127.0.0.1:8080/v1", "%s is no http:// or https:// URL", config_show(text).text);
+		return wrong(ret_reason, "for example http://127.0.0.1:8080/v1", "%s is no http:// or https:// URL",
+			config_show(text).text);
 	host = at;
 	for (uint32_t i = host; i < text.len; i++) {
 		if (text.p[i] == '?' || text.p[i] == '#')
@@ -168,7 +171,7 @@ bool config_text_is_url(struct qmt_str text, struct config_reason *ret_reason)
 	return true;
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 static bool is_tcp(struct qmt_str text, struct multiaddr *ret_addr, struct config_reason *ret_reason)
 {
@@ -188,9 +191,11 @@ bool config_text_is_listen(struct qmt_str text, struct config_reason *ret_reason
 	if (!is_tcp(text, &addr, ret_reason))
 		return false;
 	if (addr.host_kind == MULTIADDR_DNS4 || addr.host_kind == MULTIADDR_DNS6)
-		return wrong(ret_reason, "an IP address of this host, or /ip4/0.0.0.0", "cannot listen on a DNS name: %s", config_show(text).text);
+		return wrong(ret_reason, "an IP address of this host, or /ip4/0.0.0.0", "cannot listen on a DNS name: %s",
+			config_show(text).text);
 	if (addr.has_peer)
-		return wrong(ret_reason, "the PeerId is that of identity_file", "an address to listen on has no /p2p: %s", config_show(text).text);
+		return wrong(ret_reason, "the PeerId is that of identity_file", "an address to listen on has no /p2p: %s",
+			config_show(text).text);
 	return true;
 }
 
@@ -203,11 +208,12 @@ bool config_text_is_dial(struct qmt_str text, struct config_reason *ret_reason)
 	if (addr.port == 0)
 		return wrong(ret_reason, "the port that the peer listens on", "cannot dial port 0: %s", config_show(text).text);
 	if (multiaddr_is_wildcard(&addr))
-		return wrong(ret_reason, "an address of the peer", "cannot dial a wildcard address: %s", config_show(text).text);
+		return wrong(
+			ret_reason, "an address of the peer", "cannot dial a wildcard address: %s", config_show(text).text);
 	return true;
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 uint32_t config_text_bad_byte(struct qmt_str text)
 {

@@ -17,12 +17,16 @@
 
 #include "cmd/config_read.h"
 
-namespace {
+namespace
+{
 
 /* Just enough of TOML's lexer to know what is inside a string or a comment. */
-class key_meter {
-      public:
-	explicit key_meter(std::string_view text) : text(text) {}
+class key_meter
+{
+public:
+	explicit key_meter(std::string_view text) : text(text)
+	{
+	}
 
 	/* Whether a key has too many parts; ret_line and ret_col say where. */
 	bool too_deep(uint32_t &ret_line, uint32_t &ret_col)
@@ -53,7 +57,7 @@ class key_meter {
 		return false;
 	}
 
-      private:
+private:
 	void step()
 	{
 		if (text[at] == '\n') {
@@ -109,9 +113,12 @@ struct qmt_str str(std::string_view text)
 	return qmt_strn(text.data(), text.size());
 }
 
-class converter {
-      public:
-	explicit converter(config_arena *arena) : arena(arena) {}
+class converter
+{
+public:
+	explicit converter(config_arena *arena) : arena(arena)
+	{
+	}
 
 	bool table(const toml::table &from, config_node *to)
 	{
@@ -124,9 +131,8 @@ class converter {
 		entries.reserve(from.size());
 		for (auto &&[key, value] : from)
 			entries.push_back({&key, &value});
-		std::sort(entries.begin(), entries.end(), [](const entry &a, const entry &b) {
-			return a.key->source().begin < b.key->source().begin;
-		});
+		std::sort(entries.begin(), entries.end(),
+			[](const entry &a, const entry &b) { return a.key->source().begin < b.key->source().begin; });
 		for (const entry &e : entries) {
 			config_node *node = add(to, *e.value, str(e.key->str()));
 
@@ -144,7 +150,7 @@ class converter {
 		return true;
 	}
 
-      private:
+private:
 	config_node *add(config_node *parent, const toml::node &value, struct qmt_str key)
 	{
 		config_node *node = config_node_add(arena, parent, kind_of(value), key);
@@ -227,8 +233,8 @@ int read(struct qmt_str text, config_arena *arena, config_node *root, config_err
 		const toml::parse_error &error = result.error();
 		std::string_view what = error.description();
 
-		config_complain(errors, error.source().begin.line, error.source().begin.column, nullptr, nullptr, "not valid TOML: %.*s",
-			static_cast<int>(what.size()), what.data());
+		config_complain(errors, error.source().begin.line, error.source().begin.column, nullptr, nullptr,
+			"not valid TOML: %.*s", static_cast<int>(what.size()), what.data());
 		return 0;
 	}
 	return converter(arena).table(result.table(), root) ? 0 : -ENOMEM;

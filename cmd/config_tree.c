@@ -58,7 +58,8 @@ void config_arena_free(struct config_arena *arena)
 	}
 }
 
-struct config_node *config_node_add(struct config_arena *arena, struct config_node *parent, enum config_node_kind kind, struct qmt_str key)
+struct config_node *config_node_add(
+	struct config_arena *arena, struct config_node *parent, enum config_node_kind kind, struct qmt_str key)
 {
 	struct config_node *node = config_arena_get(arena, sizeof *node);
 

@@ -27,7 +27,8 @@ struct config_arena {
 void *config_arena_get(struct config_arena *arena, size_t size);
 /* A copy with a closing NUL. NULL: out of memory. */
 char *config_arena_text(struct config_arena *arena, struct qmt_str text);
-void config_arena_free(struct config_arena *arena); /* empty and reusable afterwards; the memory is wiped: it held secrets */
+void config_arena_free(
+	struct config_arena *arena); /* empty and reusable afterwards; the memory is wiped: it held secrets */
 
 enum config_node_kind {
 	CONFIG_NODE_TABLE,
@@ -54,9 +55,11 @@ struct config_node {
 };
 
 /* Appends a child (key copied, NULL for an item) to a TABLE or ARRAY. NULL: out of memory. */
-struct config_node *config_node_add(struct config_arena *arena, struct config_node *parent, enum config_node_kind kind, struct qmt_str key);
-struct config_node *config_node_find(const struct config_node *table, const char *key); /* NULL: not there, or table is NULL */
-const char *config_node_kind_text(const struct config_node *node);                      /* "a string", "an array", … */
+struct config_node *config_node_add(
+	struct config_arena *arena, struct config_node *parent, enum config_node_kind kind, struct qmt_str key);
+struct config_node *config_node_find(
+	const struct config_node *table, const char *key);             /* NULL: not there, or table is NULL */
+const char *config_node_kind_text(const struct config_node *node); /* "a string", "an array", … */
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,7 @@
 /* cmd/config_value.c - from a node of the tree to a parameter's value: ${VAR}, types, ranges, paths, lists.
  *
- * What is shown in complaints is the text as it stands in the file, not what a variable made of it: the value of a variable
- * may be a key that landed in the wrong place.
+ * What is shown in complaints is the text as it stands in the file, not what a variable made of it: the value of a
+ * variable may be a key that landed in the wrong place.
  */
 #include <errno.h>
 #include <math.h>
@@ -27,7 +27,7 @@ bool config_no_memory(struct config_check *check)
 	return false;
 }
 
-/* ---- ${VAR} ------------------------------------------------------------------------------------------------------- */
+/* ---- ${VAR} ------------------------------------------------------------------------------------------------------ */
 
 static bool is_name_byte(char c, bool first)
 {
@@ -58,7 +58,8 @@ static uint32_t reference_at(const char *p, uint32_t left, struct qmt_str *ret_n
 	return (uint32_t)(close - p) + 1;
 }
 
-bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text, struct qmt_str *ret_text, bool *ret_reference)
+bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text,
+	struct qmt_str *ret_text, bool *ret_reference)
 {
 	struct qmt_buf out QMT_CLEANUP(qmt_buf_free) = {0};
 	bool good = true, any = false;
@@ -110,7 +111,7 @@ bool config_expand(struct config_check *check, const struct config_at *at, struc
 	return good;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------ */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static bool range_check(struct config_check *check, const struct config_at *at, double value)
 {
@@ -119,11 +120,13 @@ static bool range_check(struct config_check *check, const struct config_at *at, 
 	if (value >= (double)field->min && (field->max == 0 || value <= (double)field->max))
 		return true;
 	if (field->max > 0)
-		return config_wrong(check, at, NULL, "out of range, must be %llu to %llu", (unsigned long long)field->min, (unsigned long long)field->max);
+		return config_wrong(check, at, NULL, "out of range, must be %llu to %llu", (unsigned long long)field->min,
+			(unsigned long long)field->max);
 	return config_wrong(check, at, NULL, "out of range, must be at least %llu", (unsigned long long)field->min);
 }
 
-static bool whole_set(struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, void *slot)
+static bool whole_set(
+	struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, void *slot)
 {
 	uint64_t value = 0;
 
@@ -139,8 +142,8 @@ static bool whole_set(struct config_check *check, const struct config_at *at, bo
 			return range_check(check, at, (double)at->node->integer);
 		value = (uint64_t)at->node->integer;
 	} else {
-		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL, "expected a whole number, got %s",
-			config_node_kind_text(at->node));
+		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL,
+			"expected a whole number, got %s", config_node_kind_text(at->node));
 	}
 	/* Not as double: 2^53 + 1 is a number too. */
 	if (value < at->field->min || (at->field->max > 0 && value > at->field->max))
@@ -154,7 +157,8 @@ static bool whole_set(struct config_check *check, const struct config_at *at, bo
 	return true;
 }
 
-static bool f64_set(struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, double *slot)
+static bool f64_set(
+	struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, double *slot)
 {
 	double value;
 
@@ -171,8 +175,8 @@ static bool f64_set(struct config_check *check, const struct config_at *at, bool
 	} else if (at->node->kind == CONFIG_NODE_REAL) {
 		value = at->node->real;
 	} else {
-		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL, "expected a number, got %s",
-			config_node_kind_text(at->node));
+		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL,
+			"expected a number, got %s", config_node_kind_text(at->node));
 	}
 	if (!isfinite(value))
 		return config_wrong(check, at, NULL, "must be finite");
@@ -182,7 +186,8 @@ static bool f64_set(struct config_check *check, const struct config_at *at, bool
 	return true;
 }
 
-static bool bool_set(struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, bool *slot)
+static bool bool_set(
+	struct config_check *check, const struct config_at *at, bool is_text, struct qmt_str text, bool *slot)
 {
 	if (is_text && (qmt_str_is(text, "true") || qmt_str_is(text, "false")))
 		*slot = text.p[0] == 't';
@@ -191,12 +196,12 @@ static bool bool_set(struct config_check *check, const struct config_at *at, boo
 	else if (at->node->kind == CONFIG_NODE_BOOLEAN)
 		*slot = at->node->boolean;
 	else
-		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL, "expected true or false, got %s",
-			config_node_kind_text(at->node));
+		return config_wrong(check, at, at->node->kind == CONFIG_NODE_STRING ? "without quotes" : NULL,
+			"expected true or false, got %s", config_node_kind_text(at->node));
 	return true;
 }
 
-/* ---- texts -------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 bool config_path_set(struct config_check *check, const struct config_at *at, struct qmt_str text, const char **slot)
 {
@@ -209,7 +214,8 @@ bool config_path_set(struct config_check *check, const struct config_at *at, str
 		return true;
 	}
 	if (text.p[0] == '~' && text.len > 1 && text.p[1] != '/')
-		return config_wrong(check, at, "~/ is $HOME", "%s: the home of another user is not looked up", config_show(at->node->text).text);
+		return config_wrong(check, at, "~/ is $HOME", "%s: the home of another user is not looked up",
+			config_show(at->node->text).text);
 	if (text.p[0] == '~') {
 		const char *home = check->env(check->env_arg, "HOME");
 
@@ -263,7 +269,8 @@ static bool text_set(struct config_check *check, const struct config_at *at, str
 	bool good = true;
 
 	/* What may be left out may be empty: base_url = "${URL:-}". */
-	if (text.len == 0 && (at->field->kind == CONFIG_URL || at->field->kind == CONFIG_SECRET || at->field->kind == CONFIG_TEXT)) {
+	if (text.len == 0 &&
+		(at->field->kind == CONFIG_URL || at->field->kind == CONFIG_SECRET || at->field->kind == CONFIG_TEXT)) {
 		*slot = NULL;
 		return true;
 	}
@@ -304,7 +311,7 @@ static bool text_set(struct config_check *check, const struct config_at *at, str
 	return *slot || config_no_memory(check);
 }
 
-/* ---- lists -------------------------------------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------------------------------- */
 
 static struct qmt_str item_trim(struct qmt_str text)
 {
@@ -321,7 +328,8 @@ static struct qmt_str item_trim(struct qmt_str text)
 	return text;
 }
 
-static bool item_set(struct config_check *check, const struct config_at *at, struct qmt_str text, const char **items, uint32_t *count)
+static bool item_set(
+	struct config_check *check, const struct config_at *at, struct qmt_str text, const char **items, uint32_t *count)
 {
 	if (text.len == 0)
 		return config_wrong(check, at, NULL, "an empty item");
@@ -335,7 +343,8 @@ static bool item_set(struct config_check *check, const struct config_at *at, str
 }
 
 /* "a, b, c" */
-static bool list_from_text(struct config_check *check, const struct config_at *at, struct qmt_str text, struct config_texts *slot)
+static bool list_from_text(
+	struct config_check *check, const struct config_at *at, struct qmt_str text, struct config_texts *slot)
 {
 	uint32_t room = 2, count = 0;
 
@@ -383,7 +392,8 @@ static bool list_from_array(struct config_check *check, const struct config_at *
 
 		if (item->kind != CONFIG_NODE_STRING)
 			good = config_wrong(check, &one, NULL, "expected a string, got %s", config_node_kind_text(item));
-		else if (!config_expand(check, &one, item->text, &text, &reference) || !item_set(check, &one, text, items, &count))
+		else if (!config_expand(check, &one, item->text, &text, &reference) ||
+			!item_set(check, &one, text, items, &count))
 			good = false;
 	}
 	if (good)
@@ -391,11 +401,12 @@ static bool list_from_array(struct config_check *check, const struct config_at *
 	return good;
 }
 
-/* ------------------------------------------------------------------------------------------------------------------- */
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 static bool is_list(const struct config_field *field)
 {
-	return field->kind == CONFIG_TEXTS || field->kind == CONFIG_NAMES || field->kind == CONFIG_WORDS || field->kind == CONFIG_DIALS;
+	return field->kind == CONFIG_TEXTS || field->kind == CONFIG_NAMES || field->kind == CONFIG_WORDS ||
+		field->kind == CONFIG_DIALS;
 }
 
 bool config_value_set(struct config_check *check, const struct config_at *at, void *slot)
@@ -431,8 +442,8 @@ bool config_value_set(struct config_check *check, const struct config_at *at, vo
 			return list_from_text(check, at, text, slot);
 		if (node->kind == CONFIG_NODE_ARRAY)
 			return list_from_array(check, at, slot);
-		return config_wrong(check, at, node->kind == CONFIG_NODE_STRING ? "in brackets: [\"…\"]" : NULL, "expected an array of strings, got %s",
-			config_node_kind_text(node));
+		return config_wrong(check, at, node->kind == CONFIG_NODE_STRING ? "in brackets: [\"…\"]" : NULL,
+			"expected an array of strings, got %s", config_node_kind_text(node));
 	}
 	if (!is_string)
 		return config_wrong(check, at, NULL, "expected a string, got %s", config_node_kind_text(node));

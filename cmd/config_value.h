@@ -32,15 +32,17 @@ struct config_at {
 /* Fills the slot of a field that is neither SEC, LIST nor ANY. Complains and leaves the slot as it is when the value is
  * wrong. Returns whether it was taken. */
 bool config_value_set(struct config_check *check, const struct config_at *at, void *slot);
-/* Text form, as an INI file would have it. Appended; nothing for NULL and empty lists. Secrets too: not for printing. */
+/* Text form, as an INI file would have it. Appended; nothing for NULL and empty lists. Secrets too: not to be shown. */
 void config_value_text(const struct config_field *field, const void *slot, struct qmt_buf *out);
 
 /* The parts of config_value_set that stand apart. */
 bool config_path_set(struct config_check *check, const struct config_at *at, struct qmt_str text, const char **slot);
-bool config_prompt_set(struct config_check *check, const struct config_at *at, const char **slot); /* config_compose.c */
-bool config_map_set(struct config_check *check, const struct config_at *at, const char **slot);    /* config_compose.c */
+bool config_prompt_set(
+	struct config_check *check, const struct config_at *at, const char **slot);                 /* config_compose.c */
+bool config_map_set(struct config_check *check, const struct config_at *at, const char **slot); /* config_compose.c */
 /* Complain about the value; return false. */
-bool config_wrong(struct config_check *check, const struct config_at *at, const char *hint, const char *format, ...) QMT_PRINTF(4, 5);
+bool config_wrong(struct config_check *check, const struct config_at *at, const char *hint, const char *format, ...)
+	QMT_PRINTF(4, 5);
 bool config_no_memory(struct config_check *check);
 
 /* Whether word is one of the words between the blanks. */
@@ -56,7 +58,8 @@ void config_nearest_try(struct config_nearest *nearest, struct qmt_str candidate
 bool config_nearest_found(const struct config_nearest *nearest);
 
 /* Expands ${VAR}s. *ret_text lives on the arena. False: a variable is not set (complained about). */
-bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text, struct qmt_str *ret_text, bool *ret_reference);
+bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text,
+	struct qmt_str *ret_text, bool *ret_reference);
 
 /* config_text.c: rules for one text. False: ret_reason says why, and perhaps the way out. */
 struct config_reason {

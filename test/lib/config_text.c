@@ -39,7 +39,8 @@ void config_text_bad(const char *name, const char *text, const char *lines)
 	struct qmt_buf out = {0}, want = {0};
 	struct config *config = NULL;
 
-	assert_int_equal(config_parse(qmt_str(text), config_syntax_of(name), name, "/base", &options, &config, &errors), CONFIG_E_BAD);
+	assert_int_equal(
+		config_parse(qmt_str(text), config_syntax_of(name), name, "/base", &options, &config, &errors), CONFIG_E_BAD);
 	assert_null(config);
 	config_errors_print(&errors, &out);
 	while (*lines) {

@@ -1,5 +1,5 @@
-/* Every file of docs/examples is read; those that use what a later version does give exactly the errors that they list in
- * lines beginning with "#!", the others none. */
+/* Every file of docs/examples is read; those that use what a later version does give exactly the errors that they list
+ * in lines beginning with "#!", the others none. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
