@@ -1,6 +1,6 @@
 /* runtime/base/err.c - text for people, built up as an error travels outwards.
  *
- * Everything is formatted beside the struct and copied in at the end, so that the old text may be an argument of the new.
+ * Everything is formatted beside the struct and copied in at the end: the old text may be an argument of the new.
  */
 #include "err.h"
 

@@ -2,8 +2,8 @@
  *
  *     2026-11-24T07:30:00.123Z info link.up peer=12D3… name="with space"
  *
- * A line is at most LOG_LINE bytes. That is PIPE_BUF: one write(2) of it to a pipe is never mixed with another process's
- * line nor cut in two. What does not fit is left out, and the line says so with a last key truncated=true.
+ * A line is at most LOG_LINE bytes. That is PIPE_BUF: one write(2) of it to a pipe is never mixed with another
+ * process's line nor cut in two. What does not fit is left out, and the line says so with a last key truncated=true.
  * Nothing that a peer sends may draw on the reader's terminal or forge a second line: control characters (C0, DEL, C1),
  * line and paragraph separators, direction overrides and bytes that are no UTF-8 appear as \xNN.
  */
@@ -19,7 +19,11 @@ enum { LOG_LINE = 4096, COMPONENTS_MAX = 64 };
 _Static_assert(LOG_LINE <= PIPE_BUF, "a line must be one atomic write to a pipe");
 
 static const char *const level_names[] = {
-	[QMT_DEBUG] = "debug", [QMT_INFO] = "info", [QMT_WARN] = "warn", [QMT_ERROR] = "error", [QMT_OFF] = "off",
+	[QMT_DEBUG] = "debug",
+	[QMT_INFO] = "info",
+	[QMT_WARN] = "warn",
+	[QMT_ERROR] = "error",
+	[QMT_OFF] = "off",
 };
 
 struct rule {
@@ -37,7 +41,7 @@ struct qmt_log {
 	struct rule rules[COMPONENTS_MAX];
 };
 
-/* ---- the filter --------------------------------------------------------------------------------------------------- */
+/* ---- the filter -------------------------------------------------------------------------------------------------- */
 
 static bool level_parse(struct qmt_str text, enum qmt_level *ret_level)
 {
@@ -88,7 +92,8 @@ static int part_parse(struct qmt_log *log, struct qmt_str part, bool *have_level
 			QMT_STR_ARG(part), QMT_STR_ARG(word));
 	if (!equals) {
 		if (*have_level)
-			return qmt_err_set(err, -EINVAL, "log filter: \"%.*s\": a second level for all components", QMT_STR_ARG(part));
+			return qmt_err_set(
+				err, -EINVAL, "log filter: \"%.*s\": a second level for all components", QMT_STR_ARG(part));
 		*have_level = true;
 		log->level = level;
 		return 0;
@@ -96,7 +101,8 @@ static int part_parse(struct qmt_log *log, struct qmt_str part, bool *have_level
 	if (rule_find(log, name))
 		return qmt_err_set(err, -EINVAL, "log filter: \"%.*s\": component given twice", QMT_STR_ARG(part));
 	if (log->count == COMPONENTS_MAX)
-		return qmt_err_set(err, -EINVAL, "log filter: \"%.*s\": more than %d components", QMT_STR_ARG(part), COMPONENTS_MAX);
+		return qmt_err_set(
+			err, -EINVAL, "log filter: \"%.*s\": more than %d components", QMT_STR_ARG(part), COMPONENTS_MAX);
 	log->rules[log->count++] = (struct rule){name, level};
 	return 0;
 }
@@ -156,7 +162,7 @@ bool qmt_log_on(const struct qmt_log *log, enum qmt_level level, const char *eve
 	return level >= (rule ? rule->level : log->level);
 }
 
-/* ---- the line ----------------------------------------------------------------------------------------------------- */
+/* ---- the line ---------------------------------------------------------------------------------------------------- */
 
 static const char truncated_mark[] = "\" truncated=true\n"; /* the longest possible end */
 
@@ -192,8 +198,8 @@ static void put_name(struct line *line, const char *name)
 		put(line, is_name_char(*name) || *name == '.' ? name : "_", 1);
 }
 
-/* Length of the well-formed UTF-8 character at p (RFC 3629, table in section 4), 0 if it is none. Reads no byte behind a
- * closing NUL. */
+/* Length of the well-formed UTF-8 character at p (RFC 3629, table in section 4), 0 if it is none. Reads no byte behind
+ * a closing NUL. */
 static unsigned utf8_char(const unsigned char *p, uint32_t *ret_code)
 {
 	unsigned more;
@@ -216,7 +222,8 @@ static unsigned utf8_char(const unsigned char *p, uint32_t *ret_code)
 			return 0;
 		code = code << 6 | (p[i] & 0x3fu);
 	}
-	if ((more == 2 && (code < 0x800 || (code >= 0xd800 && code <= 0xdfff))) || (more == 3 && (code < 0x10000 || code > 0x10ffff)))
+	if ((more == 2 && (code < 0x800 || (code >= 0xd800 && code <= 0xdfff))) ||
+		(more == 3 && (code < 0x10000 || code > 0x10ffff)))
 		return 0;
 	*ret_code = code;
 	return more + 1;
@@ -224,9 +231,9 @@ static unsigned utf8_char(const unsigned char *p, uint32_t *ret_code)
 
 static bool is_drawn(uint32_t code)
 {
-	return code >= 0x20 && !(code >= 0x7f && code <= 0x9f) /* C0, DEL, C1 */
+	return code >= 0x20 && !(code >= 0x7f && code <= 0x9f)                         /* C0, DEL, C1 */
 		&& code != 0x200e && code != 0x200f && !(code >= 0x2028 && code <= 0x202e) /* marks, separators, overrides */
-		&& !(code >= 0x2066 && code <= 0x2069) && code != 0xfeff; /* isolates, byte order mark */
+		&& !(code >= 0x2066 && code <= 0x2069) && code != 0xfeff;                  /* isolates, byte order mark */
 }
 
 static bool is_plain(const char *value)
@@ -328,8 +335,8 @@ static void put_time(struct line *line, uint64_t ms)
 	if (!gmtime_r(&seconds, &tm)) /* a year that does not fit: show something that is plainly no time */
 		tm = (struct tm){.tm_year = -1900, .tm_mon = -1};
 
-	int len = snprintf(room, sizeof room, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000));
+	int len = snprintf(room, sizeof room, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+		tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000));
 
 	put(line, room, (size_t)len);
 }

@@ -17,13 +17,15 @@ struct qmt_log; /* where lines go and what is let through; const after qmt_log_n
 
 /* fd: where to write (borrowed). filter: text of QMT_LOG, NULL for "info". now_ms: wall clock in ms since the epoch, so
  * that a seeded run has its own time. Bad filter text: NULL and err. Free with qmt_log_free. */
-QMT_EXPORT struct qmt_log *qmt_log_new(int fd, const char *filter, uint64_t (*now_ms)(void *), void *arg, struct qmt_err *err);
+QMT_EXPORT struct qmt_log *qmt_log_new(int fd, const char *filter, uint64_t (*now_ms)(void *), void *arg,
+	struct qmt_err *err);
 QMT_EXPORT struct qmt_log *qmt_log_free(struct qmt_log *log);
 QMT_EXPORT bool qmt_log_on(const struct qmt_log *log, enum qmt_level level, const char *event);
 /* Key-value list, closed by NULL: qmt_log(log, QMT_WARN, "link.refused", "peer", name, "reason", why, NULL). A NULL log
- * drops the line. All values are C strings; numbers by QMT_LOG_U64(x) (a compound literal); a NULL value prints "-". A line
- * beyond 4096 bytes is cut and ends in truncated=true. */
-QMT_EXPORT void qmt_log(const struct qmt_log *log, enum qmt_level level, const char *event, ...) __attribute__((sentinel));
+ * drops the line. All values are C strings; numbers by QMT_LOG_U64(x) (a compound literal); a NULL value prints "-". A
+ * line beyond 4096 bytes is cut and ends in truncated=true. */
+QMT_EXPORT void qmt_log(const struct qmt_log *log, enum qmt_level level, const char *event, ...)
+	__attribute__((sentinel));
 QMT_EXPORT const char *qmt_log_u64(char room[24], uint64_t value);
 #define QMT_LOG_U64(x) qmt_log_u64((char[24]){0}, (uint64_t)(x))
 

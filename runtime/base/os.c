@@ -1,7 +1,7 @@
 /* runtime/base/os.c - clock, random and uuid: the real ones, or ones that a seed owns.
  *
- * Seeded random is xoshiro256** 1.0 (Blackman, Vigna: "Scrambled linear pseudorandom number generators", 2021), its state
- * filled by SplitMix64 from the seed as its authors advise. It repeats runs; it is no source of keys.
+ * Seeded random is xoshiro256** 1.0 (Blackman, Vigna: "Scrambled linear pseudorandom number generators", 2021), its
+ * state filled by SplitMix64 from the seed as its authors advise. It repeats runs; it is no source of keys.
  */
 #include "os.h"
 

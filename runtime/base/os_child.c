@@ -1,18 +1,18 @@
 /* runtime/base/os_child.c - child processes: own group, own limits, nothing inherited, dead when we are dead.
  *
- * Why not posix_spawn, which the house rule names: it can set neither resource limits nor PR_SET_PDEATHSIG, and each way
- * around that is worse than doing what posix_spawn itself does:
- *   - prlimit(2) from outside after the spawn: the program already runs by then, and there is no such call for PDEATHSIG;
- *   - a helper program that sets both and executes the real one (systemd-executor is one): one more file to install beside
- *     each program that links this library, one more exec a child, and errors come back only over another pipe;
- *   - PDEATHSIG set by a shell: does not exist.
+ * Why not posix_spawn, which the house rule names: it can set neither resource limits nor PR_SET_PDEATHSIG, and each
+ * way around that is worse than doing what posix_spawn itself does:
+ *   - prlimit(2) from outside after the spawn: the program already runs by then, and PDEATHSIG has no such call;
+ *   - a helper program that sets both and executes the real one (systemd-executor is one): one more file to install
+ *     beside each program that links this library, one more exec a child, and errors come back over one more pipe;
+ *   - a shell: cannot set PDEATHSIG.
  * glibc's posix_spawn is clone(CLONE_VM | CLONE_VFORK) on a stack of its own with all signals blocked; Go's os/exec and
  * CPython's subprocess do the same. So does this file. The rule's reason is kept: nothing is copied, no atfork handler
  * runs (libzmq's context sees nothing), and the calling thread sleeps until the child has executed or failed.
  *
  * What makes that safe, and must stay so:
- *   1. The child runs child_main only: raw system calls on values prepared before. It shares our memory and this thread's
- *      thread-local storage, so no libc call with state, no allocation, no lock, no interceptor of a sanitizer.
+ *   1. The child runs child_main only: raw system calls on values prepared before. It shares our memory and this
+ *      thread's local storage, so no libc call with state, no allocation, no lock, no interceptor of a sanitizer.
  *   2. Its descriptor table and signal dispositions are copies (no CLONE_FILES, no CLONE_SIGHAND): it may change them.
  *   3. All signals are blocked from before clone until the dispositions in the child are default again: none of our
  *      handlers can run in it.
@@ -60,7 +60,7 @@ struct plan {
 	} limits[LIMITS];
 	unsigned limit_count;
 	/* owner: the child, until clone returns */
-	int failed; /* errno */
+	int failed;            /* errno */
 	unsigned failed_limit; /* with STEP_LIMIT: index into limits */
 	enum step step;
 };
@@ -83,7 +83,7 @@ int __clone(int (*run)(void *), void *stack, int flags, void *arg, ...);
 #define clone __clone
 #endif
 
-/* ---- in the child (see rule 1) ------------------------------------------------------------------------------------- */
+/* ---- in the child (see rule 1) ----------------------------------------------------------------------------------- */
 
 static BARE int child_fail(struct plan *plan, enum step step)
 {
@@ -111,8 +111,8 @@ static BARE int child_main(void *arg)
 		return child_fail(plan, STEP_CWD);
 	if (!plan->cwd && plan->cwd_fd > 0 && syscall(SYS_fchdir, plan->cwd_fd) < 0)
 		return child_fail(plan, STEP_CWD);
-	if (syscall(SYS_dup3, plan->in, 0, 0) < 0 || syscall(SYS_dup3, plan->out, 1, 0) < 0 || syscall(SYS_dup3, plan->err, 2, 0) < 0 ||
-		syscall(SYS_close_range, 3u, ~0u, 0u) < 0)
+	if (syscall(SYS_dup3, plan->in, 0, 0) < 0 || syscall(SYS_dup3, plan->out, 1, 0) < 0 ||
+		syscall(SYS_dup3, plan->err, 2, 0) < 0 || syscall(SYS_close_range, 3u, ~0u, 0u) < 0)
 		return child_fail(plan, STEP_DESCRIPTORS);
 	for (unsigned i = 0; i < plan->limit_count; i++)
 		if (syscall(SYS_prlimit64, 0, plan->limits[i].resource, &plan->limits[i].limit, NULL) < 0) {
@@ -120,7 +120,8 @@ static BARE int child_main(void *arg)
 			return child_fail(plan, STEP_LIMIT);
 		}
 	for (int signal = 1; signal <= KERNEL_SIGNALS; signal++)
-		if (signal != SIGKILL && signal != SIGSTOP && syscall(SYS_rt_sigaction, signal, zero, NULL, KERNEL_SIGSET_BYTES) < 0)
+		if (signal != SIGKILL && signal != SIGSTOP &&
+			syscall(SYS_rt_sigaction, signal, zero, NULL, KERNEL_SIGSET_BYTES) < 0)
 			return child_fail(plan, STEP_SIGNALS);
 	if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, zero, NULL, KERNEL_SIGSET_BYTES) < 0)
 		return child_fail(plan, STEP_SIGNALS);
@@ -128,7 +129,7 @@ static BARE int child_main(void *arg)
 	return child_fail(plan, STEP_EXEC);
 }
 
-/* ---- preparation ---------------------------------------------------------------------------------------------------- */
+/* ---- preparation ------------------------------------------------------------------------------------------------- */
 
 static void fd_drop(int *fd)
 {
@@ -179,8 +180,9 @@ static bool is_program(const char *path)
 	return stat(path, &info) == 0 && S_ISREG(info.st_mode) && access(path, X_OK) == 0;
 }
 
-/* The program's path: argv[0] when it has a slash (relative to the child's directory), else the first match in our PATH.
- * Relative entries of PATH are passed over: what they name depends on a directory that somebody else may have chosen. */
+/* The program's path: argv[0] when it has a slash (relative to the child's directory), else the first match in our
+ * PATH. Relative entries of PATH are passed over: what they name depends on a directory that somebody else may have
+ * chosen. */
 static int program_find(const char *name, char **ret_path, struct qmt_err *err)
 {
 	const char *search = getenv("PATH");
@@ -276,7 +278,8 @@ static int child_error(const struct plan *plan, const struct qmt_os_child_option
 /* clone with everything blocked. Returns 0 or -errno; outcomes of the child itself are in plan->failed. */
 static int clone_and_exec(struct plan *plan, pid_t *ret_pid, int *ret_pidfd)
 {
-	char *room = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	char *room =
+		mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 
 	if (room == MAP_FAILED)
 		return -errno;
@@ -290,7 +293,8 @@ static int clone_and_exec(struct plan *plan, pid_t *ret_pid, int *ret_pidfd)
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 
-		pid_t pid = clone(child_main, room + GUARD_BYTES + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, plan, &pidfd);
+		pid_t pid = clone(
+			child_main, room + GUARD_BYTES + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, plan, &pidfd);
 
 		result = pid < 0 ? -errno : 0;
 		pthread_sigmask(SIG_SETMASK, &old, NULL);

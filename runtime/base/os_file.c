@@ -1,8 +1,9 @@
-/* runtime/base/os_file.c - whole small files: read with a limit, write so that a reader sees the old or the new content.
+/* runtime/base/os_file.c - whole small files: read with a limit, written so that a reader sees the old or the new.
  *
- * The write goes to a temporary file in the same directory, which is then renamed over the name. O_TMPFILE is not used: a
- * file without a name can be linked to a free name only, never over an existing one. A crash between the two steps leaves
- * `.name.XXXXXX` behind, never a half file under the name. A symbolic link under the name is replaced, not followed.
+ * The write goes to a temporary file in the same directory, which is then renamed over the name. O_TMPFILE is not used:
+ * a file without a name can be linked to a free name only, never over an existing one. A crash between the two steps
+ * leaves `.name.XXXXXX` behind, never a half file under the name. A symbolic link under the name is replaced, not
+ * followed.
  */
 #include "os.h"
 

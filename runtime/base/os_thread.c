@@ -1,7 +1,7 @@
 /* runtime/base/os_thread.c - threads with a name and without signals.
  *
- * All signals are blocked around pthread_create, so that the new thread is born with them blocked: there is no moment in
- * which a signal could be delivered to it. Signals are read in one place, by the main program.
+ * All signals are blocked around pthread_create, so that the new thread is born with them blocked: there is no moment
+ * in which a signal could be delivered to it. Signals are read in one place, by the main program.
  */
 #include "os.h"
 

@@ -1,5 +1,5 @@
-/* runtime/base/poison.h - calls that this project does not use, refused by the compiler. Included by the Makefile in front
- * of every C file; the system headers come first because they may declare what is poisoned below. */
+/* runtime/base/poison.h - calls that this project does not use, refused by the compiler. Included by the Makefile in
+ * front of every C file; the system headers come first because they may declare what is poisoned below. */
 #ifndef QMT_BASE_POISON_H
 #define QMT_BASE_POISON_H
 

@@ -1,4 +1,5 @@
-/* runtime/base/bytes: borrowed text compares by content, a copy ends in NUL, a buffer keeps what it has when it fails. */
+/* runtime/base/bytes: borrowed text compares by content, a copy ends in NUL, a buffer keeps what it has when it
+ * fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,8 @@ static void dup_ends_in_nul(void **unused)
 {
 	(void)unused;
 	const char raw[] = {'a', 'b', 'c', 'd'};
-	char *copy = qmt_str_dup(qmt_strn(raw, 3)), *one = qmt_str_dup(qmt_strn(raw, 1)), *empty = qmt_str_dup(qmt_str(NULL));
+	char *copy = qmt_str_dup(qmt_strn(raw, 3)), *one = qmt_str_dup(qmt_strn(raw, 1)),
+		 *empty = qmt_str_dup(qmt_str(NULL));
 
 	assert_string_equal(copy, "abc");
 	assert_string_equal(one, "a");

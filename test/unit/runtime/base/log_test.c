@@ -1,4 +1,5 @@
-/* runtime/base/log: one event is one line that nobody can forge, cut or mix, and a bad filter is an error that names it. */
+/* runtime/base/log: one event is one line that nobody can forge, cut or mix, and a bad filter is an error that names
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,10 +88,8 @@ static void time_is_the_given_clock(void **unused)
 		uint64_t ms;
 		const char *text;
 	} cases[] = {
-		{0, "1970-01-01T00:00:00.000Z "},
-		{UINT64_C(951782399999), "2000-02-28T23:59:59.999Z "},
-		{UINT64_C(951782400000), "2000-02-29T00:00:00.000Z "},
-		{UINT64_MAX, ""}, /* any text, no crash */
+		{0, "1970-01-01T00:00:00.000Z "}, {UINT64_C(951782399999), "2000-02-28T23:59:59.999Z "},
+		{UINT64_C(951782400000), "2000-02-29T00:00:00.000Z "}, {UINT64_MAX, ""}, /* any text, no crash */
 	};
 	int ends[2];
 	char text[128];
@@ -116,6 +115,7 @@ static void values_are_escaped(void **unused)
 	static const struct {
 		const char *value, *shown;
 	} cases[] = {
+		/* clang-format off */
 		{"plain-1.2/3:4,[x]", "plain-1.2/3:4,[x]"},
 		{"", "\"\""},
 		{NULL, "-"},
@@ -138,6 +138,7 @@ static void values_are_escaped(void **unused)
 		{"\x80" "x", "\"\\x80x\""},                                /* continuation without a start */
 		{"cut\xe2\x82", "\"cut\\xe2\\x82\""},                    /* ends inside a character */
 		{"\xf0\x9d\x84", "\"\\xf0\\x9d\\x84\""},
+		/* clang-format on */
 	};
 	struct fixture f;
 
@@ -223,7 +224,8 @@ static void many_short_values_stay_in_the_line(void **unused)
 	memset(event, 'e', sizeof event - 1);
 	for (size_t len = 4000; len < 4100; len++) {
 		event[len] = '\0';
-		qmt_log(f.log, QMT_INFO, event, "a", "1 ", "b", "2 ", "c", "3 ", "d", "4 ", "e", "5 ", "f", "6 ", "g", "7 ", NULL);
+		qmt_log(
+			f.log, QMT_INFO, event, "a", "1 ", "b", "2 ", "c", "3 ", "d", "4 ", "e", "5 ", "f", "6 ", "g", "7 ", NULL);
 		assert_true(strlen(line(&f)) <= 4096);
 		event[len] = 'e';
 	}

@@ -1,111 +1,5 @@
-/* runtime/base/os_child: a child starts with nothing of ours but what it was given, and ends when we say or when we end. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/pidfd.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "runtime/base/os.h"
-
-enum { DEADLINE_MS = 20000 };
-
-struct outcome {
-	struct qmt_buf out, err;
-	int status;
-};
-
-/* Waits for one descriptor; fails the test at the deadline. */
-static void await(int fd, const char *what)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-
-	if (poll(&pfd, 1, DEADLINE_MS) != 1)
-		fail_msg("%s: nothing within %d ms", what, DEADLINE_MS);
-}
-
-static void read_to_end(int fd, struct qmt_buf *text)
-{
-	qmt_buf_str(text, "");
-	for (;;) {
-		char room[4096];
-		ssize_t got;
-
-		await(fd, "output");
-		got = read(fd, room, sizeof room);
-		assert_true(got >= 0);
-		if (got == 0)
-			return;
-		qmt_buf_append(text, room, (size_t)got);
-	}
-}
-
-static void child_close(struct qmt_os_child *child)
-{
-	close(child->pidfd);
-	close(child->out_fd);
-	close(child->err_fd);
-}
-
-static void child_finish(struct qmt_os_child *child, struct outcome *outcome)
-{
-	*outcome = (struct outcome){.status = -1};
-	read_to_end(child->out_fd, &outcome->out);
-	read_to_end(child->err_fd, &outcome->err);
-	await(child->pidfd, "end of the child");
-	assert_int_equal(qmt_os_child_reap(child, &outcome->status), 1);
-	child_close(child);
-}
-
-static void outcome_free(struct outcome *outcome)
-{
-	qmt_buf_free(&outcome->out);
-	qmt_buf_free(&outcome->err);
-}
-
-static struct qmt_os_child start(const struct qmt_os_child_options *opt)
-{
-	struct qmt_os_child child = {0};
-	struct qmt_err err = {0};
-
-	if (qmt_os_child_spawn(opt, &child, &err))
-		fail_msg("%s", err.text);
-	return child;
-}
-
-static struct outcome run(const struct qmt_os_child_options *opt)
-{
-	struct qmt_os_child child = start(opt);
-	struct outcome outcome;
-
-	child_finish(&child, &outcome);
-	return outcome;
-}
-
-#define ARGV(...) (const char *const[]){__VA_ARGS__, NULL}
-#define SHELL(script) ARGV("sh", "-c", script)
-
-static unsigned count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
+/* runtime/base/os_child: a child starts with nothing but what it was given, and ends when we say or when we end. */
+#include "os_child_fixture.h"
 
 /* Both streams arrive, apart, with the exit code. */
 static void output_and_exit_code_arrive(void **unused)
@@ -259,7 +153,8 @@ static void signals_are_default(void **unused)
 	sigaddset(&some, SIGRTMIN);
 	pthread_sigmask(SIG_BLOCK, &some, &old);
 
-	struct outcome o = run(&(struct qmt_os_child_options){.argv = ARGV("grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status")});
+	struct outcome o =
+		run(&(struct qmt_os_child_options){.argv = ARGV("grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status")});
 
 	pthread_sigmask(SIG_SETMASK, &old, &now);
 	signal(SIGPIPE, handler);
@@ -276,7 +171,8 @@ static void group_is_its_own(void **unused)
 {
 	(void)unused;
 	/* "pid (comm) state ppid pgrp …" */
-	struct outcome o = run(&(struct qmt_os_child_options){.argv = ARGV("cut", "-d", " ", "-f", "1,5", "/proc/self/stat")});
+	struct outcome o =
+		run(&(struct qmt_os_child_options){.argv = ARGV("cut", "-d", " ", "-f", "1,5", "/proc/self/stat")});
 	char *end;
 	long pid = strtol(o.out.data, &end, 10);
 
@@ -341,7 +237,9 @@ static void limits_are_set(void **unused)
 {
 	(void)unused;
 	struct outcome o = run(&(struct qmt_os_child_options){.argv = SHELL("ulimit -St; ulimit -Ht; ulimit -v; ulimit -n"),
-		.cpu_seconds = 3, .memory_bytes = 1 << 30, .open_files = 17});
+		.cpu_seconds = 3,
+		.memory_bytes = 1 << 30,
+		.open_files = 17});
 	struct outcome plain = run(&(struct qmt_os_child_options){.argv = SHELL("ulimit -n")});
 	struct rlimit ours;
 	char expected[32];
@@ -363,157 +261,13 @@ static void limits_bite(void **unused)
 	assert_true(WIFSIGNALED(o.status));
 	assert_int_equal(WTERMSIG(o.status), SIGXCPU);
 	outcome_free(&o);
-	o = run(&(struct qmt_os_child_options){.argv = SHELL("head -c 200000000 /dev/zero | tail -c 100000000 | wc -c"),
-		.memory_bytes = 64 << 20});
+	o = run(&(struct qmt_os_child_options){
+		.argv = SHELL("head -c 200000000 /dev/zero | tail -c 100000000 | wc -c"), .memory_bytes = 64 << 20});
 	assert_string_not_equal(o.out.data, "100000000\n");
 	outcome_free(&o);
 }
 
-/* A failed start gives the program, the reason and its code, and leaves neither a descriptor nor a child. */
-static void failures_are_clear(void **unused)
-{
-	(void)unused;
-	char script[] = "/tmp/qmt-os-child-XXXXXX";
-	int fd = mkostemp(script, O_CLOEXEC);
-	const struct {
-		struct qmt_os_child_options opt;
-		int code;
-		const char *part, *part2;
-	} cases[] = {
-		{{.argv = ARGV("no-such-program-qmt")}, -ENOENT, "child no-such-program-qmt: not found in PATH (", NULL},
-		{{.argv = ARGV("/no/such/program")}, -ENOENT, "child /no/such/program: /no/such/program: No such file", NULL},
-		{{.argv = ARGV("/tmp")}, -EACCES, "/tmp: Permission denied", NULL},
-		{{.argv = ARGV("true"), .cwd = "/no/such/dir"}, -ENOENT, "child true: working directory /no/such/dir: No such file", NULL},
-		{{.argv = ARGV("true"), .cwd_fd = 9999}, -EBADF, "working directory (descriptor 9999)", NULL},
-		{{.argv = ARGV(script)}, -ENOENT, script, "its interpreter does not exist"},
-		{{.argv = ARGV("")}, -EINVAL, "no program given", NULL},
-		{{.argv = (const char *const[]){NULL}}, -EINVAL, "no program given", NULL},
-		{{.argv = NULL}, -EINVAL, "no program given", NULL},
-	};
-	static const char text[] = "#!/no/such/interpreter\n";
-
-	assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
-	assert_int_equal(fchmod(fd, 0700), 0);
-	close(fd);
-
-	unsigned before = count_descriptors();
-
-	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct qmt_os_child child = {.pid = 77};
-		struct qmt_err err = {0};
-
-		assert_int_equal(qmt_os_child_spawn(&cases[i].opt, &child, &err), cases[i].code);
-		assert_int_equal(err.code, cases[i].code);
-		if (!strstr(err.text, cases[i].part) || (cases[i].part2 && !strstr(err.text, cases[i].part2)))
-			fail_msg("case %u gave: %s", i, err.text);
-		assert_int_equal(child.pid, 77);
-		assert_int_equal(qmt_os_child_spawn(&cases[i].opt, &child, NULL), cases[i].code);
-		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-		assert_int_equal(errno, ECHILD);
-	}
-	assert_int_equal(count_descriptors(), before);
-
-	/* Neither a binary nor a script. */
-	struct qmt_err err = {0};
-	struct qmt_os_child child;
-
-	assert_int_equal(truncate(script, 0), 0);
-	assert_int_equal(qmt_os_child_spawn(&(struct qmt_os_child_options){.argv = ARGV(script)}, &child, &err), -ENOEXEC);
-	assert_non_null(strstr(err.text, "no \"#!\" line"));
-	unlink(script);
-}
-
-/* Without free descriptors the start fails clearly, at each of the places where it needs one. */
-static void no_free_descriptor_is_clear(void **unused)
-{
-	(void)unused;
-	struct rlimit old;
-	int next = dup(2);
-	bool started = false;
-
-	close(next);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	for (rlim_t free_ones = 0; free_ones < 16 && !started; free_ones++) {
-		struct rlimit few = {(rlim_t)next + free_ones, old.rlim_max};
-		struct qmt_os_child child;
-		struct qmt_err err = {0};
-
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-
-		int failed = qmt_os_child_spawn(&(struct qmt_os_child_options){.argv = ARGV("true")}, &child, &err);
-
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-		if (failed) {
-			assert_int_equal(failed, -EMFILE);
-			assert_non_null(strstr(err.text, "child true: "));
-			assert_non_null(strstr(err.text, "Too many open files"));
-			int now = dup(2);
-
-			assert_int_equal(now, next);
-			close(now);
-		} else {
-			struct outcome o;
-
-			child_finish(&child, &o);
-			outcome_free(&o);
-			started = true;
-			assert_true(free_ones >= 6);
-		}
-	}
-	assert_true(started);
-}
-
-/* PATH is searched in order, for absolute entries and executable files only. */
-static void path_is_searched_safely(void **unused)
-{
-	(void)unused;
-	char dir[] = "/tmp/qmt-os-child-XXXXXX", here[4096], *old = strdup(getenv("PATH"));
-	struct qmt_buf text = {0};
-	struct qmt_os_child child;
-	struct qmt_err err = {0};
-
-	assert_non_null(mkdtemp(dir));
-	qmt_buf_printf(&text, "%s/mine-qmt", dir);
-	assert_int_equal(symlink("/bin/echo", text.data), 0);
-	text.len = 0;
-	qmt_buf_printf(&text, "%s/first/mine-qmt", dir); /* a directory of the name: passed over */
-	assert_int_equal(qmt_os_make_dirs(text.data, NULL), 0);
-	assert_non_null(getcwd(here, sizeof here));
-	assert_int_equal(chdir(dir), 0);
-	setenv("PATH", "::.:", 1); /* all of it means the working directory */
-
-	int failed = qmt_os_child_spawn(&(struct qmt_os_child_options){.argv = ARGV("mine-qmt")}, &child, &err);
-
-	assert_int_equal(chdir(here), 0);
-	assert_int_equal(failed, -ENOENT);
-	text.len = 0;
-	qmt_buf_printf(&text, "%s/first:/no/such:%s", dir, dir);
-	setenv("PATH", text.data, 1);
-
-	struct outcome o = run(&(struct qmt_os_child_options){.argv = ARGV("mine-qmt", "found")});
-
-	assert_string_equal(o.out.data, "found\n");
-	outcome_free(&o);
-	unsetenv("PATH");
-	o = run(&(struct qmt_os_child_options){.argv = ARGV("true")});
-	assert_int_equal(o.status, 0);
-	outcome_free(&o);
-	setenv("PATH", old, 1);
-	free(old);
-	text.len = 0;
-	qmt_buf_printf(&text, "%s/mine-qmt", dir);
-	unlink(text.data);
-	text.len = 0;
-	qmt_buf_printf(&text, "%s/first/mine-qmt", dir);
-	rmdir(text.data);
-	text.len -= strlen("/mine-qmt");
-	text.data[text.len] = '\0';
-	rmdir(text.data);
-	assert_int_equal(rmdir(dir), 0);
-	qmt_buf_free(&text);
-}
-
-/* ---- this program as a process of its own ------------------------------------------------------------------------- */
+/* ---- this program as a process of its own ------------------------------------------------------------------------ */
 
 /* Spawns a sleeper, prints its pid and waits to be killed. */
 static int act_as_parent(void)
@@ -536,7 +290,8 @@ static int act_without_standard_descriptors(void)
 
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
-	if (qmt_os_child_spawn(&(struct qmt_os_child_options){.argv = SHELL("cat; echo to-out; echo to-err >&2")}, &child, NULL))
+	if (qmt_os_child_spawn(
+			&(struct qmt_os_child_options){.argv = SHELL("cat; echo to-out; echo to-err >&2")}, &child, NULL))
 		return 1;
 
 	struct pollfd end = {.fd = child.pidfd, .events = POLLIN};
@@ -568,7 +323,8 @@ static void parents_death_kills_the_child(void **unused)
 static void closed_standard_descriptors_do_no_harm(void **unused)
 {
 	(void)unused;
-	struct outcome o = run(&(struct qmt_os_child_options){.argv = ARGV("/proc/self/exe", "without-standard-descriptors")});
+	struct outcome o =
+		run(&(struct qmt_os_child_options){.argv = ARGV("/proc/self/exe", "without-standard-descriptors")});
 
 	assert_true(WIFEXITED(o.status));
 	assert_int_equal(WEXITSTATUS(o.status), 0);
@@ -598,44 +354,6 @@ static void threads_end_kills_the_child(void **unused)
 	child_close(&child);
 }
 
-enum { THREADS = 4, CHILDREN_EACH = 25 };
-
-static void *spawn_many(void *arg)
-{
-	(void)arg;
-	for (int i = 0; i < CHILDREN_EACH; i++) {
-		char number[16];
-		struct outcome o;
-
-		snprintf(number, sizeof number, "%d", i);
-		o = run(&(struct qmt_os_child_options){.argv = ARGV("echo", number)});
-		o.out.data[o.out.len - 1] = '\0';
-		assert_string_equal(o.out.data, number);
-		outcome_free(&o);
-
-		/* and one that fails */
-		struct qmt_err err = {0};
-		struct qmt_os_child child;
-
-		assert_int_equal(qmt_os_child_spawn(&(struct qmt_os_child_options){.argv = ARGV("/no/such")}, &child, &err), -ENOENT);
-	}
-	return NULL;
-}
-
-/* Threads spawn at the same time without getting each other's pipes, errors or ends. */
-static void threads_spawn_at_once(void **unused)
-{
-	(void)unused;
-	pthread_t threads[THREADS];
-	unsigned before = count_descriptors();
-
-	for (int i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, spawn_many, NULL), 0);
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
-	assert_int_equal(count_descriptors(), before);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "parent") == 0)
@@ -659,13 +377,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kill_of_no_child_reaches_nobody),
 		cmocka_unit_test(limits_are_set),
 		cmocka_unit_test(limits_bite),
-		cmocka_unit_test(failures_are_clear),
-		cmocka_unit_test(no_free_descriptor_is_clear),
-		cmocka_unit_test(path_is_searched_safely),
 		cmocka_unit_test(parents_death_kills_the_child),
 		cmocka_unit_test(closed_standard_descriptors_do_no_harm),
 		cmocka_unit_test(threads_end_kills_the_child),
-		cmocka_unit_test(threads_spawn_at_once),
 	};
 
 	return cmocka_run_group_tests_name("runtime/base/os_child", tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* runtime/base/os_file: a reader sees the old or the new content and never a mixture; each error names path and reason. */
+/* runtime/base/os_file: a reader sees the old or the new content and never a mixture; each error names path and
+ * reason. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
