@@ -174,15 +174,28 @@ static bool wait_for(struct http_stub *stub, int fd, struct request *request, bo
 	return false;
 }
 
-/* Sends until the client goes; a client that stops reading without going is noticed by the stop of the test. */
+/* Sends the text again and again until the client goes; one that stops reading without going is left by the stop of the stub. */
 static void flood(struct http_stub *stub, int fd, const char *text, size_t len)
 {
-	while (!is_stopping(stub)) {
-		struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+	enum { AT_ONCE = 64 };
+	struct qmt_buf many = {0};
+	size_t at = 0;
 
-		if (poll(&poll_fd, 1, LOOK_MS) > 0 && (poll_fd.revents & (POLLERR | POLLHUP) || send(fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0))
-			return;
+	for (int i = 0; i < AT_ONCE; i++)
+		qmt_buf_append(&many, text, len);
+	while (!many.failed && !is_stopping(stub)) {
+		struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+		ssize_t sent;
+
+		if (poll(&poll_fd, 1, LOOK_MS) <= 0)
+			continue;
+		sent = send(fd, many.data + at, many.len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR)
+			break;
+		if (sent > 0)
+			at = (at + (size_t)sent) % many.len;
 	}
+	qmt_buf_free(&many);
 }
 
 /* Returns true when the connection may take another request. */

@@ -564,10 +564,10 @@ static void connection_is_used_again(void **state)
 	(void)state;
 	open_fixture(&f);
 	start_fixture(&f);
-	for (int i = 0; i < 4; i++) {
-		char id[8];
+	for (unsigned i = 0; i < 4; i++) {
+		char id[16];
 
-		snprintf(id, sizeof id, "r%d", i);
+		snprintf(id, sizeof id, "r%u", i);
 		http_stub_script(f.stub, script);
 		probe_chat(f.probe, id, "hello");
 		assert_string_equal(ended(&f, id)->reason, "stop");
@@ -598,7 +598,7 @@ static void whole_answers(void **state)
 		{"limited", limited, "rate_limited", "429"},
 		{"garbage", garbage, "malformed", "makes no sense"},
 		{"cut", cut, "transport", "in the middle of the answer"},
-		{"stall", stall, "timeout", "no complete answer within 100 ms (complete_timeout_ms)"},
+		{"stall", stall, "timeout", "no complete answer within 300 ms (complete_timeout_ms)"},
 		{"huge", huge, "malformed", "contents are over 100000 bytes (response_limit_bytes)"},
 	};
 	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("hello")};
@@ -606,7 +606,7 @@ static void whole_answers(void **state)
 
 	(void)state;
 	open_fixture(&f);
-	f.config.complete_timeout_ms = 100;
+	f.config.complete_timeout_ms = 300;
 	f.config.response_limit_bytes = 100000;
 	start_fixture(&f);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
