@@ -6,6 +6,7 @@
  * Results: 0. >0 (enum store_outcome): the request cannot be done, nothing was written by it, the batch goes on. <0: the
  *          database failed (-ENOMEM -ENOSPC -EBUSY -EUCLEAN -EROFS -EIO): the caller must roll the batch back. Both set err.
  * Memory:  texts in results live in the arena that was given.
+ * Times:   updated_ms of a session is exact at the begin and end of a turn, and up to a second old while one runs.
  * Invariant: a session has at most one running turn, its last one; positions and turns count from 1 without gaps.
  */
 #ifndef STORE_DB_H

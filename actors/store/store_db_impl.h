@@ -25,13 +25,16 @@ struct store_slot {
 	int64_t key; /* 0: the slot is free */
 	char id[STORE_ID_CHARS + 1];
 	uint64_t last_pos, last_turn;
-	uint64_t touched_ms; /* 0: nothing to write */
+	uint64_t updated_ms; /* as stored */
+	uint64_t touched_ms; /* to be stored at the commit; 0: nothing */
 	bool running;        /* last_turn has not ended */
 	bool checkpoint;     /* it has one */
 	bool titled;
 	bool bookmark;
 };
 enum { STORE_SLOTS = 512 };
+/* While a turn runs, updated_ms may be this old: with its index it costs as much as a message, and there are many messages a turn. */
+enum { STORE_TOUCH_MS = 1000 };
 
 struct store_db {
 	/* const after open */

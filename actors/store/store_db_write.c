@@ -28,8 +28,10 @@ static int slot_flush(struct store_db *db, struct store_slot *slot, struct qmt_e
 
 	int r = store__run(db, err, SESSION_TOUCH, V_INT(slot->touched_ms), V_INT(slot->key));
 
-	if (r == 0)
+	if (r == 0) {
+		slot->updated_ms = slot->touched_ms;
 		slot->touched_ms = 0;
+	}
 	return r;
 }
 
@@ -76,6 +78,7 @@ static int slot_get(struct store_db *db, struct qmt_str id, struct store_slot **
 		.last_turn = store__column_u64(stmt, 4),
 		.running = sqlite3_column_int(stmt, 5),
 		.checkpoint = sqlite3_column_int(stmt, 6),
+		.updated_ms = store__column_u64(stmt, 7),
 	};
 	memcpy(slot->id, id.p, STORE_ID_CHARS);
 	store__done(stmt);
@@ -116,7 +119,8 @@ static int insert_message(struct store_db *db, struct store_slot *slot, const st
 	}
 	if (r == 0) {
 		slot->last_pos = pos;
-		slot->touched_ms = now_ms;
+		if (now_ms < slot->updated_ms || now_ms - slot->updated_ms >= STORE_TOUCH_MS)
+			slot->touched_ms = now_ms;
 	}
 	return r;
 }
@@ -226,6 +230,7 @@ static int insert_turn(struct store_db *db, struct store_slot *slot, const struc
 	slot->running = true;
 	slot->checkpoint = false;
 	r = insert_message(db, slot, &prompt, false, now_ms, err);
+	slot->touched_ms = now_ms;
 	if (r < 0 || slot->titled)
 		return r;
 	slot->titled = true;

@@ -40,7 +40,6 @@ const struct store_migration store_migrations[] = {
 		/* A retry is known by who asks and what it was called: another owner's ids mean nothing. */
 		"CREATE UNIQUE INDEX sessions_request ON sessions(owner, request);"
 		"CREATE INDEX sessions_updated ON sessions(updated_ms);"
-		"CREATE INDEX sessions_owner ON sessions(owner, updated_ms);"
 		"CREATE INDEX sessions_name ON sessions(name) WHERE name <> '';"
 		"CREATE TABLE turns ("
 		" session INTEGER NOT NULL REFERENCES sessions(key),"

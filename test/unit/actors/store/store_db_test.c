@@ -526,6 +526,36 @@ static void end_sums_usage_and_keeps_the_first_state(void **state)
 	store_fixture_commit(f);
 }
 
+static void updated_is_exact_outside_of_turns(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_session s;
+	struct qmt_str id;
+
+	store_fixture_open(f);
+	id = store_fixture_session(f, "n");
+	f->now_ms = 1100;
+	store_fixture_turn(f, id, "go");
+	assert_int_equal(find(f, "n", &s), 0);
+	assert_int_equal(s.updated_ms, 1100);
+	f->now_ms = 2099; /* less than a second later */
+	store_fixture_append(f, id, 1, "assistant", "x");
+	assert_int_equal(find(f, "n", &s), 0);
+	assert_int_equal(s.updated_ms, 1100);
+	f->now_ms = 2100;
+	store_fixture_append(f, id, 1, "assistant", "x");
+	assert_int_equal(find(f, "n", &s), 0);
+	assert_int_equal(s.updated_ms, 2100);
+	f->now_ms = 2101;
+	store_fixture_end(f, id, 1, "complete");
+	assert_int_equal(find(f, "n", &s), 0);
+	assert_int_equal(s.updated_ms, 2101);
+	f->now_ms = 500; /* the clock was set back */
+	store_fixture_turn(f, id, "go");
+	assert_int_equal(find(f, "n", &s), 0);
+	assert_int_equal(s.updated_ms, 500);
+}
+
 /* ---- history ----------------------------------------------------------------------------------------------------- */
 
 static void history_comes_in_pages(void **state)
@@ -951,6 +981,7 @@ int main(void)
 		T(messages_come_back_whole),
 		T(bad_appends_write_nothing),
 		T(end_sums_usage_and_keeps_the_first_state),
+		T(updated_is_exact_outside_of_turns),
 		T(history_comes_in_pages),
 		T(a_page_is_bounded_in_bytes),
 		T(history_follows_ancestors),
