@@ -167,6 +167,7 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	targets_of(ctx, peers, &remote->id, true);
 	if (!before) {
 		tell_watchers(ctx, peers, link, true);
+		peers_awaited(ctx, peers);
 		return;
 	}
 	before->state = KNOWN_OLD;
@@ -405,6 +406,21 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 		qmt_fail(ctx, "out of memory");
 		return -1;
 	}
+	if (peers->config->loop) {
+		struct qmt_spawn opt = {.name = "loop", .config = &peers->loop_port, .restart = QMT_PERMANENT};
+		struct qmt_ref unused;
+
+		peers->loop_port = (struct loop_port_config){
+			.hub = peers->config->loop,
+			.node = peers->node,
+			.listening = peers->config->listening,
+			.listening_count = peers->config->listening_count,
+		};
+		if (qmt_spawn(ctx, &loop_port_desc, &opt, &unused, &err)) {
+			qmt_fail(ctx, "loop: %s", err.text);
+			return -1;
+		}
+	}
 	for (uint32_t i = 0; i < peers->config->listener_count; i++) {
 		struct qmt_spawn opt = {.config = &peers->config->listeners[i], .restart = QMT_PERMANENT};
 		struct qmt_ref unused;
@@ -429,7 +445,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 {
 	struct peers *peers = state;
 
-	(void)ctx;
+	peers_await_stop(ctx, peers);
 	while (peers->links) {
 		struct known_link *link = peers->links;
 
@@ -466,6 +482,7 @@ static qmt_handler *const link_handlers[link_message_count] = {
 static qmt_handler *const handlers[peers_message_count] = {
 	[peers_list_id] = peers_on_list,
 	[peers_resolve_id] = peers_on_resolve,
+	[peers_await_id] = peers_on_await,
 	[peers_forget_id] = on_forget,
 	[peers_subscribe_id] = on_subscribe,
 };

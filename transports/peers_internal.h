@@ -78,16 +78,21 @@ struct watcher {
 	struct qmt_ref ref;
 };
 
+struct peers_waiter; /* peers_await.c */
+
 struct peers {
 	const struct peers_config *config;
 	const struct link_node *node;
 	const struct transports_limits *limits;
+	struct loop_port_config loop_port;
 	struct known_link *links;
 	struct remote *remotes;
 	struct target *targets;  /* config->peer_count of them */
 	struct dial *dials;
 	struct watcher *watchers;
 	uint32_t watcher_count;
+	struct peers_waiter *waiters; /* oldest first */
+	uint32_t waiter_count;
 	uint64_t attempts, tags;
 };
 
@@ -110,8 +115,15 @@ void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body);
 /* peers_list.c */
 void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body);
 void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body);
+/* Answers with the connected peer of that name, if there is exactly one. */
+bool peers_reply_connected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name);
 /* Fills *ret_info with texts borrowed from the state; strs: room for the capabilities. */
 void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
 struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
+
+/* peers_await.c */
+void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_awaited(struct qmt_ctx *ctx, struct peers *peers); /* a peer was connected: answers those who wait for it */
+void peers_await_stop(struct qmt_ctx *ctx, struct peers *peers);
 
 #endif

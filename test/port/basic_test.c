@@ -49,9 +49,10 @@ static void ask_both_ways(void **state)
 
 int main(void)
 {
-	static enum mesh_kind tcp = MESH_TCP;
+	static enum mesh_kind tcp = MESH_TCP, loop = MESH_LOOP;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate(ask_both_ways, &tcp),
+		cmocka_unit_test_prestate(ask_both_ways, &loop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
