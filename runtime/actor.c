@@ -53,6 +53,10 @@ static int check_desc(const struct qmt_actor_desc *desc, struct qmt_err *err)
 	if (desc->bound >= MAILBOX_HARD_LIMIT)
 		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: bound %u is over the limit of %u", desc->name, desc->bound,
 			MAILBOX_HARD_LIMIT - 1);
+	for (unsigned i = 0; i < QMT_ACCEPTS_MAX; i++)
+		if (desc->accepts[i].protocol && !desc->accepts[i].handlers)
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: accepts %s without handlers", desc->name,
+				desc->accepts[i].protocol->name);
 	return 0;
 }
 

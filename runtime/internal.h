@@ -25,6 +25,9 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define CACHE_LINE _Alignas(64)
+/* Off the path of a message: keeps the hot functions' registers free. */
+#define COLD __attribute__((noinline))
+#define HOT inline __attribute__((always_inline))
 
 /* Our own invariants. Stays on; says which actor and message were at work. */
 #define QMT__INVARIANT(ctx, condition) \
@@ -166,7 +169,6 @@ enum {
 	ACTOR_BIG = 2,      /* state lies outside the block */
 	ACTOR_OUTSIDE = 4,  /* stands for an outside thread that asks */
 	ACTOR_STARTED = 8,  /* `start` was called in this incarnation, `stop` is due */
-	ACTOR_LINKED = 16,  /* in its parent's list */
 };
 
 struct qmt_actor {
@@ -315,7 +317,6 @@ struct qmt_ctx {
 	struct qmt_actor *full;                    /* CTL_FULL */
 	uint32_t full_gen;
 	uint32_t slot_runs;
-	uint32_t ticks;
 	uint32_t mark_tail;
 	uint64_t mark_ns, last_poll_ns;
 	struct qmt_system *sys;
@@ -569,7 +570,6 @@ int qmt__sim_init(struct qmt_system *sys);
 void qmt__sim_fini(struct qmt_system *sys);
 void qmt__sim_schedule(struct sim *sim, struct qmt_actor *a);
 int qmt__sim_job(struct sim *sim, struct job *job);
-void qmt__sim_turn(struct sim *sim, struct qmt_actor *a, uint64_t top);
 bool qmt__sim_step(struct qmt_system *sys, uint64_t until_ns); /* false: nothing left before until_ns */
 void qmt__sim_taken(struct sim *sim, const struct qmt_msg *m);
 

@@ -28,9 +28,10 @@
 #define WORD_COUNT (((UINT64_C(1) << 22) - 1) << 1)
 #define WORD_ADDRESS (~(WORD_COUNT | WORD_SYS))
 #define WORD_RUNNING (UINT64_C(1) << 23)
-#define WORD_CLOSED WORD_ADDRESS
-/* The count has reached another 2^18: time to look how many wait. */
+/* The count has reached another 2^18: time to look how many wait. The word of a closed mailbox has these bits too, so that a
+ * push needs one test. */
 #define WORD_CHECK (((UINT64_C(1) << 18) - 1) << 1)
+#define WORD_CLOSED (WORD_ADDRESS | WORD_CHECK)
 
 /* The system lane of an actor that has ended. */
 #define SYSTEM_CLOSED ((struct qmt_msg *)1)
@@ -56,7 +57,7 @@ static inline bool word_is_idle(uint64_t word)
 
 static inline bool word_is_closed(uint64_t word)
 {
-	return (word & WORD_ADDRESS) == WORD_CLOSED;
+	return (word & WORD_ADDRESS) == WORD_ADDRESS;
 }
 
 static inline uint32_t word_count(uint64_t word)
@@ -81,15 +82,17 @@ static inline uint32_t mailbox_depth_now(struct qmt_actor *a)
 	return (word_count(atomic_load(&a->top)) - (uint32_t)done) & (uint32_t)(WORD_COUNT >> 1);
 }
 
-static inline enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
+static HOT enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
 {
 	uint64_t old = atomic_load_explicit(&a->top, RELAXED), new;
 
 	do {
-		if (unlikely(word_is_closed(old)))
-			return PUSH_CLOSED;
-		if (unlikely((old & WORD_CHECK) == WORD_CHECK) && mailbox_depth(a) >= MAILBOX_HARD_LIMIT)
-			return PUSH_FULL;
+		if (unlikely((old & WORD_CHECK) == WORD_CHECK)) {
+			if (word_is_closed(old))
+				return PUSH_CLOSED;
+			if (mailbox_depth(a) >= MAILBOX_HARD_LIMIT)
+				return PUSH_FULL;
+		}
 		m->next = word_message(old);
 		new = word_of(m) | ((old + WORD_ONE) & WORD_COUNT) | (old & WORD_SYS);
 	} while (!atomic_compare_exchange_weak_explicit(&a->top, &old, new, ACQ_REL, RELAXED));
@@ -103,7 +106,7 @@ static inline uint32_t mailbox_new(const struct qmt_actor *a, uint64_t word)
 }
 
 /* Takes `count` > 0 new messages of the word: a list, oldest first; its last one is word_message(word). */
-static inline struct qmt_msg *mailbox_take(struct qmt_actor *a, uint64_t word, uint32_t count)
+static HOT struct qmt_msg *mailbox_take(struct qmt_actor *a, uint64_t word, uint32_t count)
 {
 	struct qmt_msg *m = word_message(word), *list = NULL;
 

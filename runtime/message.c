@@ -123,8 +123,10 @@ struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, si
 {
 	struct qmt_msg *m = extra > SIZE_MAX / 2 ? NULL : msg_alloc(ctx, extra_at(&type->record) + extra);
 
-	if (m)
+	if (m) {
+		m->flags = 0;
 		memset(m->body, 0, type->record.size);
+	}
 	return m;
 }
 
@@ -161,7 +163,7 @@ const struct qmt_type *qmt_accepts(struct qmt_ctx *ctx, struct qmt_ref to, struc
 	for (unsigned i = 0; i < QMT_ACCEPTS_MAX && desc->accepts[i].protocol; i++) {
 		const struct qmt_type *type = qmt_protocol_find(desc->accepts[i].protocol, name);
 
-		if (type && desc->accepts[i].handlers && desc->accepts[i].handlers[type->index])
+		if (type && desc->accepts[i].handlers[type->index])
 			return type;
 	}
 	return NULL;

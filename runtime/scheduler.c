@@ -206,7 +206,7 @@ void qmt__schedule_elsewhere(struct qmt_ctx *ctx, struct qmt_actor *a)
 /* ---- the loop ----------------------------------------------------------------------------------------------------- */
 
 /* Every TICK_TURNS turns. Clocks are read only for those who need them. */
-static void tick(struct qmt_ctx *ctx)
+static COLD void tick(struct qmt_ctx *ctx)
 {
 	struct qmt_system *sys = ctx->sys;
 	uint32_t head = atomic_load_explicit(&ctx->head, RELAXED), tail = atomic_load_explicit(&ctx->tail, RELAXED);
@@ -272,6 +272,7 @@ void qmt__worker_main(void *arg)
 
 	while (!atomic_load_explicit(&sys->quit, RELAXED)) {
 		struct qmt_actor *a = next_actor(ctx);
+		uint32_t turns;
 
 		if (unlikely(!a)) {
 			a = qmt__work_find(ctx);
@@ -280,8 +281,9 @@ void qmt__worker_main(void *arg)
 			if (!a)
 				continue;
 		}
-		atomic_store_explicit(&ctx->turns, ++ctx->ticks, RELAXED);
-		if (unlikely(ctx->ticks % TICK_TURNS == 0))
+		turns = atomic_load_explicit(&ctx->turns, RELAXED) + 1;
+		atomic_store_explicit(&ctx->turns, turns, RELAXED);
+		if (unlikely(turns % TICK_TURNS == 0))
 			tick(ctx);
 		qmt__turn(ctx, a);
 	}

@@ -12,9 +12,18 @@
 
 #include <errno.h>
 
+/* The protocol is not the first one that the actor accepts. */
+COLD int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct qmt_type *type)
+{
+	for (unsigned slot = 1; slot < QMT_ACCEPTS_MAX; slot++)
+		if (desc->accepts[slot].protocol == type->protocol)
+			return desc->accepts[slot].handlers[type->index] ? (int)(slot << TYPE_SLOT_SHIFT | type->index) : -1;
+	return -1;
+}
+
 /* ---- tell --------------------------------------------------------------------------------------------------------- */
 
-static int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+static COLD int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
 {
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
@@ -139,7 +148,7 @@ struct qmt_ref qmt_sender(struct qmt_ctx *ctx)
 
 /* ---- bounds ------------------------------------------------------------------------------------------------------- */
 
-enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+COLD enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
 {
 	struct qmt_actor *self = ctx->cur;
 
@@ -203,6 +212,7 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 	waiter = msg_alloc(ctx, 0);
 	if (!waiter)
 		return;
+	waiter->flags = 0;
 	waiter->from = a;
 	waiter->src_gen = actor_gen(a);
 	a->standing |= CTL_MUTED;

@@ -10,26 +10,23 @@
 
 struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body);
 
+int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct qmt_type *type);
+
 enum admission { ADMITTED, REFUSED, DROPPED /* and freed */ };
 enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m);
 
 /* Accept slot and index of a message for an actor of this kind; -1: it is not understood. */
-static inline int accept_type(const struct qmt_actor_desc *desc, const struct qmt_type *type)
+static HOT int accept_type(const struct qmt_actor_desc *desc, const struct qmt_type *type)
 {
-	unsigned slot = 0;
-
 	/* the first protocol almost always is it */
-	while (unlikely(desc->accepts[slot].protocol != type->protocol))
-		if (++slot == QMT_ACCEPTS_MAX)
-			return -1;
-	if (unlikely(!desc->accepts[slot].handlers || !desc->accepts[slot].handlers[type->index]))
-		return -1;
-	return (int)(slot << TYPE_SLOT_SHIFT | type->index);
+	if (unlikely(desc->accepts[0].protocol != type->protocol))
+		return qmt__accept_type_more(desc, type);
+	return likely(desc->accepts[0].handlers[type->index] != NULL) ? type->index : -1;
 }
 
 /* Whether `to` (of this process) runs and understands `type`. Sets *ret_desc and *ret_type; 0 or why not.
  * The description is read before the generation: a description of another tenant shows as another generation. */
-static inline int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc, int *ret_type)
+static HOT int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc, int *ret_type)
 {
 	const struct qmt_actor_desc *desc = atomic_load_explicit(&to.actor->desc, ACQUIRE);
 	int accepted = accept_type(desc, type);
@@ -44,7 +41,7 @@ static inline int check_target(struct qmt_ref to, const struct qmt_type *type, c
 }
 
 /* A message with a copy of *body. NULL: out of memory. */
-static inline struct qmt_msg *msg_copy(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body)
+static HOT struct qmt_msg *msg_copy(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body)
 {
 	size_t size = record->size;
 	struct qmt_msg *m;
@@ -62,18 +59,19 @@ static inline struct qmt_msg *msg_copy(struct qmt_ctx *ctx, const struct qmt_rec
 }
 
 /* Marks who sends. Nobody, from outside. */
-static inline void msg_stamp(const struct qmt_ctx *ctx, struct qmt_msg *m)
+static HOT void msg_stamp(const struct qmt_ctx *ctx, struct qmt_msg *m)
 {
-	m->flags = 0;
-	if (likely(ctx->cur != NULL)) {
-		m->flags = MSG_FROM;
-		m->from = ctx->cur;
-		m->src_gen = actor_gen(ctx->cur);
+	struct qmt_actor *self = ctx->cur;
+
+	m->flags = self ? MSG_FROM : 0;
+	if (likely(self != NULL)) {
+		m->from = self;
+		m->src_gen = actor_gen(self);
 	}
 }
 
 /* Queues m. Takes it on success only. Returns 0, QMT_FAIL_NOT_RUNNING or QMT_FAIL_FULL. */
-static inline int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
 {
 	if (unlikely(desc->bound) && unlikely(mailbox_depth(a) >= desc->bound)) {
 		enum admission admission = qmt__over_bound(ctx, a, desc, m);

@@ -103,10 +103,11 @@ static void trace_text(struct sim *sim, const char *text)
 		sim->hash = (sim->hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
 }
 
-void qmt__sim_turn(struct sim *sim, struct qmt_actor *a, uint64_t top)
+static void trace_turn(struct sim *sim, struct qmt_actor *a)
 {
 	trace_text(sim, actor_desc(a)->name);
-	trace_number(sim, (uint64_t)a->serial << 8 | (uint64_t)a->status << 1 | (top & WORD_SYS));
+	trace_number(sim, (uint64_t)a->serial << 8 | (uint64_t)a->status << 1 |
+		(atomic_load_explicit(&a->top, RELAXED) & WORD_SYS));
 }
 
 void qmt__sim_taken(struct sim *sim, const struct qmt_msg *m)
@@ -151,7 +152,10 @@ bool qmt__sim_step(struct qmt_system *sys, uint64_t until_ns)
 	choice = (uint32_t)(chance(sim) % (sim->runnable.count + sim->jobs.count));
 	sim->turns++;
 	if (choice < sim->runnable.count) {
-		qmt__turn(sim->ctx, list_take(&sim->runnable, choice));
+		struct qmt_actor *a = list_take(&sim->runnable, choice);
+
+		trace_turn(sim, a);
+		qmt__turn(sim->ctx, a);
 	} else {
 		trace_text(sim, "job");
 		qmt__job_run(sim->ctx, list_take(&sim->jobs, choice - sim->runnable.count));

@@ -212,7 +212,6 @@ struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes)
 	m = aligned_alloc(64, (sizeof *m + bytes + 63) / 64 * 64);
 	if (!m)
 		return NULL;
-	m->flags = 0;
 	m->class = MSG_CLASS_HEAP;
 	m->trace = 0;
 	return m;

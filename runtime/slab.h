@@ -63,8 +63,8 @@ static inline void slab_free(struct qmt_ctx *ctx, uint32_t class, void *memory)
 struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes);
 void qmt__msg_free_slow(struct qmt_ctx *ctx, struct qmt_msg *m);
 
-/* A message with `bytes` of body; type, generations and sender are not set. NULL: out of memory. */
-static inline struct qmt_msg *msg_alloc(struct qmt_ctx *ctx, size_t bytes)
+/* A message with `bytes` of body; type, flags, generations and sender are not set. NULL: out of memory. */
+static HOT struct qmt_msg *msg_alloc(struct qmt_ctx *ctx, size_t bytes)
 {
 	size_t class = (bytes + sizeof(struct qmt_msg) - 1) / 64;
 	struct qmt_msg *m;
@@ -74,7 +74,6 @@ static inline struct qmt_msg *msg_alloc(struct qmt_ctx *ctx, size_t bytes)
 	m = slab_alloc(ctx, (uint32_t)class);
 	if (unlikely(!m))
 		return NULL;
-	m->flags = 0;
 	m->class = (uint8_t)class;
 	m->trace = 0;
 	return m;

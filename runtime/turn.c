@@ -16,25 +16,29 @@
 
 enum attention { GO_ON, GONE, LAST };
 
-/* Publishes how many messages are dealt with. A bounded mailbox lets its senders go on when it is half empty. */
-static void publish_done(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t handled)
+/* A bounded mailbox lets its senders go on when it is half empty. seq_cst, store before load: pairs with qmt__mute, which
+ * queues itself and then looks at the depth. One of the two sees the other. */
+static COLD void publish_done_bounded(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t done, uint32_t bound)
 {
-	uint64_t done = atomic_load_explicit(&a->done, RELAXED) + handled;
-	uint32_t bound = actor_desc(a)->bound;
-
-	if (likely(!bound)) {
-		atomic_store_explicit(&a->done, done, RELAXED);
-		return;
-	}
-	/* seq_cst, store before load: pairs with qmt__mute, which pushes itself and then looks at the depth. One of the two sees
-	 * the other. */
 	atomic_store(&a->done, done);
 	if (atomic_load(&a->waiters) && mailbox_depth(a) <= bound / 2)
 		qmt__waiters_release(ctx, a, NULL);
 }
 
+/* Publishes how many messages are dealt with. */
+static HOT void publish_done(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t handled)
+{
+	uint64_t done = atomic_load_explicit(&a->done, RELAXED) + handled;
+	uint32_t bound = actor_desc(a)->bound;
+
+	if (likely(!bound))
+		atomic_store_explicit(&a->done, done, RELAXED);
+	else
+		publish_done_bounded(ctx, a, done, bound);
+}
+
 /* QMT_DROP_OLD: more wait than the bound allows; the oldest go. */
-static struct qmt_msg *drop_old(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled)
+static COLD struct qmt_msg *drop_old(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled)
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
 
@@ -51,7 +55,7 @@ static struct qmt_msg *drop_old(struct qmt_ctx *ctx, struct qmt_actor *a, struct
 }
 
 /* Messages other than plain ones for this incarnation. */
-static void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
 
@@ -204,7 +208,7 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 
 /* Appends what is new to `local`, so that the word may say idle although messages wait: the walk of a later take cannot
  * cross an idle word. Asks to an actor that is down are answered at once. Returns the word. */
-uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
+COLD uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	uint64_t top = atomic_load_explicit(&a->top, ACQUIRE); /* pairs with the release of senders */
 	uint32_t count = mailbox_new(a, top), handled = 0;
@@ -230,7 +234,7 @@ uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
 	return top;
 }
 
-static void call_flush(struct qmt_ctx *ctx, struct qmt_actor *a)
+static COLD void call_flush(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	ctx->ctl &= ~(uint32_t)CTL_FLUSH;
 	if (actor_desc(a)->flush)
@@ -238,7 +242,7 @@ static void call_flush(struct qmt_ctx *ctx, struct qmt_actor *a)
 }
 
 /* Marks that the turn goes on later, for its `again` hook. We own the actor: nobody schedules it for this. */
-static void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
+static COLD void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	ctx->ctl &= ~(uint32_t)CTL_AGAIN;
 	atomic_fetch_or_explicit(&a->pending, PENDING_AGAIN, RELAXED);
@@ -247,7 +251,7 @@ static void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
 
 /* Everything but plain messages. GO_ON: a->local and the mailbox may be worked on; GONE: not ours any more; LAST: to be
  * queued again behind the others. */
-static enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t top)
+static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t top)
 {
 	for (;;) {
 		if (top & WORD_SYS) {
@@ -296,19 +300,46 @@ static enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t 
 
 /* ---- the turn ----------------------------------------------------------------------------------------------------- */
 
-void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a)
+/* New messages, for those who want to look at them before they are handled. */
+static COLD struct qmt_msg *taken(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
+	uint32_t dropped = 0;
+
+	if (ctx->sim)
+		qmt__sim_taken(ctx->sim, m);
+	if (desc->overflow == QMT_DROP_OLD && desc->bound) {
+		m = drop_old(ctx, a, m, &dropped);
+		publish_done(ctx, a, dropped);
+	}
+	return m;
+}
+
+/* The turn is used up, or the actor gives way. False: it asked for something. */
+static COLD bool give_way(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	ctx->cur_msg = NULL;
+	if (ctx->ctl & CTL_FLUSH) {
+		call_flush(ctx, a);
+		if (ctx->ctl & CTL_BREAK)
+			return false;
+	}
+	if (ctx->ctl & CTL_AGAIN)
+		mark_again(ctx, a);
+	return true;
+}
+
+void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
 	uint64_t top = atomic_load_explicit(&a->top, ACQUIRE); /* first of all, see above */
-	struct qmt_msg *m = a->local;
+	const struct qmt_actor_desc *const desc = actor_desc(a);
 	const uint32_t gen = actor_gen(a);
 	void *const state = actor_state(a);
+	struct qmt_msg *m = a->local;
 	uint32_t left = TURN_MESSAGES, handled = 0;
 
 	ctx->cur = a;
 	ctx->ctl = a->standing;
-	if (unlikely(ctx->sim != NULL))
-		qmt__sim_turn(ctx->sim, a, top);
 	if (unlikely((top & WORD_SYS) || ctx->ctl)) {
 attend:
 		ctx->cur_msg = NULL;
@@ -332,17 +363,17 @@ attend:
 			top = atomic_load_explicit(&a->top, ACQUIRE); /* pairs with the release of senders */
 			count = mailbox_new(a, top);
 			if (count == 0) {
-				if (unlikely(top & WORD_SYS))
-					goto attend;
-				if (unlikely(ctx->ctl & CTL_FLUSH)) {
+				if (unlikely((top & WORD_SYS) || ctx->ctl & (CTL_FLUSH | CTL_AGAIN))) {
+					if (top & WORD_SYS)
+						goto attend;
+					if (!(ctx->ctl & CTL_FLUSH))
+						break; /* to give way */
 					ctx->cur_msg = NULL;
 					call_flush(ctx, a);
 					if (ctx->ctl & CTL_BREAK)
 						goto attend;
 					continue;
 				}
-				if (ctx->ctl & CTL_AGAIN)
-					break;
 				if (likely(mailbox_idle(a, top))) {
 					ctx->cur = NULL;
 					ctx->cur_msg = NULL;
@@ -351,16 +382,11 @@ attend:
 				continue;
 			}
 			m = mailbox_take(a, top, count);
-			if (unlikely(ctx->sim != NULL))
-				qmt__sim_taken(ctx->sim, m);
-			if (unlikely(desc->overflow == QMT_DROP_OLD && desc->bound)) {
-				m = drop_old(ctx, a, m, &handled);
-				a->local = m;
-			}
+			if (unlikely(ctx->sim != NULL) || unlikely(desc->overflow == QMT_DROP_OLD))
+				m = taken(ctx, a, m);
 		}
-		if (unlikely(left == 0))
+		if (unlikely(left-- == 0))
 			break;
-		left--;
 		next = m->next;
 		__builtin_prefetch(next);
 		ctx->cur_msg = m;
@@ -374,32 +400,28 @@ attend:
 			ctx->ctl &= ~(uint32_t)CTL_KEPT;
 		handled++;
 		m = next;
-		if (unlikely(!m) || unlikely(ctx->ctl & CTL_BREAK)) {
-			/* Before the word can say idle: until then the actor is ours. */
+		if (unlikely(ctx->ctl & CTL_BREAK)) {
 			publish_done(ctx, a, handled);
 			handled = 0;
 			a->local = m;
-			if (ctx->ctl & CTL_BREAK) {
-				top = atomic_load_explicit(&a->top, RELAXED);
-				goto attend;
-			}
-		}
-	}
-	/* The turn is used up, or the actor wants to give way. */
-	if (handled)
-		publish_done(ctx, a, handled);
-	a->local = m;
-	if (unlikely(ctx->ctl & CTL_FLUSH)) {
-		ctx->cur_msg = NULL;
-		call_flush(ctx, a);
-		if (ctx->ctl & CTL_BREAK) {
-			handled = 0;
 			top = atomic_load_explicit(&a->top, RELAXED);
 			goto attend;
 		}
+		if (!m) {
+			/* Before the word can say idle: until then the actor is ours. */
+			publish_done(ctx, a, handled);
+			handled = 0;
+			a->local = NULL;
+		}
 	}
-	if (ctx->ctl & CTL_AGAIN)
-		mark_again(ctx, a);
+	publish_done(ctx, a, handled);
+	handled = 0;
+	a->local = m;
+	left = 0;
+	if (!give_way(ctx, a)) {
+		top = atomic_load_explicit(&a->top, RELAXED);
+		goto attend;
+	}
 last:
 	ctx->cur = NULL;
 	ctx->cur_msg = NULL;
