@@ -84,7 +84,7 @@ static int agents_config(struct node *node, struct qmt_err *err)
 		node->agents[i] = (struct router_agent){agent->id, agent->provider, agent->model, agent->peer};
 		node->node_agents[i] = (struct node_agent){agent->id, agent->cwd};
 	}
-	node->router = (struct router_config){node->agents, count};
+	node->router = (struct router_config){node->agents, count, node->config->root.mesh.peer_wait_ms};
 #define SESSION_PARAM(name, dflt, min, max, doc) node->session_limits.name = node->config->root.session.name;
 #include "actors/session/session_params.def"
 #undef SESSION_PARAM

@@ -116,8 +116,7 @@ static void end_line(struct chat *chat)
 
 static void note(struct chat *chat, const char *mark, struct qmt_str text)
 {
-	if (isatty(1) && isatty(2))
-		end_line(chat);
+	end_line(chat); /* what the model says next is another message */
 	fputs(mark, stderr);
 	cli_text(2, text);
 	fputc('\n', stderr);

@@ -174,7 +174,7 @@ static void show_peer(const void *body)
 {
 	const struct peers_resolved *reply = body;
 
-	cli_field("connected", reply->peer.name);
+	cli_field("peer", reply->peer.name);
 	cli_field("peer id", reply->peer.peer_id);
 }
 

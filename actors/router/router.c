@@ -22,6 +22,7 @@ struct router_wait {
 	struct qmt_token token;
 	struct router_list *list; /* part of a routes request */
 	size_t index;
+	char *why; /* the answer while it is awaited */
 };
 
 /* A routes request: answered when the last peer was looked up. */
@@ -53,6 +54,7 @@ static void wait_end(struct router_wait *wait)
 	*wait->pprev = wait->next;
 	if (wait->next)
 		wait->next->pprev = wait->pprev;
+	free(wait->why);
 	free(wait);
 }
 
@@ -89,6 +91,17 @@ static void list_answer(struct qmt_ctx *ctx, struct router *self, struct router_
 	free(routes);
 }
 
+static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg);
+
+static void ask_peers(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, uint64_t timeout_ms, struct router_wait *wait)
+{
+	struct qmt_ref peers;
+
+	if (qmt_lookup(ctx, "peers", &peers) != 0)
+		peers = (struct qmt_ref){0}; /* no mesh: the ask fails with "not running" */
+	qmt_ask_or(ctx, peers, type, body, timeout_ms, on_peer, wait);
+}
+
 static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct router *self = state;
@@ -103,9 +116,12 @@ static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 			list_answer(ctx, self, list);
 			list_free(list);
 		}
+	} else if (result->fail == QMT_FAIL_NO_ROUTE && !wait->why && self->config->peer_wait_ms && (wait->why = qmt_str_dup(result->text))) {
+		ask_peers(ctx, &peers_await_type, &(struct peers_await){.name = qmt_str(wait->agent->peer)}, self->config->peer_wait_ms, wait);
+		return;
 	} else if (result->fail) {
 		(void)qmt_reply_fail(ctx, wait->token, QMT_FAIL_NO_ROUTE, "no_route", 0, "agent \"%s\" runs on peer \"%s\": %.*s", wait->agent->id,
-			wait->agent->peer, QMT_STR_ARG(result->text));
+			wait->agent->peer, QMT_STR_ARG(wait->why ? qmt_str(wait->why) : result->text));
 	} else {
 		struct router_route route = route_of(wait->agent, NULL);
 		route.peer_id = found->peer.peer_id;
@@ -118,7 +134,6 @@ static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 static bool look_up(struct qmt_ctx *ctx, struct router *self, const struct router_agent *agent, struct router_list *list, size_t index)
 {
 	struct router_wait *wait = calloc(1, sizeof *wait);
-	struct qmt_ref peers;
 
 	if (!wait)
 		return false;
@@ -128,9 +143,7 @@ static bool look_up(struct qmt_ctx *ctx, struct router *self, const struct route
 	if (self->waits)
 		self->waits->pprev = &wait->next;
 	self->waits = wait;
-	if (qmt_lookup(ctx, "peers", &peers) != 0)
-		peers = (struct qmt_ref){0}; /* no mesh: the ask fails with "not running" */
-	qmt_ask_or(ctx, peers, &peers_resolve_type, &(struct peers_resolve){.name = qmt_str(agent->peer)}, ROUTER_PEERS_MS, on_peer, wait);
+	ask_peers(ctx, &peers_resolve_type, &(struct peers_resolve){.name = qmt_str(agent->peer)}, ROUTER_PEERS_MS, wait);
 	return true;
 }
 
