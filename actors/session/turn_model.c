@@ -471,5 +471,5 @@ void model_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who, i
 	call->monitored = (struct qmt_ref){0};
 	model_close(ctx, s, false);
 	model_failed(ctx, s, remote ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING, qmt_str("transport"), 0, "%s in the middle of the answer (%s)",
-		remote ? "the link to the peer ended" : "the provider ended", qmt_fail_name(reason));
+		remote ? "the link to the peer ended" : "the provider ended", reason ? qmt_fail_name(reason) : "stopped");
 }
