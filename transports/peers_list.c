@@ -196,21 +196,30 @@ static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
 	}
 }
 
+bool peers_reply_connected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name)
+{
+	struct qmt_str strs[HELLO_CAPABILITIES];
+	uint32_t count;
+	struct known_link *link = find_connected(peers, name, &count);
+	struct peers_resolved reply = {0};
+
+	if (count != 1)
+		return false;
+	peers_info_of_link(peers, link, strs, &reply.peer);
+	(void)qmt_reply(ctx, token, &peers_resolved_type, &reply);
+	return true;
+}
+
 void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct peers_resolve *msg = body;
 	struct peers *peers = state;
-	struct qmt_str strs[HELLO_CAPABILITIES];
 	char names[256];
 	uint32_t count;
-	struct known_link *link = find_connected(peers, msg->name, &count);
-	struct peers_resolved reply = {0};
 
-	if (count == 1) {
-		peers_info_of_link(peers, link, strs, &reply.peer);
-		(void)qmt_reply(ctx, qmt_token(ctx), &peers_resolved_type, &reply);
+	if (peers_reply_connected(ctx, peers, qmt_token(ctx), msg->name))
 		return;
-	}
+	(void)find_connected(peers, msg->name, &count);
 	if (count > 1) {
 		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "%u connected peers call themselves '%.*s': use the PeerId (qmt peers)",
 			count, QMT_STR_ARG(msg->name));
