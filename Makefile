@@ -100,6 +100,7 @@ DEPS_DEV := clang clang-format libclang-rt-14-dev strace valgrind linux-perf
 MISSING = $(shell dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(1) 2>/dev/null | awk '$$2=="ii"{print $$1}' | sort > /tmp/.qmt-have-$$$$; \
         printf '%s\n' $(1) | sort | comm -23 - /tmp/.qmt-have-$$$$; rm -f /tmp/.qmt-have-$$$$)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PYTHON ?= /usr/bin/python3
 JOBS ?= $(shell nproc)
 
 .PHONY: deps deps-dev ready
@@ -125,7 +126,7 @@ demo: ready
 ## test: everything; the parts are unit port cli e2e fuzz (PART="unit port" runs some)
 test: ready
 	@$(MAKE) --no-print-directory -j$(JOBS) tests $(B)/test/fuzz/replay-all
-	@python3 test/run.py --build $(B) $(PART)
+	@$(PYTHON) test/run.py --build $(B) $(PART)
 check: test
 
 $(B)/test/fuzz/%_replay: $(B)/test/fuzz/replay.o $(B)/test/fuzz/%_fuzz.o $(LINKED)
@@ -152,7 +153,7 @@ bench: all
 ## measure: prints the functions that no unit or port test ran
 cover:
 	@$(MAKE) --no-print-directory COVER=1 -j$(JOBS) tests
-	@python3 test/run.py --build build/cover unit port >/dev/null; python3 test/tools/uncovered.py build/cover
+	@$(PYTHON) test/run.py --build build/cover unit port >/dev/null; $(PYTHON) test/tools/uncovered.py build/cover
 
 ## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man
 docs: $(B)/qmt $(B)/qmtd $(TOOLS)
