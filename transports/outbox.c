@@ -28,6 +28,7 @@ struct item {
 struct outbox_lane {
 	struct outbox_lane *next;
 	struct outbox_key key;
+	uint64_t after; /* frames of data that have to leave first: envelopes of this key may be in them */
 	struct item *first, *last;
 };
 
@@ -98,6 +99,7 @@ static void close_open(struct outbox *box, struct outbox_queue *queue)
 	else
 		queue->first = frame;
 	queue->last = frame;
+	queue->closed++;
 	queue->open = box->spare;
 	box->spare = (struct qmt_buf){0};
 	queue->open.len = 0;
@@ -153,6 +155,15 @@ bool outbox_in_lane(const struct outbox *box, struct outbox_key key)
 	return box->lanes && find_lane(box, key);
 }
 
+static void put_lane_last(struct outbox *box, struct outbox_lane *lane)
+{
+	if (box->lanes_last)
+		box->lanes_last->next = lane;
+	else
+		box->lanes = lane;
+	box->lanes_last = lane;
+}
+
 static struct outbox_lane *need_lane(struct outbox *box, struct outbox_key key)
 {
 	struct outbox_lane *lane = find_lane(box, key);
@@ -163,11 +174,8 @@ static struct outbox_lane *need_lane(struct outbox *box, struct outbox_key key)
 	if (!lane)
 		return NULL;
 	lane->key = key;
-	if (box->lanes_last)
-		box->lanes_last->next = lane;
-	else
-		box->lanes = lane;
-	box->lanes_last = lane;
+	lane->after = box->data.popped + box->data.closed + (box->data.open_count > 0);
+	put_lane_last(box, lane);
 	return lane;
 }
 
@@ -264,22 +272,45 @@ int outbox_control_end(struct outbox *box)
 	return 0;
 }
 
-static void drop_lane(struct outbox *box)
+/* Takes the lane at *at out of the list; before: the one in front of it. */
+static void take_lane(struct outbox *box, struct outbox_lane **at, struct outbox_lane *before)
 {
-	struct outbox_lane *lane = box->lanes;
+	struct outbox_lane *lane = *at;
 
-	box->lanes = lane->next;
-	if (!box->lanes)
-		box->lanes_last = NULL;
-	free(lane);
+	*at = lane->next;
+	if (box->lanes_last == lane)
+		box->lanes_last = before;
+	lane->next = NULL;
 }
 
-/* Makes the next piece of the first lane and moves that lane to the end. False: no lane, or no memory now. */
+/* The first lane that may go now, taken out of the list. */
+static struct outbox_lane *next_lane(struct outbox *box)
+{
+	struct outbox_lane **at = &box->lanes, *before = NULL;
+
+	while (*at) {
+		struct outbox_lane *lane = *at;
+
+		if (!lane->first) { /* left empty when memory was out */
+			take_lane(box, at, before);
+			free(lane);
+			continue;
+		}
+		if (lane->after <= box->data.popped) {
+			take_lane(box, at, before);
+			return lane;
+		}
+		before = lane;
+		at = &lane->next;
+	}
+	return NULL;
+}
+
+/* Makes the next piece of the first lane that may go, and moves that lane to the end. False: none, or no memory now. */
 static bool compose(struct outbox *box)
 {
-	while (box->lanes && !box->lanes->first)
-		drop_lane(box);
-	struct outbox_lane *lane = box->lanes;
+	struct outbox_lane *lane = next_lane(box);
+
 	if (!lane)
 		return false;
 	struct item *item = lane->first;
@@ -303,6 +334,7 @@ static bool compose(struct outbox *box)
 		envelope_put(&box->piece, &env);
 		if (codec_encode(&link_piece_record, &piece, NULL, &box->piece) || box->piece.failed) {
 			qmt_buf_free(&box->piece);
+			put_lane_last(box, lane);
 			return false;
 		}
 		item->sent += n;
@@ -315,14 +347,10 @@ static bool compose(struct outbox *box)
 			lane->last = NULL;
 		item_free(item);
 	}
-	if (!lane->first) {
-		drop_lane(box);
-	} else if (lane->next) {
-		box->lanes = lane->next;
-		lane->next = NULL;
-		box->lanes_last->next = lane;
-		box->lanes_last = lane;
-	}
+	if (lane->first)
+		put_lane_last(box, lane);
+	else
+		free(lane);
 	return true;
 }
 
@@ -345,7 +373,8 @@ bool outbox_front(struct outbox *box, struct qmt_bytes *ret_frame)
 	}
 	if (box->gated)
 		return false;
-	if (box->piece.len || (box->lanes && (box->lanes_turn || (!box->data.first && box->data.open_count == 0)) && compose(box))) {
+	bool no_data = !box->data.first && box->data.open_count == 0;
+	if (box->piece.len || (box->lanes && (box->lanes_turn || no_data) && compose(box))) {
 		*ret_frame = (struct qmt_bytes){(const uint8_t *)box->piece.data, (uint32_t)box->piece.len};
 		box->source = SOURCE_PIECE;
 		return true;
@@ -359,7 +388,9 @@ static void queue_pop(struct outbox *box, struct outbox_queue *queue)
 {
 	struct outbox_frame *frame = queue->first;
 
+	queue->popped++;
 	if (frame) {
+		queue->closed--;
 		queue->bytes -= frame->buf.len;
 		queue->first = frame->next;
 		if (!queue->first)

@@ -31,7 +31,8 @@ struct outbox_lane;
 struct outbox_queue {
 	struct outbox_frame *first, *last; /* closed frames that did not go out at once */
 	struct qmt_buf open;               /* the frame being filled; empty or begins with the version byte */
-	uint32_t open_count;
+	uint32_t open_count, closed;       /* envelopes in open; frames in first..last */
+	uint64_t popped;                   /* frames that went out, ever */
 	size_t bytes;                      /* in first..last and open */
 };
 

@@ -1,6 +1,8 @@
 /* test/lib/mesh_probe.c - see mesh_probe.h. */
 #include "mesh_probe.h"
 
+#include "proto/contract/contract.h"
+
 QMT_DEFINE_PROTOCOL(probe, PROBE_MESSAGES, "An actor for tests of links.")
 QMT_DEFINE_PROTOCOL(stranger, STRANGER_MESSAGES, "Unknown to the probe.")
 
@@ -113,15 +115,19 @@ static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct probe_ask_peer *msg = body;
 	struct probe_say say = {.n = msg->n, .text = msg->text, .back = msg->with_self ? qmt_self(ctx) : msg->back, .delay_ms = msg->delay_ms,
 		.never = msg->never, .pad = msg->pad};
+	static const struct qmt_type *const types[] = {&probe_say_type, &probe_secret_type, &probe_owner_type, &stranger_hello_type, &peers_list_type,
+		&peers_resolve_type};
+	static const uint64_t zeroes[32];
 	struct qmt_token *token = calloc(1, sizeof(*token));
-	char peer[64];
+	char peer[64], name[64];
 	int rc;
 
 	(void)state;
 	*token = qmt_token(ctx);
 	(void)snprintf(peer, sizeof(peer), "%.*s", QMT_STR_ARG(msg->peer));
+	(void)snprintf(name, sizeof(name), "%.*s", QMT_STR_ARG(msg->name));
 	if (peer[0])
-		rc = qmt_ask_name(ctx, peer, "probe", &probe_say_type, &say, msg->timeout_ms, on_answer, token);
+		rc = qmt_ask_name(ctx, peer, name[0] ? name : "probe", types[msg->what], msg->what ? zeroes : (const void *)&say, msg->timeout_ms, on_answer, token);
 	else
 		rc = qmt_ask(ctx, msg->ref, &probe_say_type, &say, msg->timeout_ms, on_answer, token);
 	if (rc) {

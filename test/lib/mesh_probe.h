@@ -47,7 +47,9 @@
 	F(T, U64, delay_ms, 7, "Passed.") \
 	F(T, BOOL, never, 8, "Passed.") \
 	F(T, U64, timeout_ms, 9, "Of the ask.") \
-	F(T, U64, pad, 10, "Passed.")
+	F(T, U64, pad, 10, "Passed.") \
+	F(T, STR, name, 11, "Whom, by name; empty: probe.") \
+	F(T, U32, what, 12, "Which message: enum probe_what.")
 #define PROBE_TELL_PEER(F, T) \
 	F(T, STR, peer, 1, "PeerId; empty: use ref and events.") \
 	F(T, REF, ref, 2, "Whom.") \
@@ -78,6 +80,7 @@ QMT_DECLARE_PROTOCOL(probe, PROBE_MESSAGES)
 QMT_DECLARE_PROTOCOL(stranger, STRANGER_MESSAGES)
 
 enum { PROBE_SENDERS = 64 };
+enum probe_what { PROBE_ASK_SAY, PROBE_ASK_SECRET, PROBE_ASK_OWNER, PROBE_ASK_STRANGER, PROBE_ASK_PEERS_LIST, PROBE_ASK_PEERS_RESOLVE };
 extern const struct qmt_actor_desc probe_desc;
 
 #endif
