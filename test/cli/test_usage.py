@@ -151,13 +151,12 @@ def test_full_disk(house):
 		node.qmt("session", "create", "--name", "s")
 		node.chat(session="s", text="hello")
 		before = node.history("s")
-		with open(os.path.join(disk, "filler"), "wb") as out:
-			try:
-				while True:
-					out.write(b"x" * 4096)
-					out.flush()
-			except OSError:
+		filler = os.open(os.path.join(disk, "filler"), os.O_WRONLY | os.O_CREAT)
+		try:
+			while os.write(filler, b"x" * 4096):
 				pass
+		except OSError:
+			os.close(filler)
 		done = node.chat(session="s", text="hello " * 20000, check=False)
 		assert done.code == 1 and "full" in done.err, done
 		os.unlink(os.path.join(disk, "filler"))
