@@ -335,6 +335,12 @@ static void fill(const struct said *said, const char *kind, const char *prefix, 
 	ret_error->retry_after_ms = hint;
 }
 
+void openai_error_malformed(const char *prefix, struct qmt_str said, const char *secret, struct openai_error *ret_error)
+{
+	fill(&(struct said){.message = said}, provider_error_malformed, prefix, secret, ret_error);
+	ret_error->retry_after_ms = 0;
+}
+
 void openai_error_envelope(const struct json *error, const char *secret, struct openai_error *ret_error)
 {
 	struct said said = read_envelope(error);

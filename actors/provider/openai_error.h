@@ -39,6 +39,8 @@ void openai_error_http(unsigned status, struct qmt_str body, const struct openai
 	struct openai_error *ret_error);
 /* An envelope inside a stream or a 200 answer; error: the value of the member "error". */
 void openai_error_envelope(const struct json *error, const char *secret, struct openai_error *ret_error);
+/* What the upstream sent made no sense; said: a description that may quote it. Text "prefix: said", cleaned like all others. */
+void openai_error_malformed(const char *prefix, struct qmt_str said, const char *secret, struct openai_error *ret_error);
 /* Any other failure, text by printf. */
 void openai_error_set(struct openai_error *ret_error, const char *kind, const char *format, ...) QMT_PRINTF(3, 4);
 

@@ -47,7 +47,7 @@ static void buf_cleanup(struct qmt_buf *buf)
 
 static int malformed(struct openai_stream *stream, const char *what)
 {
-	openai_error_set(&stream->error, provider_error_malformed, "the upstream's answer makes no sense: %s", what);
+	openai_error_malformed("the upstream's answer makes no sense", qmt_str(what), stream->secret, &stream->error);
 	return OPENAI_FAILED;
 }
 
@@ -410,7 +410,7 @@ int openai_models(struct qmt_str body, uint32_t max, const char *secret, struct 
 	if (ret == -ENOMEM)
 		return ret;
 	if (ret < 0) {
-		openai_error_set(error, provider_error_malformed, "the upstream's list of models makes no sense: %s", why.text);
+		openai_error_malformed("the upstream's list of models makes no sense", qmt_str(why.text), secret, error);
 		return OPENAI_FAILED;
 	}
 	if (json_get(json, "error")) {
@@ -429,7 +429,7 @@ int openai_models(struct qmt_str body, uint32_t max, const char *secret, struct 
 		json_free(json);
 		if (!items)
 			return -ENOMEM;
-		openai_error_set(error, provider_error_malformed, "the upstream's list of models makes no sense: no list in \"data\"");
+		openai_error_malformed("the upstream's list of models makes no sense", qmt_str("no list in \"data\""), secret, error);
 		return OPENAI_FAILED;
 	}
 	for (size_t i = 0; i < count; i++) {

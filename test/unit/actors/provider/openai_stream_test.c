@@ -312,6 +312,7 @@ static void failures(void **state)
 		const char *lines, *kind;
 	} rows[] = {
 		{"{\"choices\":[{\"delta\":\n", "malformed"},
+		{"{\"error\":{\"message\":sk-secret\xf0\xf0}}\n", "malformed"}, /* the parser quotes what it does not understand */
 		{"[1]\n", "malformed"},
 		{"null\n", "malformed"},
 		{"\"text\"\n", "malformed"},
