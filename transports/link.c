@@ -361,34 +361,55 @@ static void open_gate(struct qmt_ctx *ctx, struct link *link)
 	qmt_want_flush(ctx);
 }
 
+static void go_up(struct qmt_ctx *ctx, struct link *link)
+{
+	set_state(link, LINK_UP);
+	link->data_ms = qmt_now_ms(ctx);
+	start_ticks(ctx, link);
+}
+
+/* What was chosen before has been overtaken on its way here by a later choice. */
+static void take_late(struct qmt_ctx *ctx, struct link *link)
+{
+	go_up(ctx, link);
+	if (link->state != LINK_UP)
+		return;
+	set_state(link, LINK_DRAINING);
+	link_drain_step(ctx, link);
+}
+
 static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct link_take *msg = body;
 	struct link *link = state;
 	char name[sizeof("peer/") + PEER_ID_TEXT];
-	bool decides = peer_id_compare(&link->config->node->identity->id, &link->peer_id) < 0;
 
 	if (link->state != LINK_PROVEN_STATE || link->ending)
 		return;
+	if (msg->late) {
+		take_late(ctx, link);
+		return;
+	}
 	(void)snprintf(name, sizeof(name), "peer/%s", link->peer);
 	if (qmt_register_over(ctx, name, msg->from)) {
 		link_refuse(ctx, link, -EEXIST, "another link to this peer is in use");
 		return;
 	}
-	link->registered = true;
-	set_state(link, LINK_UP);
-	start_ticks(ctx, link);
+	go_up(ctx, link);
+	if (link->state != LINK_UP)
+		return;
 	if (qmt_ref_is_set(msg->from)) {
 		link->predecessor = msg->from;
 		link->outbox.gated = true;
 		if (qmt_monitor(ctx, msg->from) || QMT_TELL(ctx, msg->from, link_retire, .to = link->self))
 			open_gate(ctx, link);
 	}
-	if (decides)
-		link_send_control(ctx, link, LINK_USE, NULL, NULL);
+	if (peer_id_compare(&link->config->node->identity->id, &link->peer_id) < 0)
+		link_send_control(ctx, link, LINK_USE, &link_number_record, &(struct link_number){.number = msg->sequence});
 	/* the first ping tells how far away it is */
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	link_pump(ctx, link);
+	(void)QMT_TELL(ctx, link->peers, link_taken, .link = link->self);
 	QMT_LOG(ctx, QMT_INFO, "link.up", "peer", link->peer, "transport", link->config->transport, "address", link->config->address, "dialed",
 		link->config->dialed ? "true" : "false");
 }
@@ -402,7 +423,6 @@ static void on_retire(struct qmt_ctx *ctx, void *state, const void *body)
 		(void)QMT_TELL(ctx, msg->to, link_retired, );
 		return;
 	}
-	link->registered = false;
 	link->successor = msg->to;
 	link->data_ms = qmt_now_ms(ctx);
 	set_state(link, LINK_DRAINING);
@@ -492,7 +512,7 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 		if (link->state != LINK_PROVEN_STATE || link->use_seen || peer_id_compare(&link->peer_id, &link->config->node->identity->id) > 0)
 			break; /* only the smaller PeerId decides */
 		link->use_seen = true;
-		if (QMT_TELL(ctx, link->peers, link_chosen, .link = link->self))
+		if (QMT_TELL(ctx, link->peers, link_chosen, .link = link->self, .sequence = number_in(env, &link_number_record)))
 			link_refuse(ctx, link, -EAGAIN, "this node takes no links now");
 		break;
 	case LINK_BYE:

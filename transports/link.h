@@ -58,7 +58,10 @@ extern const struct qmt_actor_desc link_desc;
 	F(T, STR, address, 9, "Multiaddr.") \
 	F(T, STR, transport, 10, "tcp, ipc, loop.") \
 	F(T, STR, scope, 11, "First shared scope.")
-#define LINK_CHOSEN(F, T) F(T, REF, link, 1, "The peer says that this one is to be used.")
+#define LINK_CHOSEN(F, T) \
+	F(T, REF, link, 1, "The peer says that this one is to be used.") \
+	F(T, U64, sequence, 2, "Counts what the peer chose since its start.")
+#define LINK_TAKEN(F, T) F(T, REF, link, 1, "Who is in use now.")
 #define LINK_STATE(F, T) \
 	F(T, REF, link, 1, "Who.") \
 	F(T, BOOL, suspect, 2, "Silent for suspect_ms.") \
@@ -71,13 +74,17 @@ extern const struct qmt_actor_desc link_desc;
 	F(T, I64, code, 5, "-errno; -EACCES: another PeerId than expected.") \
 	F(T, BOOL, was_proven, 6, "HELLO had ended.")
 /* To a link. */
-#define LINK_TAKE(F, T) F(T, REF, from, 1, "The link that was in use until now; unset: none.")
+#define LINK_TAKE(F, T) \
+	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \
+	F(T, U64, sequence, 2, "Of this node's choices, when it decides.") \
+	F(T, BOOL, late, 3, "Chosen, but a later choice came first: only deliver what is in flight and end.")
 #define LINK_RETIRE(F, T) F(T, REF, to, 1, "The link that takes over; told when all that went out here has arrived.")
 #define LINK_END(F, T) F(T, STR, why, 1, "For people, at both ends.")
 
 #define LINK_MESSAGES(M) \
 	M(link, proven, LINK_PROVEN, "local", "HELLO has ended; answered by take or end, when it is time.") \
 	M(link, chosen, LINK_CHOSEN, "local", "The deciding side uses this link; answered by take or end.") \
+	M(link, taken, LINK_TAKEN, "local", "Answer to take.") \
 	M(link, changed, LINK_STATE, "local", "Suspect or not, round trip.") \
 	M(link, ended, LINK_ENDED, "local", "The link is over.") \
 	M(link, take, LINK_TAKE, "local", "Be the link in use.") \

@@ -86,7 +86,6 @@ struct link {
 	/* taking over and retiring (link.c) */
 	struct qmt_ref predecessor;  /* data is gated until it has retired */
 	struct qmt_ref successor;
-	bool registered;
 	bool bye_sent, bye_acked, fin_sent, fin_seen;
 
 	/* time */

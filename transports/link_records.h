@@ -12,7 +12,7 @@
 enum link_control {
 	LINK_PING = 1,    /* link_stamp; answered at once with the same in a pong */
 	LINK_PONG = 2,    /* link_stamp */
-	LINK_USE = 3,     /* from the smaller PeerId: this is the link between us (one-link rule, peers.c) */
+	LINK_USE = 3,     /* link_number; from the smaller PeerId: this is the link between us; the highest number holds (peers.c) */
 	LINK_BYE = 4,     /* this side sends no new named messages here; all that went before is in front of it */
 	LINK_BYE_ACK = 5, /* all that was in front of your BYE has been handed on */
 	LINK_FIN = 6,     /* this side has nothing in flight any more; the last envelope */

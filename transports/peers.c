@@ -160,10 +160,12 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	struct remote *remote = link->remote;
 	struct known_link *before = remote->in_use;
 
-	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0}))
+	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0}, .sequence = ++peers->choices))
 		return; /* it has just ended: link.ended follows */
 	link->state = KNOWN_IN_USE;
 	remote->in_use = link;
+	remote->before = before;
+	remote->taking = true;
 	targets_of(ctx, peers, &remote->id, true);
 	if (!before) {
 		tell_watchers(ctx, peers, link, true);
@@ -182,14 +184,11 @@ static int compare_age(const struct known_link *a, const struct known_link *b)
 	return boots ? boots : a->attempt < b->attempt ? -1 : a->attempt > b->attempt;
 }
 
-static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
+/* The side with the smaller PeerId. */
+static void decide_here(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
 {
 	struct known_link *now = link->remote->in_use;
 
-	if (link->state != KNOWN_CANDIDATE || link->pinning)
-		return;
-	if (peer_id_compare(&peers->node->identity->id, &link->remote->id) > 0)
-		return; /* the peer decides; link.chosen tells */
 	if (!now && !link->dialed && target_is_dialing(peers, &link->remote->id))
 		return; /* ours would win: see how it ends (peers_reconsider) */
 	if (!now) {
@@ -206,6 +205,30 @@ static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *
 	} else {
 		end_link(ctx, link, "another link is in use");
 	}
+}
+
+/* The other side. What the peer chose later holds, in whatever order its words arrive here. */
+static void follow(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
+{
+	struct known_link *now = link->remote->in_use;
+	int boots = now ? strcmp(link->peer_boot, now->peer_boot) : 1;
+
+	if (now && (boots < 0 || (boots == 0 && link->chosen < now->chosen))) {
+		link->state = KNOWN_OLD;
+		(void)QMT_TELL(ctx, link->ref, link_take, .late = true);
+		return;
+	}
+	use(ctx, peers, link, now && (now->dialed == link->dialed || boots > 0));
+}
+
+static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
+{
+	if (link->state != KNOWN_CANDIDATE || link->pinning || link->remote->taking)
+		return;
+	if (peer_id_compare(&peers->node->identity->id, &link->remote->id) < 0)
+		decide_here(ctx, peers, link);
+	else if (link->chosen)
+		follow(ctx, peers, link);
 }
 
 void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
@@ -242,20 +265,14 @@ static void on_proven(struct qmt_ctx *ctx, void *state, const void *body)
 void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref ref, const char *failure)
 {
 	struct known_link *link = find_link(peers, ref);
-	bool chosen;
 
 	if (!link || !link->pinning)
 		return;
 	link->pinning = false;
-	if (failure) {
+	if (failure)
 		end_link(ctx, link, failure);
-		return;
-	}
-	chosen = link->chosen;
-	decide(ctx, peers, link);
-	if (chosen && link->state == KNOWN_CANDIDATE)
-		use(ctx, peers, link, false);
-	peers_reconsider(ctx, peers, &link->remote->id);
+	else
+		peers_reconsider(ctx, peers, &link->remote->id);
 }
 
 /* The deciding side has spoken. */
@@ -267,12 +284,22 @@ static void on_chosen(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (!link || link->state != KNOWN_CANDIDATE)
 		return;
-	link->chosen = true;
-	if (!link->pinning) {
-		struct known_link *now = link->remote->in_use;
+	link->chosen = msg->sequence ? msg->sequence : 1;
+	decide(ctx, peers, link);
+}
 
-		use(ctx, peers, link, now && (now->dialed == link->dialed || strcmp(link->peer_boot, now->peer_boot) > 0));
-	}
+/* A link is in use now; the next change may follow. */
+static void on_taken(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_taken *msg = body;
+	struct peers *peers = state;
+	struct known_link *link = find_link(peers, msg->link);
+
+	if (!link || link->remote->in_use != link)
+		return;
+	link->remote->taking = false;
+	link->remote->before = NULL;
+	peers_reconsider(ctx, peers, &link->remote->id);
 }
 
 static void on_changed(struct qmt_ctx *ctx, void *state, const void *body)
@@ -304,8 +331,14 @@ static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref
 	qmt_demonitor(ctx, ref);
 	remote = link->remote;
 	id = remote->id;
+	if (remote->before == link)
+		remote->before = NULL;
 	if (remote->in_use == link) {
-		remote->in_use = NULL;
+		remote->in_use = remote->before;
+		if (remote->before)
+			remote->before->state = KNOWN_IN_USE;
+		remote->before = NULL;
+		remote->taking = false;
 		peers_reconsider(ctx, peers, &id); /* another one may be waiting */
 		if (!remote->in_use) {
 			tell_watchers(ctx, peers, link, false);
@@ -476,6 +509,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 static qmt_handler *const link_handlers[link_message_count] = {
 	[link_proven_id] = on_proven,
 	[link_chosen_id] = on_chosen,
+	[link_taken_id] = on_taken,
 	[link_changed_id] = on_changed,
 	[link_ended_id] = on_ended,
 };

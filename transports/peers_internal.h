@@ -23,7 +23,7 @@ struct known_link {
 	enum known_state state;
 	bool dialed;
 	bool pinning;            /* waits for the store to note its PeerId */
-	bool chosen;             /* by the deciding side */
+	uint64_t chosen;         /* by the deciding side, its sequence; 0: not yet */
 	char boot[HELLO_BOOT + 1], peer_boot[HELLO_BOOT + 1];
 	uint64_t attempt;
 	/* what list shows */
@@ -42,6 +42,8 @@ struct remote {
 	struct peer_id id;
 	char text[PEER_ID_TEXT + 1];
 	struct known_link *in_use;
+	bool taking;             /* in_use was told so and has not answered yet: one after the other */
+	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
 };
 
 enum target_state { TARGET_IDLE, TARGET_PIN, TARGET_RESOLVE, TARGET_DIALING, TARGET_WAITING, TARGET_CONNECTED };
@@ -93,7 +95,7 @@ struct peers {
 	uint32_t watcher_count;
 	struct peers_waiter *waiters; /* oldest first */
 	uint32_t waiter_count;
-	uint64_t attempts, tags;
+	uint64_t attempts, tags, choices;
 };
 
 /* peers.c */

@@ -1,0 +1,130 @@
+/* test/port/one_link_test.c - both nodes dial at once, again and again: one link is left, and what was told arrives once, in order.
+ *
+ * Arguments: [rounds]. Default 1000 in all, over both transports (100 under a sanitizer, which is slower by that much).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "runtime/base/os.h"
+#include "test/lib/mesh_node.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static int rounds = 60;
+#else
+static int rounds = 1000;
+#endif
+
+static bool one_link(void *arg)
+{
+	struct mesh_node *nodes = arg;
+
+	return mesh_links(&nodes[0]) == 1 && mesh_links(&nodes[1]) == 1;
+}
+
+struct goal {
+	struct mesh_node *node;
+	uint64_t notes;
+};
+
+static bool all_there(void *arg)
+{
+	struct goal *goal = arg;
+
+	return mesh_totals(goal->node).notes >= goal->notes;
+}
+
+/* Sends notes as soon as any link is in use, and goes on while the one-link rule is at work. Returns how many were taken. */
+static uint64_t send_some(struct mesh_node *from, struct mesh_node *to, uint64_t first, uint64_t count)
+{
+	struct qmt_result result;
+
+	assert_int_equal(MESH_ASK(from, from->probe, &result, probe_tell_peer, .peer = qmt_str(to->id), .sender = 1, .from = first, .count = count, .pad = 20), 0);
+	return ((const struct probe_told *)result.body)->taken;
+}
+
+/* Both ends dial at once: exactly one link is left, no message lost or doubled, order kept. first: known: both expect the other's
+ * PeerId, so the deciding side waits for its own dial; otherwise links really are replaced while messages flow. */
+static void both_dial(enum mesh_kind kind, bool known, int times)
+{
+	uint64_t replaced = 0;
+
+	for (int round = 0; round < times; round++) {
+		struct loop_hub *hub = kind == MESH_LOOP ? loop_hub_new() : NULL;
+		struct mesh_node nodes[2];
+		uint64_t sent[2] = {0};
+		uint64_t deadline = qmt_os_real_now_ms() + MESH_WAIT_MS;
+		uint16_t ports[2] = {1, 2};
+
+		for (int i = 0; i < 2; i++) {
+			if (!hub)
+				ports[i] = mesh_free_port();
+			mesh_node_init(&nodes[i], i ? "b" : "a", hub, ports[i]);
+			nodes[i].workers = 1 + (uint32_t)round % 2;
+		}
+		for (int i = 0; i < 2; i++)
+			mesh_node_dials(&nodes[i], "other", ports[!i], known ? &nodes[!i].identity.id : NULL);
+		for (int i = 0; i < 2; i++)
+			mesh_node_start(&nodes[i]);
+		while (sent[0] < 40 || sent[1] < 40) {
+			for (int i = 0; i < 2; i++)
+				sent[i] += send_some(&nodes[i], &nodes[!i], sent[i] + 1, 5);
+			if (qmt_os_real_now_ms() > deadline)
+				fail_msg("no link in round %d", round);
+		}
+		replaced += mesh_links(&nodes[0]) > 1;
+		mesh_until(one_link, nodes, "one link is left");
+		for (int i = 0; i < 2; i++) {
+			struct probe_totals totals;
+
+			mesh_until(all_there, &(struct goal){&nodes[!i], sent[i]}, "all notes");
+			totals = mesh_totals(&nodes[!i]);
+			assert_int_equal(totals.notes, sent[i]);
+			assert_int_equal(totals.disorder, 0);
+			assert_int_equal(mesh_totals(&nodes[i]).undelivered, 0);
+		}
+		for (int i = 0; i < 2; i++)
+			mesh_node_stop(&nodes[i]);
+		loop_hub_free(hub);
+	}
+	print_message("%d rounds, two links were seen in %d\n", times, (int)replaced);
+}
+
+static void tcp_unknown(void **state)
+{
+	(void)state;
+	both_dial(MESH_TCP, false, rounds / 4);
+}
+
+static void tcp_known(void **state)
+{
+	(void)state;
+	both_dial(MESH_TCP, true, rounds / 4);
+}
+
+static void loop_unknown(void **state)
+{
+	(void)state;
+	both_dial(MESH_LOOP, false, rounds / 4);
+}
+
+static void loop_known(void **state)
+{
+	(void)state;
+	both_dial(MESH_LOOP, true, rounds / 4);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tcp_unknown),
+		cmocka_unit_test(tcp_known),
+		cmocka_unit_test(loop_unknown),
+		cmocka_unit_test(loop_known),
+	};
+
+	if (argc > 1)
+		rounds = (int)strtol(argv[1], NULL, 10);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
