@@ -38,7 +38,8 @@ static void help_option(size_t i)
 {
 	char head[64];
 
-	snprintf(head, sizeof head, "--%s%s%s", options[i].name, options[i].value ? " " : "", options[i].value ? options[i].value : "");
+	snprintf(head, sizeof head, "--%s%s%s", options[i].name, options[i].value ? " " : "",
+		options[i].value ? options[i].value : "");
 	printf("  %-22s %s\n", head, options[i].doc);
 }
 
@@ -67,7 +68,8 @@ void cli_help(void)
 
 void cli_help_command(const struct cli_command *command)
 {
-	printf("usage: qmt %s%s%s [OPTION]...\n\n%s\n\n", command->words, command->arguments[0] ? " " : "", command->arguments, command->doc);
+	printf("usage: qmt %s%s%s [OPTION]...\n\n%s\n\n", command->words, command->arguments[0] ? " " : "",
+		command->arguments, command->doc);
 	for (size_t i = 0; i < CLI_OPTIONS; i++)
 		if ((command->options | CLI_EVERYWHERE) & 1u << i)
 			help_option(i);
@@ -91,8 +93,10 @@ static void roff(const char *text)
 
 void cli_man(void)
 {
-	printf(".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B qmt\n.I COMMAND\n"
-	       "[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH COMMANDS\n", QMT_VERSION);
+	printf(
+		".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B qmt\n.I COMMAND\n"
+		"[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH COMMANDS\n",
+		QMT_VERSION);
 	for (const struct cli_command *c = cli_commands; c->words; c++) {
 		printf(".TP\n.B ");
 		roff(c->words);
@@ -101,7 +105,8 @@ void cli_man(void)
 		printf("\\fR");
 		for (size_t i = 0; i < CLI_OPTIONS; i++)
 			if (c->options & 1u << i) {
-				printf(" [\\-\\-%s%s%s]", options[i].name, options[i].value ? " " : "", options[i].value ? options[i].value : "");
+				printf(" [\\-\\-%s%s%s]", options[i].name, options[i].value ? " " : "",
+					options[i].value ? options[i].value : "");
 			}
 		printf("\n");
 		roff(c->doc);
@@ -109,13 +114,14 @@ void cli_man(void)
 	}
 	printf(".SH OPTIONS\n");
 	for (size_t i = 0; i < CLI_OPTIONS; i++) {
-		printf(".TP\n.B \\-\\-%s%s%s\n", options[i].name, options[i].value ? " " : "", options[i].value ? options[i].value : "");
+		printf(".TP\n.B \\-\\-%s%s%s\n", options[i].name, options[i].value ? " " : "",
+			options[i].value ? options[i].value : "");
 		roff(options[i].doc);
 		printf("\n");
 	}
 	printf(".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage.\n"
-	       ".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder of the node, unless \\-\\-home says otherwise.\n"
-	       ".SH SEE ALSO\n.BR qmtd (1)\n");
+		   ".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder of the node, unless \\-\\-home says otherwise.\n"
+		   ".SH SEE ALSO\n.BR qmtd (1)\n");
 }
 
 /* ---- parsing ----------------------------------------------------------------------------------------------------- */

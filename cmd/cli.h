@@ -16,7 +16,7 @@ enum cli_option {
 #define CLI_OPTION_ID(id, name, value, doc) CLI_OPTION_##id,
 	QMT_OPTIONS(CLI_OPTION_ID)
 #undef CLI_OPTION_ID
-	CLI_OPTIONS
+		CLI_OPTIONS
 };
 #define CLI_OPT(id) (1u << CLI_OPTION_##id)
 
@@ -24,7 +24,7 @@ struct cli {
 	const char *option[CLI_OPTIONS]; /* NULL: not given; "" for those without a value */
 	int argc;                        /* arguments behind the command's words */
 	char **argv;
-	const char *home;                /* resolved; made by cli_parse */
+	const char *home; /* resolved; made by cli_parse */
 	bool json;
 	uint64_t timeout_ms;
 };
@@ -49,7 +49,8 @@ void cli_help_command(const struct cli_command *command);
 void cli_man(void);
 
 /* Number in an option. CLI_OK, or CLI_USAGE after an error on stderr. */
-QMT_MUST_CHECK int cli_number(const struct cli *cli, enum cli_option option, uint64_t dflt, uint64_t max, uint64_t *ret_value);
+QMT_MUST_CHECK int cli_number(
+	const struct cli *cli, enum cli_option option, uint64_t dflt, uint64_t max, uint64_t *ret_value);
 
 /* "qmt: " and the text, on stderr. */
 void cli_error(const char *format, ...) QMT_PRINTF(1, 2);

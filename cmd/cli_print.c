@@ -11,7 +11,8 @@ static void printable(struct qmt_buf *out, struct qmt_str text, bool one_line)
 {
 	for (uint32_t i = 0; i < text.len; i++) {
 		unsigned char c = (unsigned char)text.p[i];
-		bool c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.p[i + 1] >= 0x80 && (unsigned char)text.p[i + 1] < 0xa0;
+		bool c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.p[i + 1] >= 0x80 &&
+			(unsigned char)text.p[i + 1] < 0xa0;
 		if ((c == '\n' || c == '\t') && !one_line)
 			qmt_buf_append(out, &text.p[i], 1);
 		else if (c == '\n' || c == '\t')

@@ -87,7 +87,8 @@ char *home_socket(const char *home, struct qmt_err *err)
 		snprintf(name, sizeof name, "qmt-%016llx.sock", (unsigned long long)hash(home));
 		path = join(runtime && runtime[0] == '/' ? runtime : "/tmp", name);
 		if (path && strlen(path) > room) {
-			qmt_err_set(err, -ENAMETOOLONG, "%s: too long for a socket (%zu bytes at most): use a shorter home", path, room);
+			qmt_err_set(
+				err, -ENAMETOOLONG, "%s: too long for a socket (%zu bytes at most): use a shorter home", path, room);
 			free(path);
 			return NULL;
 		}
@@ -121,8 +122,9 @@ int home_lock(const char *home, struct qmt_err *err)
 		text[n > 0 ? (size_t)n : 0] = '\0';
 		text[strcspn(text, "\n")] = '\0';
 		if (code == -EWOULDBLOCK)
-			qmt_err_set(err, code, "%s: another qmtd (process %s) runs on this home: stop it, or give this one another home by --home DIR", path,
-				text[0] ? text : "unknown");
+			qmt_err_set(err, code,
+				"%s: another qmtd (process %s) runs on this home: stop it, or give this one another home by --home DIR",
+				path, text[0] ? text : "unknown");
 		else
 			qmt_err_set(err, code, "%s: %s", path, strerror(-code));
 		close(fd);
@@ -131,7 +133,8 @@ int home_lock(const char *home, struct qmt_err *err)
 	}
 	free(path);
 	snprintf(text, sizeof text, "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, strlen(text), 0) < 0) { /* only for people: the lock holds without it */
+	if (ftruncate(fd, 0) != 0 ||
+		pwrite(fd, text, strlen(text), 0) < 0) { /* only for people: the lock holds without it */
 	}
 	return fd;
 }

@@ -22,6 +22,7 @@ char *home_socket(const char *home, struct qmt_err *err);
 int home_lock(const char *home, struct qmt_err *err);
 
 /* Reads the identity file; `create`: makes one when it is missing. Refuses a file that others may read. 0, -ENOENT, <0. */
-QMT_MUST_CHECK int home_identity(const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err);
+QMT_MUST_CHECK int home_identity(
+	const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err);
 
 #endif

@@ -55,7 +55,9 @@ static int providers_config(struct node *node, struct qmt_err *err)
 		const struct config_provider *from = &node->config->root.providers.items[i];
 		struct provider_config *to = &node->providers[i];
 		provider_config_init(to, from->name, from->kind);
-#define COPY_STR(name) if (from->name) to->name = from->name;
+#define COPY_STR(name) \
+	if (from->name)    \
+		to->name = from->name;
 #define COPY_BOOL(name) to->name = from->name;
 #define COPY_U32(name) to->name = (uint32_t)from->name;
 #define COPY(type, name, dflt, min, max, kinds, doc) COPY_##type(name)
@@ -106,11 +108,15 @@ static void *session_config_make(void *node_, const struct store_session *sessio
 		if (!qmt_str_is(session->agent, agent->id))
 			continue;
 		return session_config_new(session,
-			&(struct session_agent){.system = agent->system, .tools = agent->tools.items, .parameters = agent->parameters,
-				.allow_remote_tools = node->config->root.mesh.allow_remote_tools, .limits = node->session_limits},
+			&(struct session_agent){.system = agent->system,
+				.tools = agent->tools.items,
+				.parameters = agent->parameters,
+				.allow_remote_tools = node->config->root.mesh.allow_remote_tools,
+				.limits = node->session_limits},
 			err);
 	}
-	qmt_err_set(err, -ENOENT, "agent \"%.*s\" of this session is not in the configuration of node \"%s\" any more: add it, or make a new session",
+	qmt_err_set(err, -ENOENT,
+		"agent \"%.*s\" of this session is not in the configuration of node \"%s\" any more: add it, or make a new session",
 		QMT_STR_ARG(session->agent), node->config->node_name);
 	return NULL;
 }
@@ -119,12 +125,23 @@ static struct node_manager_config manager_config(struct node *node, const struct
 {
 	const struct config_mesh *mesh = &opt->config->root.mesh;
 
-	return (struct node_manager_config){.peer_id = node->peer_id, .node_name = opt->config->node_name, .version = QMT_VERSION, .home = node->home,
-		.config_path = opt->config->path, .capabilities = mesh->capabilities.items, .providers = node->provider_names,
-		.agents = node->node_agents, .agent_count = opt->config->agents.count, .mesh = mesh->enabled,
-		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}, .request_timeout_ms = mesh->request_timeout_secs * 1000,
-		.node_info_timeout_ms = mesh->node_info_timeout_ms, .session_desc = &session_desc, .session_config = session_config_make,
-		.session_config_free = session_config_drop, .session_arg = node};
+	return (struct node_manager_config){.peer_id = node->peer_id,
+		.node_name = opt->config->node_name,
+		.version = QMT_VERSION,
+		.home = node->home,
+		.config_path = opt->config->path,
+		.capabilities = mesh->capabilities.items,
+		.providers = node->provider_names,
+		.agents = node->node_agents,
+		.agent_count = opt->config->agents.count,
+		.mesh = mesh->enabled,
+		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools},
+		.request_timeout_ms = mesh->request_timeout_secs * 1000,
+		.node_info_timeout_ms = mesh->node_info_timeout_ms,
+		.session_desc = &session_desc,
+		.session_config = session_config_make,
+		.session_config_free = session_config_drop,
+		.session_arg = node};
 }
 
 static int links_config(struct node *node, const struct node_options *opt, struct qmt_err *err)
@@ -132,8 +149,11 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 	const struct config_mesh *mesh = &opt->config->root.mesh;
 	struct transports_config *links = &node->links;
 
-	*links = (struct transports_config){.identity = opt->identity, .node_name = opt->config->node_name, .capabilities = mesh->capabilities.items,
-		.control_path = node->control_path, .grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}};
+	*links = (struct transports_config){.identity = opt->identity,
+		.node_name = opt->config->node_name,
+		.capabilities = mesh->capabilities.items,
+		.control_path = node->control_path,
+		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}};
 #define LIMIT(name, dflt, min, max, doc) links->limits.name = mesh->link.name;
 #include "transports/limits.def"
 #undef LIMIT
@@ -160,10 +180,12 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 
 /* ---- start and stop ------------------------------------------------------------------------------------------------ */
 
-static int spawn(struct node *node, const struct qmt_actor_desc *desc, const char *name, const void *config, bool own_thread, struct qmt_err *err)
+static int spawn(struct node *node, const struct qmt_actor_desc *desc, const char *name, const void *config,
+	bool own_thread, struct qmt_err *err)
 {
 	struct qmt_ref ref;
-	int rc = qmt_spawn(node->ctx, desc, &(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT, .own_thread = own_thread}, &ref,
+	int rc = qmt_spawn(node->ctx, desc,
+		&(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT, .own_thread = own_thread}, &ref,
 		err);
 
 	if (rc > 0 && err->text[0] == '\0')

@@ -4,10 +4,11 @@
 #include "cmd/qmt_node.h"
 
 const struct cli_command cli_commands[] = {
-#define QMT_COMMAND_ROW(group, words, function, arguments, options, doc) {#group, words, qmt_##function, arguments, options, doc},
+#define QMT_COMMAND_ROW(group, words, function, arguments, options, doc) \
+	{#group, words, qmt_##function, arguments, options, doc},
 	QMT_COMMANDS(QMT_COMMAND_ROW)
 #undef QMT_COMMAND_ROW
-	{NULL, NULL, NULL, NULL, 0, NULL}};
+		{NULL, NULL, NULL, NULL, 0, NULL}};
 
 int main(int argc, char **argv)
 {

@@ -24,7 +24,7 @@ struct chat {
 	const char *request;
 	uint64_t turn;
 	int signal_fd;
-	int signals;            /* Ctrl-Cs seen */
+	int signals; /* Ctrl-Cs seen */
 	bool cancel_sent, newline_due;
 };
 
@@ -134,8 +134,8 @@ static void show_tool(struct chat *chat, const struct session_tool *tool)
 		for (uint32_t i = 0; i < first.len; i++)
 			if (first.p[i] == '\n')
 				first.len = i;
-		qmt_buf_printf(&buf, "%.*s%s %.*s%s", QMT_STR_ARG(tool->name), tool->is_error ? " failed:" : ":", QMT_STR_ARG(first),
-			first.len < tool->result.len ? " ..." : "");
+		qmt_buf_printf(&buf, "%.*s%s %.*s%s", QMT_STR_ARG(tool->name), tool->is_error ? " failed:" : ":",
+			QMT_STR_ARG(first), first.len < tool->result.len ? " ..." : "");
 		note(chat, "<- ", qmt_buf_view(&buf));
 	}
 	qmt_buf_free(&buf);
@@ -151,7 +151,8 @@ static int show_end(struct chat *chat, const struct session_turn_end *end)
 		cli_error("the turn was cancelled");
 		return CLI_FAILED;
 	}
-	fprintf(stderr, "qmt: the turn ended: %.*s%s%.*s: ", QMT_STR_ARG(end->outcome), end->kind.len ? " " : "", QMT_STR_ARG(end->kind));
+	fprintf(stderr, "qmt: the turn ended: %.*s%s%.*s: ", QMT_STR_ARG(end->outcome), end->kind.len ? " " : "",
+		QMT_STR_ARG(end->kind));
 	cli_text(2, end->text);
 	if (end->retry_after_ms)
 		fprintf(stderr, " (try again in %llu s)", (unsigned long long)((end->retry_after_ms + 999) / 1000));
@@ -191,11 +192,12 @@ static int show_stored(struct chat *chat, struct qmt_str state)
 	uint64_t from = 1;
 	int status = CLI_OK;
 
-	fprintf(stderr, "qmt: this request was taken before: turn %llu is %.*s\n", (unsigned long long)chat->turn, QMT_STR_ARG(state));
+	fprintf(stderr, "qmt: this request was taken before: turn %llu is %.*s\n", (unsigned long long)chat->turn,
+		QMT_STR_ARG(state));
 	while (status == CLI_OK && from) {
 		struct control_reply reply = {0};
-		status = NODE_ASK(chat->client, "node_manager", chat->cli->timeout_ms, &reply, node_session_show, .session = chat->session, .from = from,
-			.limit = 1000);
+		status = NODE_ASK(chat->client, "node_manager", chat->cli->timeout_ms, &reply, node_session_show,
+			.session = chat->session, .from = from, .limit = 1000);
 		const struct node_session_show_reply *page = reply.body;
 		from = status == CLI_OK && page->next > from ? page->next : 0;
 		for (uint32_t i = 0; status == CLI_OK && i < page->messages.count; i++) {
@@ -219,7 +221,8 @@ static int cancel(struct chat *chat)
 	int rc;
 
 	control_client_set_wake(chat->client, -1); /* this ask itself must go through */
-	rc = CONTROL_ASK(chat->client, "node_manager", CHAT_CANCEL_MS, &reply, &err, node_cancel, .session = chat->session, .turn = chat->turn);
+	rc = CONTROL_ASK(chat->client, "node_manager", CHAT_CANCEL_MS, &reply, &err, node_cancel, .session = chat->session,
+		.turn = chat->turn);
 	control_client_set_wake(chat->client, chat->signal_fd);
 	control_reply_free(&reply);
 	if (rc != 0) {
@@ -252,7 +255,8 @@ static int follow(struct chat *chat)
 			status = CLI_FAILED;
 		} else {
 			end_line(chat);
-			cli_error("%s; the turn may go on there: `qmt session show` tells, or repeat with --request %s", err.text, chat->request);
+			cli_error("%s; the turn may go on there: `qmt session show` tells, or repeat with --request %s", err.text,
+				chat->request);
 			status = CLI_FAILED;
 		}
 	}
@@ -276,14 +280,15 @@ int qmt_chat(const struct cli *cli)
 		free(text);
 		return CLI_FAILED;
 	}
-	status = NODE_ASK(chat.client, "node_manager", cli->timeout_ms, &reply, node_prompt, .session = chat.session, .request = qmt_str(chat.request),
-		.text = {text, len}, .watcher = control_client_watch(chat.client));
+	status = NODE_ASK(chat.client, "node_manager", cli->timeout_ms, &reply, node_prompt, .session = chat.session,
+		.request = qmt_str(chat.request), .text = {text, len}, .watcher = control_client_watch(chat.client));
 	if (status == CLI_OK) {
 		const struct node_prompted *prompted = reply.body;
 		chat.turn = prompted->turn;
 		if (cli->json)
 			json_line(reply.type, reply.body);
-		status = prompted->duplicate && !qmt_str_is(prompted->state, "running") ? show_stored(&chat, prompted->state) : follow(&chat);
+		status = prompted->duplicate && !qmt_str_is(prompted->state, "running") ? show_stored(&chat, prompted->state)
+																				: follow(&chat);
 	}
 	control_reply_free(&reply);
 	control_client_close(chat.client);

@@ -15,7 +15,8 @@ struct control_client *node_connect(const struct cli *cli, int wake_fd)
 	free(path);
 	if (rc != 0) {
 		if (rc == -ENOENT || rc == -ECONNREFUSED)
-			cli_error("no node runs on %s: start one with `qmtd --home %s CONFIG`, or say which by --home DIR", cli->home, cli->home);
+			cli_error("no node runs on %s: start one with `qmtd --home %s CONFIG`, or say which by --home DIR",
+				cli->home, cli->home);
 		else
 			cli_error("%s", err.text);
 		return NULL;
@@ -23,8 +24,8 @@ struct control_client *node_connect(const struct cli *cli, int wake_fd)
 	return client;
 }
 
-int node_ask(struct control_client *client, const char *actor, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
-	struct control_reply *ret_reply)
+int node_ask(struct control_client *client, const char *actor, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, struct control_reply *ret_reply)
 {
 	struct qmt_err err = {0};
 	int rc = control_client_ask(client, actor, type, body, timeout_ms, ret_reply, &err);
@@ -35,7 +36,8 @@ int node_ask(struct control_client *client, const char *actor, const struct qmt_
 	return CLI_FAILED;
 }
 
-int node_ask_and_show(const struct cli *cli, const char *actor, const struct qmt_type *type, const void *body, void (*show)(const void *body))
+int node_ask_and_show(const struct cli *cli, const char *actor, const struct qmt_type *type, const void *body,
+	void (*show)(const void *body))
 {
 	struct control_client *client = node_connect(cli, -1);
 	struct control_reply reply = {0};
@@ -64,8 +66,8 @@ static void show_status(const void *body)
 	cli_field("version", status->version);
 	cli_field("home", status->home);
 	cli_field("config", status->config);
-	printf("up       %llu s\nsessions %u in memory\nmesh     %s\n", (unsigned long long)(status->uptime_ms / 1000), status->active_sessions,
-		status->mesh ? "on" : "off");
+	printf("up       %llu s\nsessions %u in memory\nmesh     %s\n", (unsigned long long)(status->uptime_ms / 1000),
+		status->active_sessions, status->mesh ? "on" : "off");
 	for (uint32_t i = 0; i < status->listen_addresses.count; i++)
 		cli_field("listens", status->listen_addresses.items[i]);
 	if (status->connected_peers.count) {
@@ -143,7 +145,8 @@ static void show_nodes(const void *body)
 		cli_cell_number(&rows, node->active_sessions);
 		cli_cell(&rows, node->peer_id);
 	}
-	cli_rows_print(&rows, (const char *const[]){"NODE", "STATE", "CAPABILITIES", "PROVIDERS", "AGENTS", "SESSIONS", "PEER ID"});
+	cli_rows_print(
+		&rows, (const char *const[]){"NODE", "STATE", "CAPABILITIES", "PROVIDERS", "AGENTS", "SESSIONS", "PEER ID"});
 }
 
 int qmt_nodes(const struct cli *cli)
@@ -183,7 +186,8 @@ int qmt_peers(const struct cli *cli)
 	const char *wait = cli->option[CLI_OPTION_wait];
 
 	if (wait)
-		return node_ask_and_show(cli, "peers", &peers_await_type, &(struct peers_await){.name = qmt_str(wait)}, show_peer);
+		return node_ask_and_show(
+			cli, "peers", &peers_await_type, &(struct peers_await){.name = qmt_str(wait)}, show_peer);
 	return node_ask_and_show(cli, "peers", &peers_list_type, &(struct peers_list){}, show_peers);
 }
 
@@ -195,7 +199,8 @@ static void show_forgotten(const void *body)
 
 int qmt_peers_forget(const struct cli *cli)
 {
-	return node_ask_and_show(cli, "peers", &peers_forget_type, &(struct peers_forget){.name = qmt_str(cli->argv[0])}, show_forgotten);
+	return node_ask_and_show(
+		cli, "peers", &peers_forget_type, &(struct peers_forget){.name = qmt_str(cli->argv[0])}, show_forgotten);
 }
 
 static void show_providers(const void *body)
@@ -235,7 +240,8 @@ static void show_models(const void *body)
 			cli_cell(&rows, provider->node);
 		}
 		if (provider->error.len)
-			fprintf(stderr, "qmt: provider %.*s on %.*s: %.*s\n", QMT_STR_ARG(provider->name), QMT_STR_ARG(provider->node), QMT_STR_ARG(provider->error));
+			fprintf(stderr, "qmt: provider %.*s on %.*s: %.*s\n", QMT_STR_ARG(provider->name),
+				QMT_STR_ARG(provider->node), QMT_STR_ARG(provider->error));
 	}
 	cli_rows_print(&rows, (const char *const[]){"MODEL", "PROVIDER", "NODE"});
 }

@@ -25,8 +25,11 @@ int qmt_session_create(const struct cli *cli)
 		return CLI_USAGE;
 	}
 	return node_ask_and_show(cli, "node_manager", &node_session_create_type,
-		&(struct node_session_create){.request = qmt_str(request), .on = qmt_str(cli->option[CLI_OPTION_on]),
-			.agent = qmt_str(cli->option[CLI_OPTION_agent]), .cwd = qmt_str(cwd), .name = qmt_str(cli->option[CLI_OPTION_name])},
+		&(struct node_session_create){.request = qmt_str(request),
+			.on = qmt_str(cli->option[CLI_OPTION_on]),
+			.agent = qmt_str(cli->option[CLI_OPTION_agent]),
+			.cwd = qmt_str(cwd),
+			.name = qmt_str(cli->option[CLI_OPTION_name])},
 		show_id);
 }
 
@@ -53,7 +56,8 @@ int qmt_session_list(const struct cli *cli)
 {
 	uint64_t offset, limit;
 
-	if (cli_number(cli, CLI_OPTION_offset, 0, UINT32_MAX, &offset) != CLI_OK || cli_number(cli, CLI_OPTION_limit, 0, 100, &limit) != CLI_OK)
+	if (cli_number(cli, CLI_OPTION_offset, 0, UINT32_MAX, &offset) != CLI_OK ||
+		cli_number(cli, CLI_OPTION_limit, 0, 100, &limit) != CLI_OK)
 		return CLI_USAGE;
 	return node_ask_and_show(cli, "node_manager", &node_session_list_type,
 		&(struct node_session_list){.offset = offset, .limit = (uint32_t)limit}, show_list);
@@ -90,7 +94,8 @@ static void show_session(const struct store_session *session)
 	cli_field("cwd", session->cwd);
 	cli_field("on", session->peer.len ? session->peer_name : qmt_str("this node"));
 	cli_field("state", session->state.len ? session->state : qmt_str("new"));
-	printf("turns    %llu, %llu messages\ntokens   %llu in, %llu out\n", (unsigned long long)session->turns, (unsigned long long)session->messages,
+	printf("turns    %llu, %llu messages\ntokens   %llu in, %llu out\n", (unsigned long long)session->turns,
+		(unsigned long long)session->messages,
 		(unsigned long long)(session->usage.input_tokens + session->usage.cached_tokens),
 		(unsigned long long)(session->usage.output_tokens + session->usage.reasoning_tokens));
 }
@@ -103,15 +108,16 @@ int qmt_session_show(const struct cli *cli)
 	int status = CLI_OK;
 	bool head = true;
 
-	if (cli_number(cli, CLI_OPTION_from, 1, UINT32_MAX, &from) != CLI_OK || cli_number(cli, CLI_OPTION_limit, 0, 1000, &limit) != CLI_OK)
+	if (cli_number(cli, CLI_OPTION_from, 1, UINT32_MAX, &from) != CLI_OK ||
+		cli_number(cli, CLI_OPTION_limit, 0, 1000, &limit) != CLI_OK)
 		return CLI_USAGE;
 	client = node_connect(cli, -1);
 	if (!client)
 		return CLI_FAILED;
 	do {
 		struct control_reply reply = {0};
-		status = NODE_ASK(client, "node_manager", cli->timeout_ms, &reply, node_session_show, .session = qmt_str(cli->argv[0]), .from = from,
-			.limit = (uint32_t)limit);
+		status = NODE_ASK(client, "node_manager", cli->timeout_ms, &reply, node_session_show,
+			.session = qmt_str(cli->argv[0]), .from = from, .limit = (uint32_t)limit);
 		const struct node_session_show_reply *page = reply.body;
 		if (status == CLI_OK && cli->json) {
 			status = cli_json(&reply.type->record, page);

@@ -25,7 +25,7 @@ enum flag {
 #define FLAG_ID(id, name, value, optional, now, doc) FLAG_##id,
 	QMTD_FLAGS(FLAG_ID)
 #undef FLAG_ID
-	FLAGS
+		FLAGS
 };
 
 static const struct {
@@ -60,14 +60,17 @@ static void complain(const char *format, ...)
 
 static void flag_head(size_t i, char room[64])
 {
-	snprintf(room, 64, "--%s%s%s%s", flags[i].name, !flags[i].value ? "" : flags[i].optional ? "[=" : " ", flags[i].value ? flags[i].value : "",
-		flags[i].value && flags[i].optional ? "]" : "");
+	snprintf(room, 64, "--%s%s%s%s", flags[i].name,
+		!flags[i].value         ? ""
+			: flags[i].optional ? "[="
+								: " ",
+		flags[i].value ? flags[i].value : "", flags[i].value && flags[i].optional ? "]" : "");
 }
 
 static void help(void)
 {
 	printf("usage: qmtd [CONFIG] [FLAG]...        run a node in the foreground\n"
-	       "       qmtd check CONFIG [--dump]     check a configuration\n\n");
+		   "       qmtd check CONFIG [--dump]     check a configuration\n\n");
 	for (size_t i = 0; i < FLAGS; i++) {
 		char head[64];
 		flag_head(i, head);
@@ -75,27 +78,30 @@ static void help(void)
 			printf("  %-24s %s\n", head, flags[i].doc);
 	}
 	printf("\nCONFIG is TOML, or INI when its name ends in .ini or .conf. When the node is ready one line says so:\n"
-	       "  ready peer_id=... name=... listen=... control=...\n"
-	       "SIGTERM drains and exits 0. QMT_LOG=link=debug,store=info,warn chooses what is logged (on stderr).\n"
-	       "Exit: 0 ok, 1 failed and may be retried, 2 wrong usage, 78 bad configuration.\n");
+		   "  ready peer_id=... name=... listen=... control=...\n"
+		   "SIGTERM drains and exits 0. QMT_LOG=link=debug,store=info,warn chooses what is logged (on stderr).\n"
+		   "Exit: 0 ok, 1 failed and may be retried, 2 wrong usage, 78 bad configuration.\n");
 }
 
 static void man(void)
 {
-	printf(".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
-	       "[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the foreground. CONFIG is TOML, or INI when its "
-	       "name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... listen=... control=...\n"
-	       "SIGTERM and SIGINT drain and exit 0.\n.SH OPTIONS\n", QMT_VERSION);
+	printf(
+		".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
+		"[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the foreground. CONFIG is TOML, or INI when its "
+		"name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... listen=... control=...\n"
+		"SIGTERM and SIGINT drain and exit 0.\n.SH OPTIONS\n",
+		QMT_VERSION);
 	for (size_t i = 0; i < FLAGS; i++) {
 		char head[64];
 		flag_head(i, head);
 		if (flags[i].now)
 			printf(".TP\n.B \"%s\"\n%s\n", head, flags[i].doc);
 	}
-	printf(".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage. 78: bad configuration.\n"
-	       ".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B QMT_LOG\nWhat is logged: "
-	       "a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
-	       ".SH SEE ALSO\n.BR qmt (1)\n");
+	printf(
+		".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage. 78: bad configuration.\n"
+		".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B QMT_LOG\nWhat is logged: "
+		"a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
+		".SH SEE ALSO\n.BR qmt (1)\n");
 }
 
 static int find_flag(const char *name, size_t len)
@@ -237,7 +243,9 @@ static int load(const struct daemon *daemon, struct config **ret_config)
 		rc = config_load(daemon->config_path, NULL, ret_config, &errors);
 	} else {
 		status = mesh_text(daemon, &text);
-		rc = status != CLI_OK ? 0 : config_parse(qmt_buf_view(&text), CONFIG_TOML, "--mesh", "/", NULL, ret_config, &errors);
+		rc = status != CLI_OK
+			? 0
+			: config_parse(qmt_buf_view(&text), CONFIG_TOML, "--mesh", "/", NULL, ret_config, &errors);
 	}
 	if (rc == CONFIG_E_BAD) {
 		struct qmt_buf report = {0};
@@ -291,7 +299,8 @@ static void notify(const char *state)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to,
+			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
 		complain("NOTIFY_SOCKET %s: %s", path, strerror(errno));
 	close(fd);
 }
@@ -311,7 +320,8 @@ static void ready(const struct node *node, const struct config *config, const st
 	notify("READY=1");
 }
 
-static int run(const struct daemon *daemon, const struct config *config, const char *home, const struct qmt_log *log, const sigset_t *signals)
+static int run(const struct daemon *daemon, const struct config *config, const char *home, const struct qmt_log *log,
+	const sigset_t *signals)
 {
 	struct qmt_err err = {0};
 	struct identity identity;
@@ -331,7 +341,8 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 	free(own);
 	for (uint32_t i = 0; i < config->notices.count; i++)
 		qmt_log(log, QMT_WARN, "config.notice", "text", config->notices.items[i], NULL);
-	if (node_start(&(struct node_options){.config = config, .home = home, .identity = &identity, .log = log}, &node, &err) != 0) {
+	if (node_start(&(struct node_options){.config = config, .home = home, .identity = &identity, .log = log}, &node,
+			&err) != 0) {
 		complain("%s", err.text);
 	} else {
 		ready(node, config, &identity);

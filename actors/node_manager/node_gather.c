@@ -75,8 +75,8 @@ static void gather_done(struct qmt_ctx *ctx, struct gather *gather)
 	node_op_end(ctx, gather);
 }
 
-static struct gather *gather_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body, const struct qmt_record *record,
-	void (*answer)(struct qmt_ctx *, struct gather *, const void *))
+static struct gather *gather_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body,
+	const struct qmt_record *record, void (*answer)(struct qmt_ctx *, struct gather *, const void *))
 {
 	struct gather *gather = node_op_new(ctx, self, body, sizeof *gather);
 
@@ -106,14 +106,15 @@ static struct asked *asked_new(struct gather *gather, struct qmt_str name, struc
 }
 
 /* Asks node_manager of a connected peer. */
-static void ask_peer(struct qmt_ctx *ctx, struct node_manager *self, struct gather *gather, const struct peers_info *peer, const struct qmt_type *type,
-	const void *body, qmt_continuation *then)
+static void ask_peer(struct qmt_ctx *ctx, struct node_manager *self, struct gather *gather,
+	const struct peers_info *peer, const struct qmt_type *type, const void *body, qmt_continuation *then)
 {
 	struct asked *asked = asked_new(gather, peer->name, peer->peer_id);
 
 	if (!asked)
 		return;
-	int fail = qmt_ask_name(ctx, asked->peer_id, "node_manager", type, body, self->config->node_info_timeout_ms, then, asked);
+	int fail =
+		qmt_ask_name(ctx, asked->peer_id, "node_manager", type, body, self->config->node_info_timeout_ms, then, asked);
 	if (fail)
 		then(ctx, self, &(struct qmt_result){.fail = fail, .text = qmt_str(qmt_fail_name(fail))}, asked);
 }
@@ -190,7 +191,9 @@ static void providers_local(struct qmt_ctx *ctx, void *state, const struct qmt_r
 	struct asked *asked = asked_;
 	struct gather *gather = asked->gather;
 	const struct provider_info_reply *info = result->body;
-	struct node_provider row = {.node = qmt_str(self->config->node_name), .peer_id = qmt_str(self->config->peer_id), .name = qmt_str(asked->name),
+	struct node_provider row = {.node = qmt_str(self->config->node_name),
+		.peer_id = qmt_str(self->config->peer_id),
+		.name = qmt_str(asked->name),
 		.error = result->text};
 
 	if (!result->fail) {
@@ -212,7 +215,9 @@ static void providers_row(struct qmt_ctx *ctx, void *state, const struct qmt_res
 
 	(void)state;
 	if (result->fail)
-		row_add(gather, &(struct node_provider){.node = qmt_str(asked->name), .peer_id = qmt_str(asked->peer_id), .error = result->text});
+		row_add(gather,
+			&(struct node_provider){
+				.node = qmt_str(asked->name), .peer_id = qmt_str(asked->peer_id), .error = result->text});
 	for (uint32_t i = 0; !result->fail && i < reply->providers.count; i++) {
 		struct node_provider row = reply->providers.items[i];
 		row.peer_id = qmt_str(asked->peer_id); /* what the link proved, not what the peer says */
@@ -228,7 +233,8 @@ static void providers_peers(struct qmt_ctx *ctx, void *state, const struct qmt_r
 
 	for (uint32_t i = 0; !result->fail && i < list->peers.count; i++)
 		if (qmt_str_is(list->peers.items[i].state, "connected"))
-			ask_peer(ctx, state, gather, &list->peers.items[i], &node_providers_type, &(struct node_providers){.local_only = true}, providers_row);
+			ask_peer(ctx, state, gather, &list->peers.items[i], &node_providers_type,
+				&(struct node_providers){.local_only = true}, providers_row);
 	gather_done(ctx, gather);
 }
 
@@ -250,7 +256,8 @@ void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body)
 		snprintf(name, sizeof name, "provider/%s", self->config->providers[i]);
 		if (qmt_lookup(ctx, name, &provider) != 0)
 			provider = (struct qmt_ref){0};
-		qmt_ask_or(ctx, provider, &provider_info_type, &(struct provider_info){}, self->config->node_info_timeout_ms, providers_local, asked);
+		qmt_ask_or(ctx, provider, &provider_info_type, &(struct provider_info){}, self->config->node_info_timeout_ms,
+			providers_local, asked);
 	}
 	if (!request->local_only)
 		with_peers(ctx, gather, providers_peers);

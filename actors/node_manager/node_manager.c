@@ -66,9 +66,14 @@ struct node_node node_describe(const struct node_manager *self, struct qmt_str r
 
 	for (; agent_count < config->agent_count && capabilities + providers + agent_count < rooms; agent_count++)
 		agents[agent_count] = qmt_str(config->agents[agent_count].id);
-	return (struct node_node){.peer_id = qmt_str(config->peer_id), .name = qmt_str(config->node_name), .version = qmt_str(config->version),
-		.capabilities = {room, capabilities}, .active_sessions = self->session_count, .providers = {room + capabilities, providers},
-		.agents = {agents, agent_count}, .allow_remote_sessions = config->grants.allow_remote_sessions};
+	return (struct node_node){.peer_id = qmt_str(config->peer_id),
+		.name = qmt_str(config->node_name),
+		.version = qmt_str(config->version),
+		.capabilities = {room, capabilities},
+		.active_sessions = self->session_count,
+		.providers = {room + capabilities, providers},
+		.agents = {agents, agent_count},
+		.allow_remote_sessions = config->grants.allow_remote_sessions};
 }
 
 static void on_info(struct qmt_ctx *ctx, void *state, const void *body)
@@ -93,15 +98,21 @@ static struct qmt_str wall_text(uint64_t wall_ms, char room[32])
 	return qmt_str(room);
 }
 
-static void status_answer(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
+static void status_answer(
+	struct qmt_ctx *ctx, struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
 {
 	const struct node_manager_config *config = self->config;
 	uint32_t rows = list ? list->peers.count : 0;
 	struct node_peer *peers = calloc(rows + 1, sizeof *peers);
 	char(*since)[32] = calloc(rows + 1, sizeof *since);
-	struct node_status_reply reply = {.peer_id = qmt_str(config->peer_id), .node_name = qmt_str(config->node_name),
-		.version = qmt_str(config->version), .active_sessions = self->session_count, .uptime_ms = qmt_now_ms(ctx) - self->started_ms,
-		.home = qmt_str(config->home), .config = qmt_str(config->config_path), .mesh = config->mesh};
+	struct node_status_reply reply = {.peer_id = qmt_str(config->peer_id),
+		.node_name = qmt_str(config->node_name),
+		.version = qmt_str(config->version),
+		.active_sessions = self->session_count,
+		.uptime_ms = qmt_now_ms(ctx) - self->started_ms,
+		.home = qmt_str(config->home),
+		.config = qmt_str(config->config_path),
+		.mesh = config->mesh};
 	uint32_t count = 0;
 
 	if (!peers || !since) {
@@ -113,8 +124,12 @@ static void status_answer(struct qmt_ctx *ctx, struct node_manager *self, struct
 		const struct peers_info *info = &list->peers.items[i];
 		if (!qmt_str_is(info->state, "connected"))
 			continue;
-		peers[count++] = (struct node_peer){.peer_id = info->peer_id, .name = info->name, .transport = info->transport,
-			.scope = info->scope, .rtt_ms = info->rtt_ms, .since = wall_text(info->since_ms, since[i])};
+		peers[count++] = (struct node_peer){.peer_id = info->peer_id,
+			.name = info->name,
+			.transport = info->transport,
+			.scope = info->scope,
+			.rtt_ms = info->rtt_ms,
+			.since = wall_text(info->since_ms, since[i])};
 	}
 	reply.connected_peers.items = peers;
 	reply.connected_peers.count = count;

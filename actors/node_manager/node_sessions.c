@@ -11,7 +11,8 @@
 struct find_op;
 
 /* Does the rest for a session that was found; ends the op. */
-typedef void find_step(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find, const struct store_session *session);
+typedef void find_step(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find, const struct store_session *session);
 
 struct find_op {
 	struct node_op op;
@@ -27,7 +28,8 @@ static void refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char
 }
 
 /* Asks the store; the outcome of a failure to send comes to `then` as well. */
-static void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
+static void ask_store(
+	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
 {
 	struct qmt_ref store;
 
@@ -36,8 +38,8 @@ static void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const vo
 	qmt_ask_or(ctx, store, type, body, NODE_LOCAL_MS, then, arg);
 }
 
-static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id, const struct qmt_type *type, const void *body,
-	qmt_continuation *then, struct node_op *op, struct qmt_str peer_name)
+static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id,
+	const struct qmt_type *type, const void *body, qmt_continuation *then, struct node_op *op, struct qmt_str peer_name)
 {
 	char peer[64];
 	int fail;
@@ -45,8 +47,8 @@ static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_
 	snprintf(peer, sizeof peer, "%.*s", QMT_STR_ARG(peer_id));
 	fail = qmt_ask_name(ctx, peer, "node_manager", type, body, self->config->request_timeout_ms, then, op);
 	if (fail) {
-		(void)qmt_reply_fail(ctx, op->token, fail > 0 ? fail : QMT_FAIL_FAILED, "no_route", 0, "the session lives on \"%.*s\", which is not connected: %s",
-			QMT_STR_ARG(peer_name), qmt_fail_name(fail));
+		(void)qmt_reply_fail(ctx, op->token, fail > 0 ? fail : QMT_FAIL_FAILED, "no_route", 0,
+			"the session lives on \"%.*s\", which is not connected: %s", QMT_STR_ARG(peer_name), qmt_fail_name(fail));
 		node_op_end(ctx, op);
 	}
 }
@@ -72,8 +74,8 @@ static void found(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 }
 
 /* size: of the op, which begins with a struct find_op. */
-static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size, struct qmt_str key, struct qmt_str origin,
-	find_step *here, find_step *pass_on)
+static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size, struct qmt_str key,
+	struct qmt_str origin, find_step *here, find_step *pass_on)
 {
 	struct find_op *op = node_op_new(ctx, self, body, size);
 
@@ -83,14 +85,16 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 	op->here = here;
 	op->pass_on = pass_on;
 	if (key.len == 0) {
-		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "the session is missing: give an id, a unique prefix of one, or a name");
+		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request",
+			"the session is missing: give an id, a unique prefix of one, or a name");
 		return;
 	}
 	ask_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key}, found, op);
 }
 
 /* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */
-static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struct store_session *session, struct node_op *op, struct qmt_ref *ret_ref)
+static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struct store_session *session,
+	struct node_op *op, struct qmt_ref *ret_ref)
 {
 	char name[80];
 	struct qmt_err err = {0};
@@ -112,8 +116,8 @@ static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struc
 		refuse(ctx, op, QMT_FAIL_FAILED, "session_config", err.text);
 		return -1;
 	}
-	fail = qmt_spawn(ctx, self->config->session_desc, &(struct qmt_spawn){.name = name, .config = entry->config, .restart = QMT_TRANSIENT}, &entry->ref,
-		&err);
+	fail = qmt_spawn(ctx, self->config->session_desc,
+		&(struct qmt_spawn){.name = name, .config = entry->config, .restart = QMT_TRANSIENT}, &entry->ref, &err);
 	if (fail) {
 		self->config->session_config_free(entry->config);
 		free(entry);
@@ -183,13 +187,15 @@ static void create_on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_re
 	snprintf(op->peer_name, sizeof op->peer_name, "%.*s", QMT_STR_ARG(answer->peer.name));
 	request.on = (struct qmt_str){0};
 	request.origin = (struct qmt_str){0};
-	ask_host(ctx, state, answer->peer.peer_id, &node_session_create_type, &request, created_there, &op->op, answer->peer.name);
+	ask_host(ctx, state, answer->peer.peer_id, &node_session_create_type, &request, created_there, &op->op,
+		answer->peer.name);
 }
 
 static const struct node_agent *agent_find(const struct node_manager_config *config, struct qmt_str id)
 {
 	for (size_t i = 0; i < config->agent_count; i++)
-		if (qmt_str_is(id, config->agents[i].id) || (id.len == 0 && (config->agent_count == 1 || strcmp(config->agents[i].id, "default") == 0)))
+		if (qmt_str_is(id, config->agents[i].id) ||
+			(id.len == 0 && (config->agent_count == 1 || strcmp(config->agents[i].id, "default") == 0)))
 			return &config->agents[i];
 	return NULL;
 }
@@ -205,14 +211,17 @@ static void create_here(struct qmt_ctx *ctx, struct node_manager *self, struct c
 		if (self->config->agent_count == 0)
 			snprintf(text, sizeof text, "node \"%s\" has no [agent] in its configuration", self->config->node_name);
 		else if (request->agent.len)
-			snprintf(text, sizeof text, "no agent \"%.*s\" on node \"%s\"", QMT_STR_ARG(request->agent), self->config->node_name);
+			snprintf(text, sizeof text, "no agent \"%.*s\" on node \"%s\"", QMT_STR_ARG(request->agent),
+				self->config->node_name);
 		else
-			snprintf(text, sizeof text, "node \"%s\" has several agents: say which by --agent", self->config->node_name);
+			snprintf(
+				text, sizeof text, "node \"%s\" has several agents: say which by --agent", self->config->node_name);
 		refuse(ctx, &op->op, QMT_FAIL_NOT_FOUND, "no_agent", text);
 		return;
 	}
 	if (request->origin.len && request->cwd.len) {
-		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed", "a folder cannot be chosen from another node: leave out --cwd");
+		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
+			"a folder cannot be chosen from another node: leave out --cwd");
 		return;
 	}
 	if (request->cwd.len && request->cwd.p[0] != '/') {
@@ -223,7 +232,8 @@ static void create_here(struct qmt_ctx *ctx, struct node_manager *self, struct c
 	if (session.cwd.len == 0)
 		session.cwd = qmt_str(agent->cwd);
 	session.remote_tools = request->origin.len && self->config->grants.allow_remote_tools;
-	ask_store(ctx, &store_session_create_type, &(struct store_session_create){.request = request->request, .session = session}, created, op);
+	ask_store(ctx, &store_session_create_type,
+		&(struct store_session_create){.request = request->request, .session = session}, created, op);
 }
 
 void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)
@@ -239,19 +249,22 @@ void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)
 		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "the request id is missing");
 		return;
 	}
-	if (request->on.len == 0 || qmt_str_is(request->on, self->config->node_name) || qmt_str_is(request->on, self->config->peer_id)) {
+	if (request->on.len == 0 || qmt_str_is(request->on, self->config->node_name) ||
+		qmt_str_is(request->on, self->config->peer_id)) {
 		create_here(ctx, self, op);
 		return;
 	}
 	if (request->origin.len) {
-		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed", "a node makes sessions on a third one only for its owner");
+		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
+			"a node makes sessions on a third one only for its owner");
 		return;
 	}
 	if (qmt_lookup(ctx, "peers", &peers) != 0) {
 		refuse(ctx, &op->op, QMT_FAIL_NO_ROUTE, "no_route", "this node has no mesh: set [mesh] enabled = true");
 		return;
 	}
-	qmt_ask_or(ctx, peers, &peers_resolve_type, &(struct peers_resolve){.name = request->on}, NODE_LOCAL_MS, create_on_peer, op);
+	qmt_ask_or(ctx, peers, &peers_resolve_type, &(struct peers_resolve){.name = request->on}, NODE_LOCAL_MS,
+		create_on_peer, op);
 }
 
 /* ---- list -------------------------------------------------------------------------------------------------------- */
@@ -265,7 +278,8 @@ static void listed(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 		node_relay(ctx, state, result, op);
 		return;
 	}
-	(void)QMT_REPLY(ctx, op->token, node_session_list_reply, .sessions = {answer->sessions.items, answer->sessions.count}, .total = answer->total);
+	(void)QMT_REPLY(ctx, op->token, node_session_list_reply,
+		.sessions = {answer->sessions.items, answer->sessions.count}, .total = answer->total);
 	node_op_end(ctx, op);
 }
 
@@ -276,7 +290,8 @@ void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (op)
 		ask_store(ctx, &store_session_list_type,
-			&(struct store_session_list){.offset = request->offset, .limit = request->limit, .owner = request->origin}, listed, op);
+			&(struct store_session_list){.offset = request->offset, .limit = request->limit, .owner = request->origin},
+			listed, op);
 }
 
 /* ---- show -------------------------------------------------------------------------------------------------------- */
@@ -301,12 +316,13 @@ static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 		node_relay(ctx, state, result, op);
 		return;
 	}
-	(void)QMT_REPLY(ctx, op->find.op.token, node_session_show_reply, .session = op->session, .messages = {page->messages.items, page->messages.count},
-		.total = page->total, .next = page->next);
+	(void)QMT_REPLY(ctx, op->find.op.token, node_session_show_reply, .session = op->session,
+		.messages = {page->messages.items, page->messages.count}, .total = page->total, .next = page->next);
 	node_op_end(ctx, op);
 }
 
-static void show_here(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find_, const struct store_session *session)
+static void show_here(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find_, const struct store_session *session)
 {
 	struct show_op *op = (struct show_op *)find_;
 	const struct node_session_show *request = op->find.op.body;
@@ -319,10 +335,12 @@ static void show_here(struct qmt_ctx *ctx, struct node_manager *self, struct fin
 		return;
 	}
 	qmt_record_copy(&store_session_record, session, &op->session, op->texts);
-	ask_store(ctx, &store_history_type, &(struct store_history){.session = session->id, .from = request->from, .limit = request->limit}, shown, op);
+	ask_store(ctx, &store_history_type,
+		&(struct store_history){.session = session->id, .from = request->from, .limit = request->limit}, shown, op);
 }
 
-static void show_there(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void show_there(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	struct node_session_show request = *(const struct node_session_show *)op->op.body;
 
@@ -340,7 +358,8 @@ void node_on_session_show(struct qmt_ctx *ctx, void *state, const void *body)
 
 /* ---- resume ------------------------------------------------------------------------------------------------------ */
 
-static void resume_here(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void resume_here(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	struct qmt_ref ref;
 
@@ -350,10 +369,11 @@ static void resume_here(struct qmt_ctx *ctx, struct node_manager *self, struct f
 	node_op_end(ctx, op);
 }
 
-static void resume_there(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void resume_there(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
-	ask_host(ctx, self, session->peer, &node_session_resume_type, &(struct node_session_resume){.session = session->id}, node_relay, &op->op,
-		session->peer_name);
+	ask_host(ctx, self, session->peer, &node_session_resume_type, &(struct node_session_resume){.session = session->id},
+		node_relay, &op->op, session->peer_name);
 }
 
 void node_on_session_resume(struct qmt_ctx *ctx, void *state, const void *body)
@@ -374,12 +394,13 @@ static void prompted(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 		node_relay(ctx, state, result, op);
 		return;
 	}
-	(void)QMT_REPLY(ctx, op->token, node_prompted, .session = answer->session, .turn = answer->turn, .duplicate = answer->duplicate,
-		.state = answer->state);
+	(void)QMT_REPLY(ctx, op->token, node_prompted, .session = answer->session, .turn = answer->turn,
+		.duplicate = answer->duplicate, .state = answer->state);
 	node_op_end(ctx, op);
 }
 
-static void prompt_here(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void prompt_here(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	const struct node_prompt *request = op->op.body;
 	struct qmt_ref ref;
@@ -387,10 +408,12 @@ static void prompt_here(struct qmt_ctx *ctx, struct node_manager *self, struct f
 	if (in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
 	qmt_ask_or(ctx, ref, &session_prompt_type,
-		&(struct session_prompt){.request = request->request, .text = request->text, .watcher = request->watcher}, NODE_LOCAL_MS, prompted, op);
+		&(struct session_prompt){.request = request->request, .text = request->text, .watcher = request->watcher},
+		NODE_LOCAL_MS, prompted, op);
 }
 
-static void prompt_there(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void prompt_there(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	struct node_prompt request = *(const struct node_prompt *)op->op.body;
 
@@ -424,7 +447,8 @@ static void cancelled(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	node_op_end(ctx, op);
 }
 
-static void cancel_here(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void cancel_here(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	const struct node_cancel *request = op->op.body;
 	char name[80];
@@ -437,15 +461,17 @@ static void cancel_here(struct qmt_ctx *ctx, struct node_manager *self, struct f
 		node_op_end(ctx, op);
 		return;
 	}
-	qmt_ask_or(ctx, ref, &session_cancel_type, &(struct session_cancel){.turn = request->turn}, NODE_LOCAL_MS, cancelled, op);
+	qmt_ask_or(
+		ctx, ref, &session_cancel_type, &(struct session_cancel){.turn = request->turn}, NODE_LOCAL_MS, cancelled, op);
 }
 
-static void cancel_there(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
+static void cancel_there(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	const struct node_cancel *request = op->op.body;
 
-	ask_host(ctx, self, session->peer, &node_cancel_type, &(struct node_cancel){.session = session->id, .turn = request->turn}, node_relay, &op->op,
-		session->peer_name);
+	ask_host(ctx, self, session->peer, &node_cancel_type,
+		&(struct node_cancel){.session = session->id, .turn = request->turn}, node_relay, &op->op, session->peer_name);
 }
 
 void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)

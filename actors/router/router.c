@@ -73,8 +73,12 @@ static void stop(struct qmt_ctx *ctx, void *state)
 
 static struct router_route route_of(const struct router_agent *agent, const char *peer_id)
 {
-	return (struct router_route){.agent = qmt_str(agent->id), .target = qmt_str(agent->peer ? "peer" : "local"), .peer = qmt_str(agent->peer),
-		.peer_id = qmt_str(peer_id), .provider = qmt_str(agent->provider), .model = qmt_str(agent->model)};
+	return (struct router_route){.agent = qmt_str(agent->id),
+		.target = qmt_str(agent->peer ? "peer" : "local"),
+		.peer = qmt_str(agent->peer),
+		.peer_id = qmt_str(peer_id),
+		.provider = qmt_str(agent->provider),
+		.model = qmt_str(agent->model)};
 }
 
 static void list_answer(struct qmt_ctx *ctx, struct router *self, struct router_list *list)
@@ -93,7 +97,8 @@ static void list_answer(struct qmt_ctx *ctx, struct router *self, struct router_
 
 static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg);
 
-static void ask_peers(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, uint64_t timeout_ms, struct router_wait *wait)
+static void ask_peers(
+	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, uint64_t timeout_ms, struct router_wait *wait)
 {
 	struct qmt_ref peers;
 
@@ -116,12 +121,15 @@ static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 			list_answer(ctx, self, list);
 			list_free(list);
 		}
-	} else if (result->fail == QMT_FAIL_NO_ROUTE && !wait->why && self->config->peer_wait_ms && (wait->why = qmt_str_dup(result->text))) {
-		ask_peers(ctx, &peers_await_type, &(struct peers_await){.name = qmt_str(wait->agent->peer)}, self->config->peer_wait_ms, wait);
+	} else if (result->fail == QMT_FAIL_NO_ROUTE && !wait->why && self->config->peer_wait_ms &&
+		(wait->why = qmt_str_dup(result->text))) {
+		ask_peers(ctx, &peers_await_type, &(struct peers_await){.name = qmt_str(wait->agent->peer)},
+			self->config->peer_wait_ms, wait);
 		return;
 	} else if (result->fail) {
-		(void)qmt_reply_fail(ctx, wait->token, QMT_FAIL_NO_ROUTE, "no_route", 0, "agent \"%s\" runs on peer \"%s\": %.*s", wait->agent->id,
-			wait->agent->peer, QMT_STR_ARG(wait->why ? qmt_str(wait->why) : result->text));
+		(void)qmt_reply_fail(ctx, wait->token, QMT_FAIL_NO_ROUTE, "no_route", 0,
+			"agent \"%s\" runs on peer \"%s\": %.*s", wait->agent->id, wait->agent->peer,
+			QMT_STR_ARG(wait->why ? qmt_str(wait->why) : result->text));
 	} else {
 		struct router_route route = route_of(wait->agent, NULL);
 		route.peer_id = found->peer.peer_id;
@@ -131,13 +139,15 @@ static void on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 }
 
 /* Asks "peers" about the agent's peer; the answer ends in on_peer. False: out of memory. */
-static bool look_up(struct qmt_ctx *ctx, struct router *self, const struct router_agent *agent, struct router_list *list, size_t index)
+static bool look_up(
+	struct qmt_ctx *ctx, struct router *self, const struct router_agent *agent, struct router_list *list, size_t index)
 {
 	struct router_wait *wait = calloc(1, sizeof *wait);
 
 	if (!wait)
 		return false;
-	*wait = (struct router_wait){.next = self->waits, .pprev = &self->waits, .agent = agent, .list = list, .index = index};
+	*wait =
+		(struct router_wait){.next = self->waits, .pprev = &self->waits, .agent = agent, .list = list, .index = index};
 	if (!list)
 		wait->token = qmt_token(ctx);
 	if (self->waits)
@@ -162,8 +172,8 @@ static void on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 			(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "out of memory");
 		return;
 	}
-	(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NOT_FOUND, "no_agent", 0, "no agent \"%.*s\" is configured on this node",
-		QMT_STR_ARG(request->agent));
+	(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NOT_FOUND, "no_agent", 0,
+		"no agent \"%.*s\" is configured on this node", QMT_STR_ARG(request->agent));
 }
 
 static void on_routes(struct qmt_ctx *ctx, void *state, const void *body)
@@ -194,7 +204,8 @@ static void on_routes(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 }
 
-static qmt_handler *const handlers[router_message_count] = {[router_resolve_id] = on_resolve, [router_routes_id] = on_routes};
+static qmt_handler *const handlers[router_message_count] = {
+	[router_resolve_id] = on_resolve, [router_routes_id] = on_routes};
 
 const struct qmt_actor_desc router_desc = {.abi = QMT_ABI,
 	.name = "router",

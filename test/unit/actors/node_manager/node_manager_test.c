@@ -15,7 +15,8 @@ static void session_on_prompt(struct qmt_ctx *ctx, void *state, const void *body
 	const struct session_prompt *request = body;
 
 	(void)state;
-	(void)QMT_REPLY(ctx, qmt_token(ctx), session_prompted, .session = request->text, .turn = 7, .state = qmt_str("running"));
+	(void)QMT_REPLY(
+		ctx, qmt_token(ctx), session_prompted, .session = request->text, .turn = 7, .state = qmt_str("running"));
 }
 
 static void session_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
@@ -63,14 +64,27 @@ static int setup(void **state)
 	f->store.path = f->path;
 	f->agents[0] = (struct node_agent){"coder", "/srv"};
 	f->agents[1] = (struct node_agent){"writer", "/tmp"};
-	f->config = (struct node_manager_config){.peer_id = "12D3self", .node_name = "me", .version = "1", .home = f->folder, .agents = f->agents,
-		.agent_count = 2, .request_timeout_ms = 5000, .node_info_timeout_ms = 1000, .session_desc = &fake_session_desc,
-		.session_config = session_config, .session_config_free = free, .grants = {.allow_remote_sessions = true}};
+	f->config = (struct node_manager_config){.peer_id = "12D3self",
+		.node_name = "me",
+		.version = "1",
+		.home = f->folder,
+		.agents = f->agents,
+		.agent_count = 2,
+		.request_timeout_ms = 5000,
+		.node_info_timeout_ms = 1000,
+		.session_desc = &fake_session_desc,
+		.session_config = session_config,
+		.session_config_free = free,
+		.grants = {.allow_remote_sessions = true}};
 	f->system = qmt_system_start(&(struct qmt_system_options){.workers = 2}, &err);
 	assert_non_null(f->system);
 	f->ctx = qmt_outside_open(f->system);
-	assert_int_equal(qmt_spawn(f->ctx, &store_desc, &(struct qmt_spawn){.name = "store", .config = &f->store, .own_thread = true}, &ref, &err), 0);
-	assert_int_equal(qmt_spawn(f->ctx, &node_manager_desc, &(struct qmt_spawn){.name = "node_manager", .config = &f->config}, &f->manager, &err), 0);
+	assert_int_equal(qmt_spawn(f->ctx, &store_desc,
+						 &(struct qmt_spawn){.name = "store", .config = &f->store, .own_thread = true}, &ref, &err),
+		0);
+	assert_int_equal(qmt_spawn(f->ctx, &node_manager_desc,
+						 &(struct qmt_spawn){.name = "node_manager", .config = &f->config}, &f->manager, &err),
+		0);
 	*state = f;
 	return 0;
 }
@@ -93,14 +107,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-#define ASK(f, result, msg, ...) qmt_outside_ask((f)->ctx, (f)->manager, &msg##_type, &(struct msg){__VA_ARGS__}, 5000, result)
+#define ASK(f, result, msg, ...) \
+	qmt_outside_ask((f)->ctx, (f)->manager, &msg##_type, &(struct msg){__VA_ARGS__}, 5000, result)
 
 static void create(struct fixture *f, const char *request, const char *name, const char *origin, char ret_id[64])
 {
 	struct qmt_result result;
 
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str(request), .agent = qmt_str("coder"), .name = qmt_str(name),
-		.origin = qmt_str(origin)), 0);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str(request), .agent = qmt_str("coder"),
+						 .name = qmt_str(name), .origin = qmt_str(origin)),
+		0);
 	const struct node_session_reply *reply = result.body;
 	snprintf(ret_id, 64, "%.*s", QMT_STR_ARG(reply->session.id));
 }
@@ -134,15 +150,22 @@ static void test_refusals(void **state)
 	struct qmt_result result;
 
 	assert_int_equal(ASK(f, &result, node_session_create, .agent = qmt_str("coder")), QMT_FAIL_BAD_REQUEST);
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("nobody")), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(
+		ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("nobody")), QMT_FAIL_NOT_FOUND);
 	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r")), QMT_FAIL_NOT_FOUND);
 	assert_non_null(memmem(result.text.p, result.text.len, "--agent", 7));
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"), .cwd = qmt_str("a/b")), QMT_FAIL_BAD_REQUEST);
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"), .name = qmt_str("broken")),
+	assert_int_equal(
+		ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"), .cwd = qmt_str("a/b")),
+		QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r"), .agent = qmt_str("coder"),
+						 .name = qmt_str("broken")),
 		QMT_FAIL_FAILED);
 	assert_non_null(memmem(result.text.p, result.text.len, "cannot be made", 14));
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r2"), .agent = qmt_str("coder"), .on = qmt_str("gpu")), QMT_FAIL_NO_ROUTE);
-	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str("x"), .request = qmt_str("r")), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(
+		ASK(f, &result, node_session_create, .request = qmt_str("r2"), .agent = qmt_str("coder"), .on = qmt_str("gpu")),
+		QMT_FAIL_NO_ROUTE);
+	assert_int_equal(
+		ASK(f, &result, node_prompt, .session = qmt_str("x"), .request = qmt_str("r")), QMT_FAIL_BAD_REQUEST);
 	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str("")), QMT_FAIL_BAD_REQUEST);
 }
 
@@ -154,7 +177,8 @@ static void test_prompt_and_cancel(void **state)
 	char id[64];
 
 	create(f, "r-1", "one", NULL, id);
-	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str("one"), .request = qmt_str("p"), .text = qmt_str("hello")), 0);
+	assert_int_equal(
+		ASK(f, &result, node_prompt, .session = qmt_str("one"), .request = qmt_str("p"), .text = qmt_str("hello")), 0);
 	assert_int_equal(((const struct node_prompted *)result.body)->turn, 7);
 	assert_int_equal(ASK(f, &result, node_cancel, .session = qmt_str("one")), 0);
 	assert_true(((const struct node_cancelled *)result.body)->was_running);
@@ -172,17 +196,21 @@ static void test_origin_bounds_a_peer(void **state)
 	struct qmt_str peer = qmt_str("12D3peer"), other = qmt_str("12D3other");
 	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str(theirs), .origin = peer), 0);
 	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str(mine), .origin = peer), QMT_FAIL_NOT_FOUND);
-	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str(mine), .request = qmt_str("p"), .text = qmt_str("x"), .origin = peer),
+	assert_int_equal(ASK(f, &result, node_prompt, .session = qmt_str(mine), .request = qmt_str("p"),
+						 .text = qmt_str("x"), .origin = peer),
 		QMT_FAIL_NOT_FOUND);
 	assert_int_equal(ASK(f, &result, node_cancel, .session = qmt_str(theirs), .origin = other), QMT_FAIL_NOT_FOUND);
-	assert_int_equal(ASK(f, &result, node_session_resume, .session = qmt_str(mine), .origin = peer), QMT_FAIL_NOT_FOUND);
+	assert_int_equal(
+		ASK(f, &result, node_session_resume, .session = qmt_str(mine), .origin = peer), QMT_FAIL_NOT_FOUND);
 	assert_int_equal(ASK(f, &result, node_session_list, .origin = peer), 0);
 	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 1);
 	assert_int_equal(ASK(f, &result, node_session_list), 0);
 	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 2);
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-3"), .agent = qmt_str("coder"), .cwd = qmt_str("/etc"), .origin = peer),
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-3"), .agent = qmt_str("coder"),
+						 .cwd = qmt_str("/etc"), .origin = peer),
 		QMT_FAIL_NOT_ALLOWED);
-	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-4"), .agent = qmt_str("coder"), .on = qmt_str("third"), .origin = peer),
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-4"), .agent = qmt_str("coder"),
+						 .on = qmt_str("third"), .origin = peer),
 		QMT_FAIL_NOT_ALLOWED);
 }
 

@@ -15,7 +15,8 @@ static void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)state;
 	if (qmt_str_is(request->name, "near"))
-		(void)QMT_REPLY(ctx, qmt_token(ctx), peers_resolved, .peer = {.peer_id = qmt_str("12D3near"), .name = request->name});
+		(void)QMT_REPLY(
+			ctx, qmt_token(ctx), peers_resolved, .peer = {.peer_id = qmt_str("12D3near"), .name = request->name});
 	else if (!qmt_str_is(request->name, "slow"))
 		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "not connected");
 }
@@ -48,7 +49,8 @@ static void up(struct fixture *f, bool with_peers)
 	assert_non_null(f->ctx);
 	if (with_peers)
 		assert_int_equal(qmt_spawn(f->ctx, &fake_peers_desc, &(struct qmt_spawn){.name = "peers"}, &ref, &err), 0);
-	assert_int_equal(qmt_spawn(f->ctx, &router_desc, &(struct qmt_spawn){.name = "router", .config = &config}, &f->router, &err), 0);
+	assert_int_equal(
+		qmt_spawn(f->ctx, &router_desc, &(struct qmt_spawn){.name = "router", .config = &config}, &f->router, &err), 0);
 }
 
 static void down(struct fixture *f)
@@ -62,7 +64,8 @@ static void down(struct fixture *f)
 
 static int resolve(struct fixture *f, const char *agent, struct qmt_result *ret_result)
 {
-	return qmt_outside_ask(f->ctx, f->router, &router_resolve_type, &(struct router_resolve){.agent = qmt_str(agent)}, 5000, ret_result);
+	return qmt_outside_ask(
+		f->ctx, f->router, &router_resolve_type, &(struct router_resolve){.agent = qmt_str(agent)}, 5000, ret_result);
 }
 
 /* An agent without a peer runs here; with one it runs at the PeerId that is connected under that name. */
@@ -122,7 +125,8 @@ static void test_routes(void **state)
 
 	(void)state;
 	up(&f, true);
-	assert_int_equal(qmt_outside_ask(f.ctx, f.router, &router_routes_type, &(struct router_routes){}, 5000, &result), 0);
+	assert_int_equal(
+		qmt_outside_ask(f.ctx, f.router, &router_routes_type, &(struct router_routes){}, 5000, &result), 0);
 	const struct router_routes_reply *reply = result.body;
 	assert_int_equal(reply->routes.count, 3);
 	assert_int_equal(reply->routes.items[0].peer_id.len, 0);
