@@ -18,13 +18,19 @@
 
 enum { ENVELOPE_VERSION = 1, ENVELOPE_NAME = 128, ENVELOPE_TYPE = 64 };
 
+/* K(name, number, doc). Append only. */
+#define ENVELOPE_KIND_LIST(K) \
+	K(TELL, 0, "A message; nothing comes back.") \
+	K(ASK, 1, "A message that wants one answer: reply or error, with its id.") \
+	K(REPLY, 2, "Answer to the ask of that id: type and body of the answer.") \
+	K(ERROR, 3, "Answer to the ask of that id: body {1: fail, 2: kind, 3: text, 4: retry_after_ms}.") \
+	K(CANCEL, 4, "Nobody waits any more for the answer to the ask of that id.") \
+	K(CONTROL, 5, "The link's own (ping, bye, pieces of long messages, ...): type is the number of what it says.")
+
 enum envelope_kind {
-	ENVELOPE_TELL = 0,
-	ENVELOPE_ASK = 1,
-	ENVELOPE_REPLY = 2,   /* id of the ask; type and body of the answer */
-	ENVELOPE_ERROR = 3,   /* id of the ask; body {1: fail, 2: kind, 3: text, 4: retry_after_ms} */
-	ENVELOPE_CANCEL = 4,  /* id of an ask that nobody waits for any more */
-	ENVELOPE_CONTROL = 5, /* the link's own: ping, pong, bye, bye_ack, piece, credit, drop (of exports): type is the number */
+#define ENVELOPE_KIND(name, number, doc) ENVELOPE_##name = number,
+	ENVELOPE_KIND_LIST(ENVELOPE_KIND)
+#undef ENVELOPE_KIND
 	ENVELOPE_KINDS
 };
 
