@@ -293,7 +293,10 @@ void link_wire_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes fr
 
 void link_wire_closed(struct qmt_ctx *ctx, struct link *link, const char *why)
 {
-	link_close(ctx, link, link->state == LINK_DRAINING ? 0 : -ECONNRESET, why);
+	char copy[256]; /* it may be the wire's, which goes with it */
+
+	(void)snprintf(copy, sizeof(copy), "%s", why);
+	link_close(ctx, link, link->state == LINK_DRAINING ? 0 : -ECONNRESET, copy);
 }
 
 bool link_wire_wanted(const struct link *link)

@@ -13,6 +13,12 @@
 #include "test/lib/mesh_node.h"
 #include "test/lib/tcp_proxy.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SLOW = 10 }; /* a sanitizer makes a turn with 5 MB long */
+#else
+enum { SLOW = 1 };
+#endif
+
 struct pair {
 	enum mesh_kind kind;
 	struct loop_hub *hub;
@@ -199,7 +205,7 @@ static bool measured(void *arg)
 	return list && list->peers.count == 1 && list->peers.items[0].rtt_ms > 0;
 }
 
-/* 5 MB go out and come back while pings go on: with 50 and 150 ms neither side becomes suspicious. */
+/* 5 MB go out and come back while pings go on: with 200 and 600 ms the link stays. */
 static void long_bodies_and_pings(void **state)
 {
 	enum { SIZE = 5 << 20 };
@@ -208,8 +214,8 @@ static void long_bodies_and_pings(void **state)
 
 	memset(text, 'z', SIZE);
 	make_pair(*(enum mesh_kind *)*state);
-	pair.a.config.limits.suspect_ms = pair.b.config.limits.suspect_ms = 200;
-	pair.a.config.limits.dead_ms = pair.b.config.limits.dead_ms = 600;
+	pair.a.config.limits.suspect_ms = pair.b.config.limits.suspect_ms = 200 * SLOW;
+	pair.a.config.limits.dead_ms = pair.b.config.limits.dead_ms = 600 * SLOW;
 	run_pair();
 	mesh_until(measured, &pair.a, "a round trip was measured");
 	for (int i = 0; i < 4; i++) {
@@ -248,6 +254,14 @@ static bool no_links(void *arg)
 	return mesh_links(arg) == 0;
 }
 
+static bool can_ask(void *arg)
+{
+	struct qmt_result result;
+
+	(void)arg;
+	return MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 1, .timeout_ms = 1000) == 0;
+}
+
 /* A peer that falls silent is suspect after 50 ms and gone after 150: asks that wait fail with peer gone, and when the network is
  * back the link is too. */
 static void dead_peer(void **state)
@@ -267,9 +281,7 @@ static void dead_peer(void **state)
 	if (pair.proxy)
 		tcp_proxy_cut(pair.proxy);
 	silence(false);
-	mesh_wait_peer(&pair.a, pair.b.id, true);
-	mesh_wait_peer(&pair.b, pair.a.id, true);
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 1, .timeout_ms = 5000), 0);
+	mesh_until(can_ask, NULL, "asks work again"); /* a busy machine may lose a link of 150 ms more than once */
 	stop_pair();
 }
 
