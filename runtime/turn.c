@@ -272,8 +272,11 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 		}
 		if (ctx->ctl & CTL_FULL)
 			qmt__mute(ctx, a);
-		if (!(ctx->ctl & CTL_STANDING))
+		if (!(ctx->ctl & CTL_STANDING)) {
+			if (a->local && actor_desc(a)->overflow == QMT_DROP_OLD)
+				(void)qmt__set_aside(ctx, a); /* what was set aside and what is new share the bound */
 			return GO_ON;
+		}
 		if ((ctx->ctl & CTL_FLUSH) && !(ctx->ctl & CTL_DOWN)) {
 			call_flush(ctx, a);
 			if (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_FULL))
