@@ -3,13 +3,12 @@
  * libcurl says which sockets it waits for (on_socket) and until when (on_timeout); the actor tells it what happened
  * (curl_multi_socket_action). Its callbacks know no ctx, so each entry from the actor notes the one of the turn.
  *
- * A socket must be unwatched before it is closed. libcurl reports CURL_POLL_REMOVE first, but a cached connection is closed without
- * another word, so the close function unwatches too.
+ * A socket must be unwatched before it is closed: libcurl reports CURL_POLL_REMOVE in front of each close, and does not watch idle
+ * connections at all.
  */
 #include "curl_loop.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 struct curl_loop {
 	CURLM *multi;
@@ -120,14 +119,6 @@ static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
 	return qmt_timer_start(loop->ctx, (uint64_t)timeout_ms, on_time, loop, &loop->timer) == 0 ? 0 : -1;
 }
 
-static int on_close(void *arg, curl_socket_t socket)
-{
-	struct curl_loop *loop = arg;
-
-	qmt_fd_unwatch(loop->ctx, socket);
-	return close(socket);
-}
-
 struct curl_loop *curl_loop_new(struct qmt_ctx *ctx, void *state, uint32_t idle_connections, curl_loop_done_fn *done)
 {
 	struct curl_loop *loop = calloc(1, sizeof *loop);
@@ -170,8 +161,6 @@ int curl_loop_add(struct qmt_ctx *ctx, struct curl_loop *loop, CURL *easy)
 	struct qmt_ctx *outer = enter(loop, ctx);
 	CURLMcode code;
 
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, loop);
 	code = curl_multi_add_handle(loop->multi, easy);
 	leave(loop, outer);
 	return code == CURLM_OK ? 0 : -ENOMEM;

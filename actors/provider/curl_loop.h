@@ -23,7 +23,7 @@ typedef void curl_loop_done_fn(struct qmt_ctx *ctx, void *state, CURL *easy, CUR
 struct curl_loop *curl_loop_new(struct qmt_ctx *ctx, void *state, uint32_t idle_connections, curl_loop_done_fn *done);
 /* Transfers must have been removed. Closes all connections. NULL is fine. */
 void curl_loop_free(struct qmt_ctx *ctx, struct curl_loop *loop);
-/* Starts a transfer. 0 or -ENOMEM. Sets the transfer's socket options; the rest is the caller's. */
+/* Starts a transfer. 0 or -ENOMEM. */
 QMT_MUST_CHECK int curl_loop_add(struct qmt_ctx *ctx, struct curl_loop *loop, CURL *easy);
 /* Ends a transfer at once: an HTTP/1 connection with an unfinished answer is closed. Not inside a callback of libcurl. */
 void curl_loop_remove(struct qmt_ctx *ctx, struct curl_loop *loop, CURL *easy);

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HTTP_STUB_REQUESTS = 64, HTTP_STUB_BYTES = 1 << 20 };
+enum { HTTP_STUB_REQUESTS = 64, HTTP_STUB_BYTES = 8 << 20 };
 
 enum http_do {
 	HTTP_END,   /* the answer is over, the connection stays and takes another request */

@@ -135,7 +135,7 @@ static void limits_and_sinks(void **state)
 
 	assert_int_equal(qmt_stop(f.outside, probe_ref(f.other)), 0);
 	for (int try = 0; try < 1000; try++) { /* until the provider has seen it */
-		probe_send(f.probe, &provider_info_type, &(char){0});
+		probe_send(f.probe, &provider_info_type, &(struct provider_info){});
 		answer = probe_ended(f.probe, "info", WAIT_MS);
 		assert_non_null(answer);
 		if (answer->active == 1)
@@ -147,6 +147,28 @@ static void limits_and_sinks(void **state)
 	assert_non_null(probe_ended(f.probe, "d", WAIT_MS));
 	probe_cancel(f.probe, "a");
 	assert_non_null(probe_ended(f.probe, "a", WAIT_MS));
+	close_fixture(&f);
+}
+
+/* A sink that ends while nothing is told to it ends its request all the same. */
+static void sink_dies_in_a_pause(void **state)
+{
+	struct fixture f;
+	const struct probe_answer *answer;
+
+	(void)state;
+	open_fixture(&f, 60000);
+	probe_chat(f.other, "a", "count to 5");
+	assert_non_null(probe_accepted(f.other, "a", WAIT_MS));
+	assert_int_equal(qmt_stop(f.outside, probe_ref(f.other)), 0);
+	for (int try = 0; try < 1000; try++) { /* until the provider has seen it */
+		probe_send(f.probe, &provider_info_type, &(struct provider_info){});
+		answer = probe_ended(f.probe, "info", WAIT_MS);
+		assert_non_null(answer);
+		if (answer->active == 0)
+			break;
+	}
+	assert_int_equal(answer->active, 0);
 	close_fixture(&f);
 }
 
@@ -256,6 +278,7 @@ int main(void)
 		cmocka_unit_test(streams_calls),
 		cmocka_unit_test(cancel),
 		cmocka_unit_test(limits_and_sinks),
+		cmocka_unit_test(sink_dies_in_a_pause),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(completes),
 		cmocka_unit_test(stop_in_the_middle),

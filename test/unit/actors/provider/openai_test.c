@@ -141,7 +141,6 @@ static void streams_text(void **state)
 	assert_non_null(strstr(request, "\r\nAuthorization: Bearer sk-test-key\r\n"));
 	assert_non_null(strstr(request, "\r\nContent-Type: application/json\r\n"));
 	assert_non_null(strstr(request, "\r\nAccept: text/event-stream\r\n"));
-	assert_null(strstr(request, "Expect"));
 	assert_string_equal(strstr(request, "\r\n\r\n") + 4, "{\"model\":\"default-model\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
 		"\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}");
 	close_fixture(&f);
@@ -168,6 +167,32 @@ static void streams_parallel_calls(void **state)
 		"{\"dir\":\"src\"};" "mB2MjySR61FuIGXEu5RXPNdbVTPdslwN:list_dir:{\"dir\":\"test\"};");
 	close_fixture(&f);
 	capture_free(&capture);
+}
+
+/* A conversation of megabytes goes out whole, without waiting for a go-ahead that many servers never give. */
+static void long_conversation(void **state)
+{
+	enum { BYTES = 3 << 20 };
+	static const struct http_step script[] = {SEND(HEAD_SSE), CHUNK(TEXT("a") DONE), LAST_CHUNK, DO(END)};
+	struct fixture f;
+	char *text = malloc(BYTES + 1);
+	const char *request;
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', BYTES);
+	text[BYTES] = '\0';
+	open_fixture(&f);
+	start_fixture(&f);
+	http_stub_script(f.stub, script);
+	probe_chat(f.probe, "r", text);
+	assert_string_equal(ended(&f, "r")->text.data, "a");
+	request = http_stub_request(f.stub, 0, WAIT_MS);
+	assert_non_null(request);
+	assert_null(strstr(request, "\r\nExpect:"));
+	assert_non_null(strstr(request, text));
+	close_fixture(&f);
+	free(text);
 }
 
 /* Each event is passed on at once, not when the next bytes come. */
@@ -792,6 +817,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_text),
 		cmocka_unit_test(streams_parallel_calls),
+		cmocka_unit_test(long_conversation),
 		cmocka_unit_test(passes_on_at_once),
 		cmocka_unit_test(accepts_on_the_head),
 		cmocka_unit_test(lenient_ends),

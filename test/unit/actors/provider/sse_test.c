@@ -73,6 +73,7 @@ static void forms_of_the_format(void **state)
 	(void)state;
 	EXPECT("data: a\n\ndata: b\n\n", "<a><b>");
 	EXPECT("data: a\r\n\r\ndata: b\r\n\r\n", "<a><b>");
+	EXPECT("data: a\r\ndata: b\r\n\r\n", "<a\nb>");
 	EXPECT("data: a\r\rdata: b\r\r", "<a><b>");
 	EXPECT("data: a\r\n\ndata: b\n\r\n", "<a><b>");
 	EXPECT("data:a\n\ndata:  b\n\n", "<a>< b>");
