@@ -7,10 +7,7 @@ static void usable(struct world *w, const char *request)
 	world_log(w);
 	world_prompt(w, request, "again");
 	world_wait(w, "end ", 1);
-	const char *log = world_log(w);
-	if (!strstr(log, "end complete stop 1"))
-		print_error("not usable: %s", log);
-	assert_non_null(strstr(log, "delta 0 ok\nend complete stop 1"));
+	assert_seen(world_log(w), "delta 0 ok\nend complete stop 1");
 }
 
 /* Every class, before and in the middle of the answer: what the client sees, and how often the model was asked. */
@@ -44,14 +41,12 @@ static void test_classes(void **state)
 			world_wait(w, "end ", 1);
 			snprintf(want, sizeof(want), "end failed %s 1 13 %s: told why\n", phase ? "error" : "", classes[i].kind);
 			const char *log = world_log(w);
-			if (!strstr(log, want))
-				print_error("%s in phase %d: %s, not %s", classes[i].kind, phase, log, want);
-			assert_non_null(strstr(log, want));
+			assert_seen(log, want);
 			assert_int_equal(w->chats - before, again ? 3 : 1);
 			if (again) {
 				snprintf(want, sizeof(want), "notice %s: told why; trying again in ", classes[i].kind);
-				assert_non_null(strstr(log, want));
-				assert_non_null(strstr(log, "s (2 of 2)\n"));
+				assert_seen(log, want);
+				assert_seen(log, "s (2 of 2)\n");
 			}
 		}
 		usable(w, classes[i].kind);
@@ -79,10 +74,7 @@ static void test_failures(void **state)
 		world_script(w, script);
 		world_prompt(w, request, "hi");
 		world_wait(w, "end ", 1);
-		const char *log = world_log(w);
-		if (!strstr(log, want))
-			print_error("got %s, not %s", log, want);
-		assert_non_null(strstr(log, want));
+		assert_seen(world_log(w), want);
 	}
 	usable(w, "u");
 }
@@ -97,10 +89,10 @@ static void test_retry(void **state)
 	world_script(w, "think:right|text:good|finish:stop");
 	world_prompt(w, "r1", "hi");
 	world_run(w, 3000); /* the first wait is about 1 s, the second 2.5 s as asked */
-	assert_non_null(strstr(w->log.data, "notice rate_limited: slow down; trying again in 2.5 s (2 of 2)\n"));
+	assert_seen(w->log.data, "notice rate_limited: slow down; trying again in 2.5 s (2 of 2)\n");
 	assert_null(strstr(w->log.data, "good"));
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "delta 0 good\nend complete stop 1 (10+2)\n"));
+	assert_seen(world_log(w), "delta 0 good\nend complete stop 1 (10+2)\n");
 	assert_stored(w, "user: hi\nassistant: good\nturn 1 complete\n");
 	assert_int_equal(w->history.items[1].reasoning.len, 5);
 	/* Longer than retry_wait_max_ms: the client is told instead. */
@@ -126,7 +118,7 @@ static void test_gap(void **state)
 	world_script(w, "text:one|gap|finish:stop"); /* the last one lost */
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "malformed: piece 3 of the answer came where 2 was due"));
+	assert_seen(world_log(w), "malformed: piece 3 of the answer came where 2 was due");
 	usable(w, "u");
 }
 
@@ -145,10 +137,10 @@ static void test_silence(void **state)
 	assert_log(w, "prompted 1 running\n");
 	world_run(w, 200);
 	assert_int_equal(w->cancels, 1);
-	assert_non_null(strstr(w->log.data, "notice timeout: no answer for 5.0 s (first_chunk_timeout_ms); trying again"));
+	assert_seen(w->log.data, "notice timeout: no answer for 5.0 s (first_chunk_timeout_ms); trying again");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "delta 0 a\ndelta 1 b\n"
-		"end failed  1 4 timeout: no further piece of the answer for 3.0 s (idle_timeout_ms)\n"));
+	assert_seen(world_log(w), "delta 0 a\ndelta 1 b\n"
+		"end failed  1 4 timeout: no further piece of the answer for 3.0 s (idle_timeout_ms)\n");
 	assert_int_equal(w->cancels, 2);
 	assert_stored(w, "user: hi\nassistant: ab\nturn 1 failed\n");
 	usable(w, "u");
@@ -183,7 +175,7 @@ static void test_peer_gone(void **state)
 	world_wait(w, "delta", 1);
 	world_stop_actor(w, w->link);
 	world_run(w, 1000);
-	assert_non_null(strstr(world_log(w), "end failed  1 6 transport: the link to the peer ended in the middle of the answer ("));
+	assert_seen(world_log(w), "end failed  1 6 transport: the link to the peer ended in the middle of the answer (");
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
 	assert_log(w, "prompted 2 running\nend failed  1 5 transport: provider/llm on peer 12D3peer: no route\n");
@@ -194,7 +186,7 @@ static void test_peer_gone(void **state)
 	w->route_fail = QMT_FAIL_NOT_FOUND;
 	world_prompt(w, "r4", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end failed  1 17 not_found: "));
+	assert_seen(world_log(w), "end failed  1 17 not_found: ");
 	assert_int_equal(w->chats, 1);
 	w->route_fail = 0;
 	w->route_peer = false;
@@ -236,7 +228,7 @@ static void test_store_fails(void **state)
 	assert_log(w, "prompted 5 running\ndelta 0 ok\n"
 		"end failed stop 1 13 store: the end of the turn could not be stored: no space left on device (10+2)\n");
 	usable(w, "u3"); /* the turn that is still running in the store is ended first */
-	assert_non_null(strstr(world_stored(w), "turn 5 interrupted\nturn 6 complete\n"));
+	assert_seen(world_stored(w), "turn 5 interrupted\nturn 6 complete\n");
 
 	/* No answer at all. */
 	w->delay_message = "store.turn_begin";
@@ -253,7 +245,7 @@ static void test_store_fails(void **state)
 	world_script(w, "text:a|wait:5000|text:b|finish:stop");
 	world_prompt(w, "r6", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end complete stop 1"));
+	assert_seen(world_log(w), "end complete stop 1");
 }
 
 /* The last results cannot be stored. */
@@ -269,7 +261,7 @@ static void test_store_fails_results(void **state)
 	w->fail_message = "store.append";
 	w->fail_count = 1;
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end failed tool_calls 1 13 store: results of tools could not be stored: no space left"));
+	assert_seen(world_log(w), "end failed tool_calls 1 13 store: results of tools could not be stored: no space left");
 	w->delay_message = NULL;
 	/* The history has a call without a result: the model gets one made up. */
 	world_prompt(w, "r2", "hi");
@@ -292,21 +284,21 @@ static void test_finishes(void **state)
 	world_script(w, "text:x|finish:content_filter");
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end failed content_filter 1 13 content_filter: "));
+	assert_seen(world_log(w), "end failed content_filter 1 13 content_filter: ");
 	world_script(w, "finish:tool_calls");
 	world_script(w, "finish:tool_calls");
 	world_script(w, "finish:tool_calls");
 	world_prompt(w, "r3", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end failed tool_calls 1 13 malformed: the answer ended for tool calls, but has none"));
+	assert_seen(world_log(w), "end failed tool_calls 1 13 malformed: the answer ended for tool calls, but has none");
 	world_script(w, "text:x|finish:cancelled");
 	world_prompt(w, "r4", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end failed cancelled 1 16 cancelled: the provider ended the request"));
+	assert_seen(world_log(w), "end failed cancelled 1 16 cancelled: the provider ended the request");
 	world_script(w, "text:x|finish:some_new_reason");
 	world_prompt(w, "r5", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end complete some_new_reason 1"));
+	assert_seen(world_log(w), "end complete some_new_reason 1");
 	usable(w, "u");
 }
 

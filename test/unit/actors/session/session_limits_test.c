@@ -8,7 +8,7 @@ static void usable(struct world *w)
 	world_log(w);
 	world_prompt(w, "usable", "again");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "delta 0 ok\nend complete"));
+	assert_seen(world_log(w), "delta 0 ok\nend complete");
 }
 
 static void test_prompt(void **state)
@@ -34,10 +34,10 @@ static void test_steps(void **state)
 		world_script(w, "call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end limit tool_calls 3 13 max_steps: the turn has made 3 model calls (max_steps): say \"go on\", or raise the limit (30+6)\n"));
+	assert_seen(world_log(w), "end limit tool_calls 3 13 max_steps: the turn has made 3 model calls (max_steps): say \"go on\", or raise the limit (30+6)\n");
 	assert_int_equal(w->chats, 3);
 	/* The last calls have their results. */
-	assert_non_null(strstr(world_stored(w), "tool: (nothing here)\n for a\nturn 1 limit\n"));
+	assert_seen(world_stored(w), "tool: (nothing here)\n for a\nturn 1 limit\n");
 	w->script_next = w->script_count;
 	usable(w);
 }
@@ -56,11 +56,11 @@ static void test_answer(void **state)
 	world_script(w, "piece:11|wait:9999");
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "max_answer_bytes"));
+	assert_seen(world_log(w), "max_answer_bytes");
 	world_script(w, "call:a:ls:{\"path\":\"0123456789\"}|finish:tool_calls");
 	world_prompt(w, "r3", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "the tool calls are over max_answer_bytes (10)"));
+	assert_seen(world_log(w), "the tool calls are over max_answer_bytes (10)");
 	usable(w);
 }
 
@@ -72,7 +72,7 @@ static void test_calls(void **state)
 	world_script(w, "text:x|call:a:ls:{}|call:b:ls:{}|call:c:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_log(w), "end limit tool_calls 1 15 max_tool_calls: 3 tool calls in one answer are over max_tool_calls (2)"));
+	assert_seen(world_log(w), "end limit tool_calls 1 15 max_tool_calls: 3 tool calls in one answer are over max_tool_calls (2)");
 	assert_stored(w, "user: hi\nassistant: x\nturn 1 limit\n");
 	usable(w);
 }
@@ -115,7 +115,7 @@ static void test_config(void **state)
 	world_script(w, "call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end complete", 1);
-	assert_non_null(strstr(world_stored(w), "tool: error: workspace \"\": must be an absolute path for a error\n"));
+	assert_seen(world_stored(w), "tool: error: workspace \"\": must be an absolute path for a error\n");
 }
 
 /* ---- with real children -------------------------------------------------------------------------------------------- */
@@ -150,12 +150,12 @@ static void test_shell(void **state)
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"echo out; echo err >&2; ulimit -n; exit 3\"}|finish:tool_calls"),
 		"{\"exit_code\":3,\"stdout\":\"out\\n77\\n\",\"stderr\":\"err\\n\",\"truncated\":false,\"timed_out\":false}\n"));
 	const char *env = shell(w, "call:a:shell:{\"command\":\"env; cat\"}|finish:tool_calls");
-	assert_non_null(strstr(env, "PATH="));
+	assert_seen(env, "PATH=");
 	assert_null(strstr(env, "sk-secret"));
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"sleep 60\",\"timeout_ms\":100}|finish:tool_calls"),
 		"{\"exit_code\":-1,\"signal\":9,\"stdout\":\"\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":true}\n"));
 	const char *flood = shell(w, "call:a:shell:{\"command\":\"seq 1 20000\"}|finish:tool_calls");
-	assert_non_null(strstr(flood, "\\n[... 107894 bytes cut here ...]\\n\",\"stderr\":\"\",\"truncated\":true"));
+	assert_seen(flood, "\\n[... 107894 bytes cut here ...]\\n\",\"stderr\":\"\",\"truncated\":true");
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"/nonexistent\",\"args\":[\"x\"]}|finish:tool_calls"), "tool shell finished error error: shell: "));
 	unsetenv("QMT_TEST_API_KEY");
 }
@@ -168,7 +168,7 @@ static void test_shell_order(void **state)
 	world_start(w);
 	shell(w, "call:a:shell:{\"command\":\"sleep 0.1; echo 1 >> f\"}|call:b:shell:{\"command\":\"echo 2 >> f\"}|call:c:edit:{\"filePath\":\"f\","
 		"\"oldString\":\"2\",\"newString\":\"3\"}|call:d:read_tool:{\"path\":\"f\"}|finish:tool_calls");
-	assert_non_null(strstr(world_stored(w), "00001| 1\n00002| 3\n</content>\n for d\n"));
+	assert_seen(world_stored(w), "00001| 1\n00002| 3\n</content>\n for d\n");
 }
 
 int main(void)

@@ -37,9 +37,9 @@ static void test_tools(void **state)
 		"tool write_file started\ntool write_file finished {\"path\":\"x\",\"bytes\":2}\n"
 		"tool read_tool started\ntool ls started\n";
 	assert_memory_equal(log, begins, strlen(begins));
-	assert_non_null(strstr(log, "tool read_tool finished <path>x</path>\n<type>file</type>\n<content>\n00001| 12\n</content>\n\n"));
-	assert_non_null(strstr(log, "tool ls finished x (2 bytes)\n\n"));
-	assert_non_null(strstr(log, "delta 11  Done.\nend complete stop 2 (20+4)\n"));
+	assert_seen(log, "tool read_tool finished <path>x</path>\n<type>file</type>\n<content>\n00001| 12\n</content>\n\n");
+	assert_seen(log, "tool ls finished x (2 bytes)\n\n");
+	assert_seen(log, "delta 11  Done.\nend complete stop 2 (20+4)\n");
 	assert_stored(w, "user: go\n"
 		"assistant: Let me see. a=write_file({\"path\":\"x\",\"content\":\"12\"}) qmt-1-1-1=read_tool({\"path\":\"x\"}) qmt-1-1-2=ls({})\n"
 		"tool: {\"path\":\"x\",\"bytes\":2} for a\n"
@@ -88,7 +88,7 @@ static void test_remote_owner(void **state)
 	world_prompt(w, "r1", "go");
 	world_wait(w, "end ", 1);
 	assert_string_equal(w->last_tools.data, ".");
-	assert_non_null(strstr(world_stored(w), "[mesh] allow_remote_tools for a error"));
+	assert_seen(world_stored(w), "[mesh] allow_remote_tools for a error");
 }
 
 static void test_remote_owner_allowed(void **state)
@@ -101,7 +101,7 @@ static void test_remote_owner_allowed(void **state)
 	world_script(w, "call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "go");
 	world_wait(w, "end ", 1);
-	assert_non_null(strstr(world_stored(w), "tool: (nothing here)\n for a\n"));
+	assert_seen(world_stored(w), "tool: (nothing here)\n for a\n");
 }
 
 /* The same request again: the same turn, whenever it comes; another one meanwhile is refused. */
@@ -185,7 +185,7 @@ static void test_watcher_gone(void **state)
 	world_stop_actor(w, w->client);
 	world_run(w, 5000);
 	assert_int_equal(w->ends, 1);
-	assert_non_null(strstr(world_stored(w), "assistant: ok\nturn 1 complete\n"));
+	assert_seen(world_stored(w), "assistant: ok\nturn 1 complete\n");
 	/* A new one sees the next turn. */
 	world_start_client(w);
 	world_log(w);

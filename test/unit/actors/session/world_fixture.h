@@ -46,6 +46,14 @@ static inline void same_text(const char *got, const char *want, const char *file
 		print_error("%s:%d: got:\n%swant:\n%s", file, line, got, want);
 	assert_string_equal(got, want);
 }
+/* The text has the part; otherwise it is printed in full. */
+static inline void has_part(const char *text, const char *part, const char *file, int line)
+{
+	if (!text || !strstr(text, part))
+		print_error("%s:%d: no \"%s\" in:\n%s", file, line, part, text ? text : "");
+	assert_true(text && strstr(text, part));
+}
+#define assert_seen(text, part) has_part(text, part, __FILE__, __LINE__)
 #define assert_log(w, want) same_text(world_log(w), want, __FILE__, __LINE__)
 #define assert_stored(w, want) same_text(world_stored(w), want, __FILE__, __LINE__)
 
