@@ -25,7 +25,7 @@
 
 QMT_DEFINE_PROTOCOL(link, LINK_MESSAGES, "Which link is in use: between links and the actor peers.")
 
-enum { HANG_UP_MS = 500, LINK_BOUND = 4096 };
+enum { HANG_UP_MS = 200, LINK_BOUND = 4096 };
 
 static void on_timer(struct qmt_ctx *ctx, void *state, void *arg);
 

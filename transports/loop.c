@@ -12,6 +12,7 @@
 
 #include "runtime/system.h"
 
+/* A connection has an even number at its dialer and the next odd one at its listener, which may be the same node. */
 #define LOOP_DIAL(F, T) \
 	F(T, U64, connection, 1, "Number, unique on the hub.") \
 	F(T, REF, link, 2, "Who dials.") \
@@ -91,7 +92,7 @@ static uint64_t next_number(struct loop_hub *hub)
 	uint64_t number;
 
 	pthread_mutex_lock(&hub->lock);
-	number = ++hub->numbers;
+	number = 2 * ++hub->numbers;
 	pthread_mutex_unlock(&hub->lock);
 	return number;
 }
@@ -234,7 +235,7 @@ static void close_connection(struct qmt_ctx *ctx, struct port *port, struct loop
 	if (connection->accepted && !connection->proven)
 		port->unproven--;
 	if (tell_other)
-		(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number});
+		(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number ^ 1});
 	(void)QMT_TELL(ctx, connection->link, wire_gone, .why = qmt_str("the connection was closed"));
 	drop_if_over(port, connection);
 }
@@ -253,7 +254,7 @@ static void on_dial(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	connection->link = msg->link;
 	qmt_random(ctx, keys, sizeof(keys));
-	if (hub_tell(port->hub, other, &loop_connect_type, &(struct loop_connect){.connection = msg->connection, .from = port->place,
+	if (hub_tell(port->hub, other, &loop_connect_type, &(struct loop_connect){.connection = msg->connection ^ 1, .from = port->place,
 			.key = {keys[hub_meddles(port->hub)], HELLO_KEY}})) {
 		close_connection(ctx, port, connection, false);
 		return;
@@ -269,7 +270,7 @@ static void on_connect(struct qmt_ctx *ctx, void *state, const void *body)
 	struct loop_connection *connection = port->unproven < node->limits.unproven_max ? add(port, msg->connection, msg->from) : NULL;
 
 	if (!connection) {
-		(void)hub_tell(port->hub, msg->from, &loop_close_type, &(struct loop_close){.connection = msg->connection});
+		(void)hub_tell(port->hub, msg->from, &loop_close_type, &(struct loop_close){.connection = msg->connection ^ 1});
 		return;
 	}
 	connection->accepted = true;
@@ -327,7 +328,7 @@ static void on_link_out(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (!connection || connection->closed)
 		return;
-	if (hub_tell(port->hub, connection->other, &loop_data_type, &(struct loop_data){.connection = msg->connection, .data = msg->data}))
+	if (hub_tell(port->hub, connection->other, &loop_data_type, &(struct loop_data){.connection = msg->connection ^ 1, .data = msg->data}))
 		close_connection(ctx, port, connection, false);
 }
 
@@ -339,7 +340,7 @@ static void on_link_took(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)ctx;
 	if (connection && !connection->closed)
-		(void)hub_tell(port->hub, connection->other, &loop_took_type, &(struct loop_took){.connection = msg->connection, .frames = msg->frames});
+		(void)hub_tell(port->hub, connection->other, &loop_took_type, &(struct loop_took){.connection = msg->connection ^ 1, .frames = msg->frames});
 }
 
 static void on_link_proven(struct qmt_ctx *ctx, void *state, const void *body)
@@ -407,7 +408,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 
 		port->connections = connection->next;
 		if (!connection->closed)
-			(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number});
+			(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number ^ 1});
 		free(connection);
 	}
 }

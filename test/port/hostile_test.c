@@ -384,7 +384,7 @@ static void never_reads(void **state)
 
 	(void)state;
 	mesh_node_stop(&node);
-	node.config.limits.queue_bytes = 1 << 20;
+	node.config.limits.queue_bytes = 100000;
 	mesh_node_start(&node);
 	open_link(&peer);
 	for (uint64_t i = 1; !logged("does not read") && qmt_os_real_now_ms() < deadline; i++) {
