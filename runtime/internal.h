@@ -370,8 +370,8 @@ struct registry {
 struct job_pool {
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t wake;  /* by qmt_job_start, system stop */
-	struct job *first, *last;
-	uint32_t queued, threads, idle, running, limit;
+	struct job *first, **end; /* in order */
+	uint32_t queued, threads, idle, limit;
 	bool quit;
 };
 

@@ -16,7 +16,7 @@ struct job {
 	void *arg;
 	struct qmt_actor *owner;
 	uint32_t incarnation;
-	bool detached;            /* nobody waits for it */
+	bool detached;            /* nobody waits for it, but it has to run, also at the end of the system */
 };
 
 int qmt__jobs_init(struct qmt_system *sys, uint32_t limit)
@@ -24,6 +24,7 @@ int qmt__jobs_init(struct qmt_system *sys, uint32_t limit)
 	pthread_condattr_t attr;
 	int failed;
 
+	sys->jobs.end = &sys->jobs.first;
 	sys->jobs.limit = limit ? limit : JOB_THREADS;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -42,13 +43,15 @@ void qmt__jobs_quit(struct qmt_system *sys)
 	pthread_mutex_unlock(&sys->jobs.lock);
 }
 
-/* Threads have ended; what never ran is dropped. */
+/* Threads have ended; what never ran is dropped, unless it has to run. */
 void qmt__jobs_fini(struct qmt_system *sys)
 {
 	struct job *job = sys->jobs.first, *next;
 
 	for (; job; job = next) {
 		next = job->next;
+		if (job->detached)
+			job->calls.run(job->arg);
 		qmt__job_drop(job->message);
 	}
 	pthread_cond_destroy(&sys->jobs.wake);
@@ -99,7 +102,7 @@ void qmt__job_done(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 /* The next job; NULL: the thread is not needed any more. Called with the lock held. */
 static struct job *next_job(struct job_pool *pool)
 {
-	struct job *job;
+	struct job **at, *job;
 
 	while (!pool->first && !pool->quit) {
 		struct timespec until;
@@ -113,12 +116,15 @@ static struct job *next_job(struct job_pool *pool)
 		if (timed_out && !pool->first)
 			return NULL;
 	}
-	job = pool->first;
-	if (pool->quit || !job)
+	at = &pool->first;
+	while (pool->quit && *at && !(*at)->detached)
+		at = &(*at)->next;
+	job = *at;
+	if (!job)
 		return NULL;
-	pool->first = job->next;
-	if (!pool->first)
-		pool->last = NULL;
+	*at = job->next;
+	if (!job->next)
+		pool->end = at;
 	pool->queued--;
 	return job;
 }
@@ -173,8 +179,8 @@ static int job_add(struct qmt_ctx *ctx, const struct qmt_job *calls, void *arg, 
 {
 	struct qmt_system *sys = ctx->sys;
 	struct job_pool *pool = &sys->jobs;
-	struct qmt_msg *m;
 	struct job *job;
+	struct qmt_msg *m;
 	int failed;
 
 	m = qmt__msg_new_slow(ctx, sizeof *job);
@@ -201,11 +207,8 @@ static int job_add(struct qmt_ctx *ctx, const struct qmt_job *calls, void *arg, 
 		return failed;
 	}
 	pthread_mutex_lock(&pool->lock);
-	if (pool->last)
-		pool->last->next = job;
-	else
-		pool->first = job;
-	pool->last = job;
+	*pool->end = job;
+	pool->end = &job->next;
 	pool->queued++;
 	pthread_cond_signal(&pool->wake);
 	pthread_mutex_unlock(&pool->lock);
