@@ -1,6 +1,6 @@
 /* actors/store/store_db_open.c - the database file: made, checked, opened, migrated, refused.
  *
- * A new file is built beside its place (PATH.new, with a rollback journal), and renamed when it is complete. So whatever stands at
+ * A new file is built beside its place (PATH.new; no journal: a half-made one is thrown away), and renamed when it is complete. So whatever stands at
  * PATH is a whole database whose head carries our application id, and the head alone tells ours from a stranger's: its
  * 100 bytes are read through the file of an `immutable` connection, which takes no lock, looks at no journal and writes nothing
  * (a descriptor of our own would, when it is closed, drop the locks that this process holds on the file). The rename is made durable by
@@ -182,15 +182,6 @@ static char *beside(const char *path, const char *suffix)
 	return name.data;
 }
 
-static void unlink_beside(const char *path, const char *suffix)
-{
-	char *name = beside(path, suffix);
-
-	if (name)
-		unlink(name);
-	free(name);
-}
-
 static bool exists_beside(const char *path, const char *suffix)
 {
 	char *name = beside(path, suffix);
@@ -208,7 +199,7 @@ static int create(const char *path, const char *building, struct qmt_err *err)
 
 	if (r < 0)
 		return r;
-	r = execute(building, sql, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL", err);
+	r = execute(building, sql, "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL", err);
 	if (r == 0)
 		r = migrate(building, sql, err);
 	sqlite3_close_v2(sql);
@@ -279,12 +270,9 @@ static int make_file(const char *path, struct qmt_err *err)
 		return store__fault_set(path, -ENOMEM, NULL, err);
 	/* Left by a run that was killed while it made the file; by its name it is ours, and nothing was ever acknowledged in it. */
 	unlink(building);
-	unlink_beside(building, "-journal");
 	r = create(path, building, err);
-	if (r < 0) {
+	if (r < 0)
 		unlink(building);
-		unlink_beside(building, "-journal");
-	}
 	free(building);
 	return r;
 }

@@ -189,6 +189,36 @@ static void a_database_of_another_program_is_not_touched(void **state)
 	sqlite3_close(other);
 }
 
+static void copy_file(const char *from, const char *to)
+{
+	struct qmt_buf data = get_file(from);
+
+	put_file(to, data.data, data.len);
+	qmt_buf_free(&data);
+}
+
+/* As after a kill of the newer program: file and log, and nobody who has them open. The log stays where it is. */
+static void assert_log_is_left(struct store_fixture *f)
+{
+	char path[96], log[110], copied[110];
+	struct qmt_buf before, after;
+
+	memcpy(path, f->path, sizeof path);
+	snprintf(log, sizeof log, "%s-wal", path);
+	snprintf(f->path, sizeof f->path, "%s/copy.db", f->dir);
+	snprintf(copied, sizeof copied, "%s-wal", f->path);
+	copy_file(path, f->path);
+	copy_file(log, copied);
+	before = get_file(copied);
+	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err), -EPROTONOSUPPORT);
+	assert_int_equal(store_check(f->path, &f->err), -EPROTONOSUPPORT);
+	after = get_file(copied);
+	assert_true(qmt_str_eq(qmt_buf_view(&before), qmt_buf_view(&after)));
+	qmt_buf_free(&before);
+	qmt_buf_free(&after);
+	memcpy(f->path, path, sizeof path);
+}
+
 static void a_newer_version_is_not_touched(void **state)
 {
 	struct store_fixture *f = *state;
@@ -203,6 +233,7 @@ static void a_newer_version_is_not_touched(void **state)
 	assert_says(f->err, "its version is 7, this program knows up to 1");
 	assert_int_equal(store_check(f->path, &f->err), -EPROTONOSUPPORT);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_READ, &f->db, &f->err), -EPROTONOSUPPORT);
+	assert_log_is_left(f);
 	sqlite3_close(other);
 	assert_refused(f, -EPROTONOSUPPORT, "made by a newer version of qmt");
 }

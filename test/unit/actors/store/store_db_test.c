@@ -673,6 +673,7 @@ static void history_follows_ancestors(void **state)
 	store_fixture_history(f, ids[2], 0, 0, &page);
 	assert_int_equal(page.messages.count, 2);
 	assert_int_equal(page.total, 2);
+	assert_int_equal(page.next, 0);
 	assert_text(page.messages.items[1].content, "root 2");
 }
 
@@ -903,6 +904,25 @@ static void a_rolled_back_batch_leaves_nothing(void **state)
 	assert_text(page.messages.items[1].content, "y");
 }
 
+static void one_batch_may_hold_more_sessions_than_the_writer_remembers(void **state)
+{
+	enum { SESSIONS = 1500 };
+	struct store_fixture *f = *state;
+	struct qmt_str ids[SESSIONS];
+
+	store_fixture_open(f);
+	for (int i = 0; i < SESSIONS; i++)
+		ids[i] = store_fixture_session(f, "");
+	store_fixture_begin(f);
+	for (int i = 0; i < SESSIONS; i++) {
+		struct store_turn_begun begun;
+
+		assert_int_equal(store_db_turn_begin(f->db, &(struct store_turn_begin){ids[i], qmt_str("t"), qmt_str("go")}, 5000, &f->arena, &begun, &f->err), 0);
+	}
+	store_fixture_commit(f);
+	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM sessions WHERE updated_ms = 5000 AND title = 'go'"), SESSIONS);
+}
+
 static void what_another_process_wrote_is_seen(void **state)
 {
 	struct store_fixture *f = *state;
@@ -994,6 +1014,7 @@ int main(void)
 		T(many_running_turns_are_ended_in_one_batch),
 		T(a_running_turn_that_is_not_the_last_is_damage),
 		T(a_rolled_back_batch_leaves_nothing),
+		T(one_batch_may_hold_more_sessions_than_the_writer_remembers),
 		T(what_another_process_wrote_is_seen),
 		T(a_reader_sees_what_was_committed),
 		T(pins_stay_until_forgotten),

@@ -83,7 +83,7 @@ int ftruncate64(int fd, off64_t len)
 
 /* ---- the workload ------------------------------------------------------------------------------------------------ */
 
-enum { BATCHES = 12, PER_BATCH = 5, MESSAGES = BATCHES * PER_BATCH };
+enum { BATCHES = 6, PER_BATCH = 3, MESSAGES = BATCHES * PER_BATCH };
 
 struct work {
 	struct store_fixture *f;
@@ -194,6 +194,7 @@ static void verify(struct work *work, const char *what, long n)
 		long number = strtol(m->content.p, NULL, 10);
 
 		assert_int_equal(m->content.len, 700);
+		assert_int_equal(m->pos, i + 1); /* no gap */
 		assert_in_range(number, 0, MESSAGES - 1);
 		seen[number]++;
 	}
@@ -210,7 +211,7 @@ static void verify(struct work *work, const char *what, long n)
 
 static void wipe(struct store_fixture *f)
 {
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".new", ".new-journal"};
+	static const char *const suffixes[] = {"", "-wal", "-shm", ".new"};
 
 	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
 		char path[200];
@@ -230,7 +231,23 @@ static int setup(void **state)
 	return r;
 }
 
+/* A process under a sanitizer takes a second to fork and die, and what is tested here is the disk, not the process. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { KILL_STEP = 9, ROUNDS = 5 };
+#else
+enum { KILL_STEP = 1, ROUNDS = 50 };
+#endif
+
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
+
+static unsigned count_refused(const struct work *work)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < MESSAGES; i++)
+		count += work->refused[i];
+	return count;
+}
 
 /* The Nth call fails, N = 1.. until none is left to fail. */
 static void each_call_fails(struct store_fixture *f, enum fault_kind kind, bool lasting, const char *what)
@@ -250,8 +267,8 @@ static void each_call_fails(struct store_fixture *f, enum fault_kind kind, bool 
 		if (fired == 0)
 			for (int i = 0; i < MESSAGES; i++)
 				assert_true(work.acked[i]);
-		else if (!lasting && work.turn)
-			assert_true(work.acked[MESSAGES - 1] || work.acked[0]); /* one failure does not end the store */
+		else if (!lasting && count_refused(&work) > PER_BATCH)
+			fail_msg("%s %ld: one failure has cost %u messages", what, n, count_refused(&work));
 		store_fixture_close(f);
 		verify(&work, what, n);
 	}
@@ -316,19 +333,17 @@ static void killed_before_each_call(void **state)
 {
 	struct store_fixture *f = *state;
 	bool killed = true;
-	long n = 0;
 
-	while (killed) {
+	for (long n = 1; killed; n += KILL_STEP) {
 		struct work work = {.f = f, .ack_fd = -1};
 
 		wipe(f);
-		killed = run_child(f, &work, ++n);
+		killed = run_child(f, &work, n);
 		verify(&work, "killed before call", n);
 	}
-	assert_true(n > 50);
 }
 
-enum { ROUNDS = 50, ROUND_NUMBERS = 1000000 };
+enum { ROUND_NUMBERS = 1000000 };
 
 /* Appends until it is killed, in batches of 1 to 7: numbers from the round's first on. After each commit writes them to ack_fd. */
 static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
@@ -373,6 +388,17 @@ static uint32_t read_numbers(int fd, uint32_t round, uint32_t have, uint32_t cou
 	return have;
 }
 
+/* The first `count` numbers of a round are there, once each. */
+static void assert_numbers(struct store_fixture *f, uint32_t round, uint32_t count)
+{
+	char sql[200];
+
+	snprintf(sql, sizeof sql, "SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) BETWEEN %u AND %u",
+		round * ROUND_NUMBERS, round * ROUND_NUMBERS + count - 1);
+	if (count > 0)
+		assert_int_equal(store_fixture_number(f->path, sql), count);
+}
+
 /* Killed after some acknowledgements, at no chosen place; the same file goes through all rounds. */
 static void killed_at_random(void **state)
 {
@@ -403,20 +429,12 @@ static void killed_at_random(void **state)
 
 		store_fixture_open(f);
 		store_fixture_close(f);
-		for (uint32_t r = 0; r <= round; r++) {
-			char sql[200];
-
-			if (acked[r] == 0)
-				continue;
-			snprintf(sql, sizeof sql,
-				"SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) BETWEEN %u AND %u",
-				r * ROUND_NUMBERS, r * ROUND_NUMBERS + acked[r] - 1);
-			assert_int_equal(store_fixture_number(f->path, sql), acked[r]);
-		}
-		assert_int_equal(
-			store_fixture_number(f->path, "SELECT count(*) - count(DISTINCT content) FROM messages WHERE role = 'assistant'"), 0);
-		assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - ifnull(max(pos), 0) FROM messages"), 0);
+		assert_numbers(f, round, acked[round]);
 	}
+	for (uint32_t round = 0; round < ROUNDS; round++) /* what came later has not touched them */
+		assert_numbers(f, round, acked[round]);
+	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - count(DISTINCT content) FROM messages WHERE role = 'assistant'"), 0);
+	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - max(pos) FROM messages"), 0);
 	qmt_os_free(os);
 }
 
