@@ -299,6 +299,10 @@ static void on_taken(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	link->remote->taking = false;
 	link->remote->before = NULL;
+	if (!link->remote->up) {
+		link->remote->up = true;
+		tell_watchers(ctx, peers, link, true);
+	}
 	peers_reconsider(ctx, peers, &link->remote->id);
 }
 
@@ -341,7 +345,9 @@ static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref
 		remote->taking = false;
 		peers_reconsider(ctx, peers, &id); /* another one may be waiting */
 		if (!remote->in_use) {
-			tell_watchers(ctx, peers, link, false);
+			if (remote->up)
+				tell_watchers(ctx, peers, link, false);
+			remote->up = false;
 			targets_of(ctx, peers, &id, false);
 		}
 	}
@@ -399,7 +405,7 @@ static void on_subscribe(struct qmt_ctx *ctx, void *state, const void *body)
 	QMT_REPLY(ctx, qmt_token(ctx), peers_done, );
 	/* so that nobody has to ask for the list as well and wonder about the order */
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
-		if (remote->in_use)
+		if (remote->up)
 			tell_watcher(ctx, peers, msg->watcher, remote->in_use, true);
 }
 

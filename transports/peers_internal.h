@@ -42,6 +42,7 @@ struct remote {
 	struct peer_id id;
 	char text[PEER_ID_TEXT + 1];
 	struct known_link *in_use;
+	bool up;                 /* a link has registered the name: messages go through; watchers were told */
 	bool taking;             /* in_use was told so and has not answered yet: one after the other */
 	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
 };

@@ -42,7 +42,7 @@ void peers_info_of_link(const struct peers *peers, const struct known_link *link
 /* A configured peer without a link. */
 static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT + 1], char ret_address[MULTIADDR_TEXT], struct peers_info *ret_info)
 {
-	bool under_way = target->state == TARGET_DIALING || target->state == TARGET_RESOLVE || target->state == TARGET_PIN;
+	bool under_way = target->state != TARGET_WAITING;
 
 	ret_id[0] = '\0';
 	if (target->has_expected)
@@ -62,7 +62,7 @@ static bool has_link(struct peers *peers, const struct target *target)
 {
 	struct remote *remote = target->has_expected ? peers_remote(peers, &target->expected) : NULL;
 
-	return remote && remote->in_use;
+	return remote && remote->up;
 }
 
 /* ---- listen addresses ------------------------------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)body;
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
-		links += remote->in_use != NULL;
+		links += remote->up;
 	most += links;
 	struct peers_info *infos = calloc(most ? most : 1, sizeof(*infos));
 	struct qmt_str *strs = calloc((size_t)(links ? links : 1) * HELLO_CAPABILITIES, sizeof(*strs)), *texts;
@@ -146,7 +146,7 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 			if (!has_link(peers, &peers->targets[i]))
 				info_of_target(&peers->targets[i], rooms[i].id, rooms[i].address, &infos[count++]);
 		for (struct remote *remote = peers->remotes; remote; remote = remote->next)
-			if (remote->in_use)
+			if (remote->up)
 				peers_info_of_link(peers, remote->in_use, strs + (size_t)links++ * HELLO_CAPABILITIES, &infos[count++]);
 		for (uint32_t i = 0; i < addresses.count; i++)
 			texts[i] = qmt_str(addresses.texts[i]);
@@ -169,7 +169,7 @@ static struct known_link *find_connected(struct peers *peers, struct qmt_str nam
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next) {
 		const struct target *target = peers_target_of(peers, &remote->id);
 
-		if (!remote->in_use)
+		if (!remote->up)
 			continue;
 		if (qmt_str_is(name, remote->text) || (target && qmt_str_is(name, target->config->name))) {
 			*ret_count = 1;
@@ -191,7 +191,7 @@ static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
 	for (struct remote *remote = peers->remotes; remote && at < room; remote = remote->next) {
 		const struct target *target = peers_target_of(peers, &remote->id);
 
-		if (remote->in_use)
+		if (remote->up)
 			at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "", target ? target->config->name : remote->in_use->node);
 	}
 }
