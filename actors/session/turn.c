@@ -300,6 +300,10 @@ static void begin(struct qmt_ctx *ctx, struct session *s, const struct store_tur
 	} else if (t->cancel) {
 		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
 	} else {
+		if (t->number == 1 && s->config->refuses_tools && s->config->tools)
+			tell_notice(ctx, s, "warning",
+				"tools are off: this session belongs to another node, and the one that hosts it has not set [mesh] "
+				"allow_remote_tools = true");
 		turn_move(ctx, s, TURN_LOADING);
 		load_from(ctx, s, 1);
 	}
