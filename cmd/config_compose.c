@@ -1,5 +1,6 @@
 /* cmd/config_compose.c - values made of several parts: system prompts and free tables (kept as JSON). */
 #include <math.h>
+#include <sys/stat.h>
 
 #include "config_value.h"
 #include "proto/json.h"
@@ -14,6 +15,7 @@ static bool prompt_file(struct config_check *check, const struct config_at *at, 
 	struct qmt_buf data QMT_CLEANUP(qmt_buf_free) = {0};
 	struct qmt_err err = {0};
 	struct qmt_str text;
+	struct stat st;
 	const char *path;
 	bool reference;
 
@@ -22,6 +24,8 @@ static bool prompt_file(struct config_check *check, const struct config_at *at, 
 			check, at, "{ file = \"prompt.txt\" }", "a table here has just one key, file, with a string");
 	if (!config_expand(check, &file, file.node->text, &text, &reference) || !config_path_set(check, &file, text, &path))
 		return false;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe would hang, a device go on */
+		return config_wrong(check, &file, NULL, "no regular file: %s", config_show(qmt_str(path)).text);
 	if (qmt_os_file_read(path, CONFIG_PROMPT_BYTES, &data, &err))
 		return config_wrong(check, &file, NULL, "cannot read the prompt: %s", err.text);
 	if (config_text_bad_byte(qmt_buf_view(&data)) < data.len)

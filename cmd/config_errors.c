@@ -63,6 +63,16 @@ static int compare(const void *a, const void *b)
 	return strcmp(x->text, y->text);
 }
 
+/* A complaint is one line; keys, and what toml++ says that it saw, may hold anything. */
+static void append_printable(struct qmt_buf *out, const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			qmt_buf_printf(out, "\\x%02x", (unsigned char)*text);
+		else
+			qmt_buf_append(out, text, 1);
+}
+
 void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, const char *key, const char *hint,
 	const char *format, ...)
 {
@@ -88,11 +98,14 @@ void config_complain(struct config_errors *errors, uint32_t line, uint32_t col, 
 	va_start(args, format);
 	vsnprintf(reason, sizeof reason, format, args);
 	va_end(args);
-	if (key)
-		qmt_buf_printf(&text, "%s: ", key);
-	qmt_buf_str(&text, reason);
-	if (hint)
-		qmt_buf_printf(&text, " (%s)", hint);
+	append_printable(&text, key ? key : "");
+	qmt_buf_str(&text, key ? ": " : "");
+	append_printable(&text, reason);
+	if (hint) {
+		qmt_buf_str(&text, " (");
+		append_printable(&text, hint);
+		qmt_buf_str(&text, ")");
+	}
 	if (text.failed) {
 		errors->failed = true;
 		return;

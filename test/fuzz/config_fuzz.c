@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 
 	struct qmt_str text = qmt_strn((const char *)data + 1, size - 1);
-	int result = config_parse(text, data[0] & 1 ? CONFIG_INI : CONFIG_TOML, "f", "/nowhere", &options, &config, &errors);
+	int result =
+		config_parse(text, data[0] & 1 ? CONFIG_INI : CONFIG_TOML, "f", "/nowhere", &options, &config, &errors);
 
 	if (result == 0) {
 		MUST(config && errors.count == 0 && config->node_name);

@@ -194,7 +194,7 @@ static void test_cross(void **state)
 		"5:11: mesh.lan.enabled: the mesh is enabled, and none of its transports (mesh.lan.enabled = true, or leave "
 		"[mesh.lan] out)\n");
 	bad(MESH "[mesh.link]\nsuspect_ms = 500\ndead_ms = 50\n",
-		"4:1: mesh.link: dead_ms: 50, must be more than suspect_ms (500)\n");
+		"4:1: mesh.link: dead_ms = 50: must be more than suspect_ms = 500\n");
 }
 
 /* A provider has the keys of its kind. */
@@ -322,10 +322,17 @@ static void test_syntax(void **state)
 	bad("[mesh]\nnode_name = \"a\x01\"\n", "2:15: control character 0x01 (a config file is UTF-8 text)\n");
 	bad("[mesh]\nä = \"\xff\"\n", "2:6: byte 0xff is no UTF-8 (a config file is UTF-8 text)\n");
 	bad("[mesh]\nnode_name = \"a\\u0000b\"\n", "2:13: mesh.node_name: \"a\\x00b\" has a control character\n");
+	/* What the parser would stop the program at. */
+	bad("[[+mesh.peers]]\n", "1:3: not valid TOML: expected the name of a table behind [\n");
+	bad("[mesh]\n  [ \n", "2:5: not valid TOML: expected the name of a table behind [\n");
+	bad("[mesh]\ncapabilities = [\n\t[+1], \"[\", \'\'\'\n[+\'\'\', # [+\n]\n",
+		"3:2: mesh.capabilities: expected a string, got an array\n"
+		"3:8: mesh.capabilities: \"[\" is no name (letters, digits, _ . and -)\n"
+		"3:13: mesh.capabilities: \"[+\" is no name (letters, digits, _ . and -)\n");
 	for (int i = 0; i < 40; i++)
 		strncat(deep, "a.", 3);
 	strncat(deep, "a = 1\n", 7);
-	bad(deep, "1:64: a key of more than 32 parts\n");
+	bad(deep, "1:64: not valid TOML: a key of too many parts\n");
 	config_text_bad("t.toml", "x = [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n",
 		"1:21: not valid TOML: Error while parsing value: exceeded maximum nested value depth of 16 "
 		"(TOML_MAX_NESTED_VALUES)\n");
@@ -418,6 +425,11 @@ static void test_files(void **state)
 	assert_int_equal(errors.items[0].col, 27);
 	assert_non_null(strstr(errors.items[0].text, "cannot read the prompt: "));
 	config_errors_free(&errors);
+	assert_int_equal(mkfifo(prompt, 0600), 0);
+	assert_int_equal(config_load(path, NULL, &config, &errors), CONFIG_E_BAD);
+	assert_non_null(strstr(errors.items[0].text, "agent.system: no regular file: "));
+	config_errors_free(&errors);
+	assert_int_equal(unlink(prompt), 0);
 	file_write(prompt, "two ${NOT_SET_2:-three}\n\n", 25);
 	assert_int_equal(config_load(path, NULL, &config, &errors), 0);
 	assert_string_equal(config->path, path);
