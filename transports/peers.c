@@ -167,11 +167,8 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	remote->before = before;
 	remote->taking = true;
 	targets_of(ctx, peers, &remote->id, true);
-	if (!before) {
-		tell_watchers(ctx, peers, link, true);
-		peers_awaited(ctx, peers);
-		return;
-	}
+	if (!before)
+		return; /* up when it has the name: on_taken */
 	before->state = KNOWN_OLD;
 	if (before_is_dead)
 		end_link(ctx, before, "a newer connection took its place");
@@ -302,6 +299,7 @@ static void on_taken(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!link->remote->up) {
 		link->remote->up = true;
 		tell_watchers(ctx, peers, link, true);
+		peers_awaited(ctx, peers);
 	}
 	peers_reconsider(ctx, peers, &link->remote->id);
 }
