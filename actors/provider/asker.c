@@ -18,21 +18,24 @@ static int refuse(struct qmt_ctx *ctx, int fail, const char *kind, const char *t
 	return ret < 0 ? ret : 1;
 }
 
-int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request, bool whole, struct qmt_ref sink,
-	uint32_t max_requests)
+int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request, bool whole,
+	struct qmt_ref sink, uint32_t max_requests)
 {
 	struct qmt_ref owner = qmt_sender(ctx);
 	int ret;
 
 	if (request.len == 0)
-		return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
+		return refuse(
+			ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
 	if (!whole && !qmt_ref_is_set(sink))
-		return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: missing; somebody must get the answer");
+		return refuse(
+			ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: missing; somebody must get the answer");
 	for (const struct asker *other = list->first; other; other = other->next)
 		if (same_actor(other->owner, owner) && qmt_str_is(request, other->request))
 			return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: this id is in use");
 	if (list->count >= max_requests)
-		return refuse(ctx, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
+		return refuse(
+			ctx, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
 
 	*asker = (struct asker){.owner = owner, .sink = whole ? owner : sink, .token = qmt_token(ctx), .whole = whole};
 	asker->request = qmt_str_dup(request);
@@ -41,7 +44,8 @@ int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker
 	ret = qmt_ref_is_set(asker->sink) ? qmt_monitor(ctx, asker->sink) : 0;
 	if (ret != 0) {
 		free(asker->request);
-		return ret < 0 ? ret : refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: cannot be watched");
+		return ret < 0 ? ret
+					   : refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: cannot be watched");
 	}
 	asker->next = list->first;
 	if (list->first)
@@ -74,7 +78,8 @@ void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *ask
 struct asker *asker_find(const struct asker_list *list, struct qmt_ref sender, struct qmt_str request)
 {
 	for (struct asker *asker = list->first; asker; asker = asker->next)
-		if (qmt_str_is(request, asker->request) && (same_actor(sender, asker->owner) || same_actor(sender, asker->sink)))
+		if (qmt_str_is(request, asker->request) &&
+			(same_actor(sender, asker->owner) || same_actor(sender, asker->sink)))
 			return asker;
 	return NULL;
 }
@@ -126,10 +131,14 @@ void asker_complete(struct qmt_ctx *ctx, struct asker *asker, struct provider_co
 	(void)qmt_reply(ctx, asker->token, &provider_completion_type, completion);
 }
 
-static void end(struct qmt_ctx *ctx, struct asker *asker, const char *reason, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
+static void end(struct qmt_ctx *ctx, struct asker *asker, const char *reason, int fail, const char *kind,
+	uint64_t retry_after_ms, const char *text)
 {
 	if (asker->state == ASKER_STREAMING) {
-		struct provider_finish finish = {.reason = qmt_str(reason), .fail = (uint32_t)fail, .kind = qmt_str(kind), .text = qmt_str(text),
+		struct provider_finish finish = {.reason = qmt_str(reason),
+			.fail = (uint32_t)fail,
+			.kind = qmt_str(kind),
+			.text = qmt_str(text),
 			.retry_after_ms = retry_after_ms};
 
 		asker_finish(ctx, asker, &finish);
@@ -139,7 +148,8 @@ static void end(struct qmt_ctx *ctx, struct asker *asker, const char *reason, in
 	}
 }
 
-void asker_fail(struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
+void asker_fail(
+	struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
 {
 	end(ctx, asker, "error", fail, kind, retry_after_ms, text);
 }

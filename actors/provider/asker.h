@@ -1,10 +1,12 @@
 /* actors/provider/asker.h - who waits for an answer of a provider, and what it was told so far.
  *
  * Threads: belongs to one provider actor.   Blocks: never.
- * Order:   WAITING -(accept)-> STREAMING -(finish, fail)-> ENDED for provider.chat; WAITING -(complete, fail)-> ENDED for
- *          provider.complete. Each call asserts that it is allowed, so a stream has exactly one finish and an ask one answer.
- * Cancel:  may come from the actor that asked or from the sink. Behind a link all actors of that peer are one: refs are compared
- *          by their local actor. Requests are told apart by (id, that actor), so one peer cannot touch another's.
+ * Order:   WAITING -(accept)-> STREAMING -(finish, fail)-> ENDED for provider.chat; WAITING -(complete, fail)-> ENDED
+ *          for provider.complete. Each call asserts that it is allowed, so a stream has exactly one finish and an ask
+ *          one answer.
+ * Cancel:  may come from the actor that asked or from the sink. Behind a link all actors of that peer are one: refs are
+ *          compared by their local actor. Requests are told apart by (id, that actor), so one peer cannot touch
+ *          another's.
  * Sink:    is monitored while its request is open; for provider.complete the asker itself is.
  */
 #ifndef PROVIDER_ASKER_H
@@ -33,10 +35,10 @@ struct asker_list {
 	uint32_t count;
 };
 
-/* Takes the ask that is being handled. sink: unset for provider.complete. Answers the ask itself when it refuses it: no id, no
- * sink, the id is in use, over max_requests. Returns 0; 1 refused and answered; -ENOMEM (not answered). */
-QMT_MUST_CHECK int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request, bool whole, struct qmt_ref sink,
-	uint32_t max_requests);
+/* Takes the ask that is being handled. sink: unset for provider.complete. Answers the ask itself when it refuses it: no
+ * id, no sink, the id is in use, over max_requests. Returns 0; 1 refused and answered; -ENOMEM (not answered). */
+QMT_MUST_CHECK int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request,
+	bool whole, struct qmt_ref sink, uint32_t max_requests);
 /* Out of the list, monitor included. */
 void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker);
 /* The request of that id which `sender` may cancel; NULL: none. */
@@ -52,7 +54,8 @@ void asker_finish(struct qmt_ctx *ctx, struct asker *asker, struct provider_fini
 /* Answers provider.complete; fills in request. */
 void asker_complete(struct qmt_ctx *ctx, struct asker *asker, struct provider_completion *completion);
 /* The ask's error while waiting, a finish with reason error (or cancelled) when streaming, nothing when ended. */
-void asker_fail(struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text);
+void asker_fail(
+	struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text);
 /* As asker_fail, for what was asked to end. */
 void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker);
 

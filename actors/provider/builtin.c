@@ -1,7 +1,7 @@
 /* actors/provider/builtin.c - the actor of kind "builtin": streams what builtin_rules.c answers.
  *
- * An answer is known at once, but is told word by word, one a turn (again) or one a chunk_delay_ms, so that streaming and
- * cancelling can be seen with it as with a real model. Requests under way take turns.
+ * An answer is known at once, but is told word by word, one a turn (again) or one a chunk_delay_ms, so that streaming
+ * and cancelling can be seen with it as with a real model. Requests under way take turns.
  */
 #include "asker.h"
 #include "builtin_rules.h"
@@ -33,7 +33,7 @@ static void job_end(struct qmt_ctx *ctx, struct state *state, struct job *job)
 	free(job);
 }
 
-/* ---- telling ------------------------------------------------------------------------------------------------------ */
+/* ---- telling ----------------------------------------------------------------------------------------------------- */
 
 /* Takes the next word of `from`. */
 static struct qmt_str next_word(const struct qmt_buf *from, uint32_t *at)
@@ -70,8 +70,11 @@ static bool tell_piece(struct qmt_ctx *ctx, struct state *state, struct job *job
 		chunk.tools.count = 1;
 		job->calls_at++;
 	} else {
-		asker_finish(ctx, &job->asker, &(struct provider_finish){.reason = qmt_str(reply->reason), .tool_calls = {reply->calls, reply->call_count},
-			.usage = reply->usage, .model = qmt_str(model_name)});
+		asker_finish(ctx, &job->asker,
+			&(struct provider_finish){.reason = qmt_str(reply->reason),
+				.tool_calls = {reply->calls, reply->call_count},
+				.usage = reply->usage,
+				.model = qmt_str(model_name)});
 		job_end(ctx, state, job);
 		return false;
 	}
@@ -79,7 +82,8 @@ static bool tell_piece(struct qmt_ctx *ctx, struct state *state, struct job *job
 	int ret = asker_chunk(ctx, &job->asker, &chunk);
 
 	if (ret != 0) {
-		asker_fail(ctx, &job->asker, ret < 0 ? QMT_FAIL_FAILED : ret, provider_error_overloaded, 0, "the reader of the stream cannot take more");
+		asker_fail(ctx, &job->asker, ret < 0 ? QMT_FAIL_FAILED : ret, provider_error_overloaded, 0,
+			"the reader of the stream cannot take more");
 		job_end(ctx, state, job);
 		return false;
 	}
@@ -92,7 +96,8 @@ static void on_timer(struct qmt_ctx *ctx, void *raw, void *arg)
 	struct job *job = arg;
 
 	job->timer = (struct qmt_timer){0};
-	if (tell_piece(ctx, state, job) && qmt_timer_start(ctx, state->config->chunk_delay_ms, on_timer, job, &job->timer) < 0)
+	if (tell_piece(ctx, state, job) &&
+		qmt_timer_start(ctx, state->config->chunk_delay_ms, on_timer, job, &job->timer) < 0)
 		qmt_fail(ctx, "out of memory");
 }
 
@@ -109,7 +114,7 @@ static void builtin_again(struct qmt_ctx *ctx, void *raw)
 		qmt_again(ctx);
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static bool is_our_model(const struct provider_config *config, struct qmt_str model)
 {
@@ -127,11 +132,12 @@ static bool parameters_fit(struct qmt_str parameters)
 }
 
 /* Opens a job with its answer made; NULL: the ask was refused and answered. */
-static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str request, struct qmt_str model, struct qmt_str parameters,
-	const struct builtin_request *ask, bool whole, struct qmt_ref sink)
+static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str request, struct qmt_str model,
+	struct qmt_str parameters, const struct builtin_request *ask, bool whole, struct qmt_ref sink)
 {
 	struct job *job = calloc(1, sizeof *job);
-	int ret = job ? asker_open(ctx, &state->askers, &job->asker, request, whole, sink, state->config->max_requests) : -ENOMEM;
+	int ret =
+		job ? asker_open(ctx, &state->askers, &job->asker, request, whole, sink, state->config->max_requests) : -ENOMEM;
 
 	if (ret != 0) {
 		free(job);
@@ -142,10 +148,12 @@ static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_st
 	if (!is_our_model(state->config, model)) {
 		char text[200];
 
-		snprintf(text, sizeof text, "model: no \"%.*s\" here; this provider serves \"%s\"", (int)(model.len < 100 ? model.len : 100), model.p, model_name);
+		snprintf(text, sizeof text, "model: no \"%.*s\" here; this provider serves \"%s\"",
+			(int)(model.len < 100 ? model.len : 100), model.p, model_name);
 		asker_fail(ctx, &job->asker, QMT_FAIL_NOT_FOUND, provider_error_not_found, 0, text);
 	} else if (!parameters_fit(parameters)) {
-		asker_fail(ctx, &job->asker, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0, "parameters: must be a JSON object");
+		asker_fail(ctx, &job->asker, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0,
+			"parameters: must be a JSON object");
 	} else if (builtin_reply_make(ask, &job->reply) < 0) {
 		asker_fail(ctx, &job->asker, QMT_FAIL_FAILED, provider_error_server_error, 0, "out of memory");
 	} else {
@@ -164,8 +172,12 @@ static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 {
 	struct state *state = raw;
 	const struct provider_chat *chat = body;
-	struct builtin_request ask = {.messages = chat->messages.items, .message_count = chat->messages.count, .tools = chat->tools.items,
-		.tool_count = chat->tools.count, .max_tokens = max_tokens(state, chat->max_tokens), .report_limit_bytes = state->config->report_limit_bytes};
+	struct builtin_request ask = {.messages = chat->messages.items,
+		.message_count = chat->messages.count,
+		.tools = chat->tools.items,
+		.tool_count = chat->tools.count,
+		.max_tokens = max_tokens(state, chat->max_tokens),
+		.report_limit_bytes = state->config->report_limit_bytes};
 	struct job *job = begin(ctx, state, chat->request, chat->model, chat->parameters, &ask, false, chat->sink);
 
 	if (!job)
@@ -181,16 +193,24 @@ static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
 {
 	struct state *state = raw;
 	const struct provider_complete *complete = body;
-	struct builtin_request ask = {.messages = complete->messages.items, .message_count = complete->messages.count, .tools = complete->tools.items,
-		.tool_count = complete->tools.count, .max_tokens = max_tokens(state, complete->max_tokens),
+	struct builtin_request ask = {.messages = complete->messages.items,
+		.message_count = complete->messages.count,
+		.tools = complete->tools.items,
+		.tool_count = complete->tools.count,
+		.max_tokens = max_tokens(state, complete->max_tokens),
 		.report_limit_bytes = state->config->report_limit_bytes};
-	struct job *job = begin(ctx, state, complete->request, complete->model, complete->parameters, &ask, true, (struct qmt_ref){0});
+	struct job *job =
+		begin(ctx, state, complete->request, complete->model, complete->parameters, &ask, true, (struct qmt_ref){0});
 
 	if (!job)
 		return;
-	asker_complete(ctx, &job->asker, &(struct provider_completion){.text = qmt_buf_view(&job->reply.text),
-		.reasoning = qmt_buf_view(&job->reply.reasoning), .tool_calls = {job->reply.calls, job->reply.call_count}, .usage = job->reply.usage,
-		.reason = qmt_str(job->reply.reason), .model = qmt_str(model_name)});
+	asker_complete(ctx, &job->asker,
+		&(struct provider_completion){.text = qmt_buf_view(&job->reply.text),
+			.reasoning = qmt_buf_view(&job->reply.reasoning),
+			.tool_calls = {job->reply.calls, job->reply.call_count},
+			.usage = job->reply.usage,
+			.reason = qmt_str(job->reply.reason),
+			.model = qmt_str(model_name)});
 	job_end(ctx, state, job);
 }
 
@@ -212,11 +232,11 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 	struct qmt_str model = qmt_str(model_name);
 
 	(void)body;
-	(void)QMT_REPLY(ctx, qmt_token(ctx), provider_info_reply, .name = qmt_str(state->config->name), .kind = qmt_str(state->config->kind),
-		.models = {&model, 1}, .active = state->askers.count);
+	(void)QMT_REPLY(ctx, qmt_token(ctx), provider_info_reply, .name = qmt_str(state->config->name),
+		.kind = qmt_str(state->config->kind), .models = {&model, 1}, .active = state->askers.count);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void builtin_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
 {

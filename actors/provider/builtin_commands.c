@@ -5,8 +5,7 @@ static const struct {
 	const char *name, *tool, *form;
 } verbs[] = {
 #define VERB(verb, tool, form) {#verb, tool, form},
-	BUILTIN_VERBS(VERB)
-};
+	BUILTIN_VERBS(VERB)};
 
 const char *builtin_verb_name(enum builtin_verb verb)
 {
@@ -23,7 +22,7 @@ const char *builtin_verb_form(enum builtin_verb verb)
 	return verbs[verb].form;
 }
 
-/* ---- pieces of text ----------------------------------------------------------------------------------------------- */
+/* ---- pieces of text ---------------------------------------------------------------------------------------------- */
 
 static bool is_space(char c)
 {
@@ -91,12 +90,13 @@ static struct qmt_str clean_name(struct qmt_str text)
 	return unquote(text, "\"'`");
 }
 
-/* ---- one command -------------------------------------------------------------------------------------------------- */
+/* ---- one command ------------------------------------------------------------------------------------------------- */
 
 /* The verb that `text` begins with, after marks and polite words; ret_rest: what follows it. */
 static bool find_verb(struct qmt_str text, enum builtin_verb *ret_verb, struct qmt_str *ret_rest)
 {
-	static const char *const before[] = {"-", "*", "please", "now", "first", "and", "also", "then", "can you", "could you", "1.", "2.", "3.", "4.", "5."};
+	static const char *const before[] = {"-", "*", "please", "now", "first", "and", "also", "then", "can you",
+		"could you", "1.", "2.", "3.", "4.", "5."};
 
 	text = trim_front(text);
 	while (take_any(&text, before, sizeof before / sizeof *before))
@@ -186,9 +186,10 @@ static void read_command(enum builtin_verb verb, struct qmt_str rest, struct bui
 		ret_command->problem = verb == BUILTIN_run ? "the command is missing" : "the name is missing";
 }
 
-/* ---- a prompt ----------------------------------------------------------------------------------------------------- */
+/* ---- a prompt ---------------------------------------------------------------------------------------------------- */
 
-/* Where " then " is followed by another command: the length in front of it (without "and", "," and the like), and the rest. */
+/* Where " then " is followed by another command: the length in front of it (without "and", "," and the like), and the
+ * rest. */
 static bool split_then(struct qmt_str text, struct qmt_str *ret_first, struct qmt_str *ret_rest)
 {
 	static const char word[] = " then ";

@@ -59,7 +59,8 @@ static uint32_t line_number(struct qmt_str line)
 	return at + 2;
 }
 
-/* The text of a file out of read_tool's form: between <content> and </content>, without line numbers. Another form: as it is. */
+/* The text of a file out of read_tool's form: between <content> and </content>, without line numbers. Another form: as
+ * it is. */
 static void put_file_text(struct qmt_buf *out, struct qmt_str result)
 {
 	uint32_t from, to;
@@ -132,7 +133,8 @@ static void report_write(struct qmt_buf *out, struct qmt_str name, struct qmt_st
 	qmt_buf_str(out, ".\n");
 }
 
-static void report_call(const struct chat_tool_call *call, const struct chat_message *result, uint32_t limit, struct qmt_buf *out)
+static void report_call(
+	const struct chat_tool_call *call, const struct chat_message *result, uint32_t limit, struct qmt_buf *out)
 {
 	static const char *const names[] = {"path", "filePath", "command"};
 	QMT_CLEANUP(json_cleanup) struct json *arguments = NULL;

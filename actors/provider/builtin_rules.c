@@ -1,7 +1,8 @@
 /* actors/provider/builtin_rules.c - see builtin_rules.h.
  *
- * There is no state between two requests: how far a turn has come is read from the conversation itself (assistant messages with
- * calls after the last user message = steps done), so a restart, a fork or another node goes on at the same place.
+ * There is no state between two requests: how far a turn has come is read from the conversation itself (assistant
+ * messages with calls after the last user message = steps done), so a restart, a fork or another node goes on at the
+ * same place.
  */
 #include "builtin_rules.h"
 
@@ -14,7 +15,7 @@
 
 enum { QUOTE_BYTES = 200, COUNT_MAX = 100000 };
 
-/* ---- words -------------------------------------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------------------------------- */
 
 static bool is_space(char c)
 {
@@ -58,11 +59,12 @@ static uint64_t input_words(const struct builtin_request *request)
 			words += call_words(&request->messages[i].tool_calls.items[j]);
 	}
 	for (uint32_t i = 0; i < request->tool_count; i++)
-		words += builtin_words(request->tools[i].name) + builtin_words(request->tools[i].description) + builtin_words(request->tools[i].parameters);
+		words += builtin_words(request->tools[i].name) + builtin_words(request->tools[i].description) +
+			builtin_words(request->tools[i].parameters);
 	return words;
 }
 
-/* ---- small texts -------------------------------------------------------------------------------------------------- */
+/* ---- small texts ------------------------------------------------------------------------------------------------- */
 
 static void put(struct qmt_buf *out, struct qmt_str text)
 {
@@ -118,14 +120,16 @@ static bool begins_any(struct qmt_str text, const char *const *words, struct qmt
 	return false;
 }
 
-/* ---- talk --------------------------------------------------------------------------------------------------------- */
+/* ---- talk -------------------------------------------------------------------------------------------------------- */
 
 static void say_help(struct qmt_buf *out)
 {
 	qmt_buf_str(out, "I am the built-in assistant and follow rules, not a language model. I understand: ");
 	for (int verb = 0; verb < BUILTIN_VERB_COUNT; verb++)
 		qmt_buf_printf(out, "%s%s", verb > 0 ? "; " : "", builtin_verb_form((enum builtin_verb)verb));
-	qmt_buf_str(out, ". One command a line, or several with \"then\" between them. I can also count to N, say TEXT, think TEXT, and tell what "
+	qmt_buf_str(out,
+		". One command a line, or several with \"then\" between them. I can also count to N, say TEXT, think TEXT, "
+		"and tell what "
 		"you said first, what you said before, and how many messages there are.");
 }
 
@@ -162,7 +166,8 @@ static void say_counts(const struct builtin_request *request, struct qmt_buf *ou
 		assistant += qmt_str_is(request->messages[i].role, "assistant");
 		tool += qmt_str_is(request->messages[i].role, "tool");
 	}
-	qmt_buf_printf(out, "So far there are %u messages: %u from you, %u from me, %u tool results.", user + assistant + tool, user, assistant, tool);
+	qmt_buf_printf(out, "So far there are %u messages: %u from you, %u from me, %u tool results.",
+		user + assistant + tool, user, assistant, tool);
 }
 
 static bool say_numbers(struct qmt_str rest, struct qmt_buf *out)
@@ -186,9 +191,12 @@ static bool say_numbers(struct qmt_str rest, struct qmt_buf *out)
 
 static void talk(const struct builtin_request *request, uint32_t user, struct builtin_reply *reply)
 {
-	static const char *const greetings[] = {"hello", "hi", "hey", "good morning", "good afternoon", "good evening", NULL};
-	static const char *const says[] = {"say", "echo", "repeat", NULL}, *const counts[] = {"count to", "count up to", NULL};
-	static const char *const thanks[] = {"thanks", "thank you", NULL}, *const thinks[] = {"think about", "think", NULL}, *const helps[] = {"help", NULL};
+	static const char *const greetings[] = {
+		"hello", "hi", "hey", "good morning", "good afternoon", "good evening", NULL};
+	static const char *const says[] = {"say", "echo", "repeat", NULL},
+							 *const counts[] = {"count to", "count up to", NULL};
+	static const char *const thanks[] = {"thanks", "thank you", NULL}, *const thinks[] = {"think about", "think", NULL},
+							 *const helps[] = {"help", NULL};
 	struct qmt_str text = request->messages[user].content, rest;
 	struct qmt_buf *out = &reply->text;
 
@@ -202,9 +210,11 @@ static void talk(const struct builtin_request *request, uint32_t user, struct bu
 		qmt_buf_str(&reply->reasoning, ". My rules say nothing about that.");
 		qmt_buf_str(out, "I have thought about it: ");
 		put(out, rest);
-	} else if (contains(text, "say first") || contains(text, "said first") || contains(text, "first message") || contains(text, "first thing")) {
+	} else if (contains(text, "say first") || contains(text, "said first") || contains(text, "first message") ||
+		contains(text, "first thing")) {
 		say_first(request, user, out);
-	} else if (contains(text, "say before") || contains(text, "said before") || contains(text, "say last") || contains(text, "previous message")) {
+	} else if (contains(text, "say before") || contains(text, "said before") || contains(text, "say last") ||
+		contains(text, "previous message")) {
 		say_before(request, user, out);
 	} else if (contains(text, "how many messages") || contains(text, "summar")) {
 		say_counts(request, out);
@@ -212,7 +222,8 @@ static void talk(const struct builtin_request *request, uint32_t user, struct bu
 		qmt_buf_str(out, "Hello! I am the built-in assistant. Say \"help\" to see what I understand.");
 	} else if (begins_any(text, thanks, &rest)) {
 		qmt_buf_str(out, "You are welcome.");
-	} else if (begins_any(text, helps, &rest) || contains(text, "what can you do") || contains(text, "who are you") || contains(text, "what are you")) {
+	} else if (begins_any(text, helps, &rest) || contains(text, "what can you do") || contains(text, "who are you") ||
+		contains(text, "what are you")) {
 		say_help(out);
 	} else {
 		qmt_buf_str(out, "I am the built-in assistant and found no command in ");
@@ -221,7 +232,7 @@ static void talk(const struct builtin_request *request, uint32_t user, struct bu
 	}
 }
 
-/* ---- commands ----------------------------------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------------------------------------------------- */
 
 static bool is_offered(const struct builtin_request *request, const char *tool)
 {
@@ -260,14 +271,15 @@ static void put_plan(const struct builtin_commands *commands, struct qmt_buf *ou
 }
 
 /* What of the plan cannot be done, and why. */
-static void put_obstacles(const struct builtin_request *request, const struct builtin_commands *commands, struct qmt_buf *out)
+static void put_obstacles(
+	const struct builtin_request *request, const struct builtin_commands *commands, struct qmt_buf *out)
 {
 	for (uint32_t i = 0; i < commands->count; i++) {
 		const struct builtin_command *command = &commands->items[i];
 
 		if (command->problem) {
-			qmt_buf_printf(out, " I cannot %s: %s. The form is: %s.", builtin_verb_name(command->verb), command->problem,
-				builtin_verb_form(command->verb));
+			qmt_buf_printf(out, " I cannot %s: %s. The form is: %s.", builtin_verb_name(command->verb),
+				command->problem, builtin_verb_form(command->verb));
 		} else if (!can_do(request, command)) {
 			qmt_buf_str(out, " I cannot ");
 			put_command(out, command);
@@ -275,7 +287,8 @@ static void put_obstacles(const struct builtin_request *request, const struct bu
 		}
 	}
 	if (commands->beyond > 0)
-		qmt_buf_printf(out, " I leave out %u more: %d commands are the most at once.", commands->beyond, BUILTIN_COMMANDS_MAX);
+		qmt_buf_printf(
+			out, " I leave out %u more: %d commands are the most at once.", commands->beyond, BUILTIN_COMMANDS_MAX);
 }
 
 static void put_member(struct qmt_buf *out, const char *name, struct qmt_str value)
@@ -308,7 +321,8 @@ static void put_arguments(struct qmt_buf *out, const struct builtin_command *com
 }
 
 /* The number of messages makes the id differ from those of earlier steps. */
-static int add_call(const struct builtin_request *request, const struct builtin_command *command, struct builtin_reply *reply)
+static int add_call(
+	const struct builtin_request *request, const struct builtin_command *command, struct builtin_reply *reply)
 {
 	struct chat_tool_call *call = &reply->calls[reply->call_count];
 	struct qmt_buf arguments = {0};
@@ -324,7 +338,8 @@ static int add_call(const struct builtin_request *request, const struct builtin_
 }
 
 /* Calls of the step after `done` steps that had calls. False: all are done. */
-static int add_step(const struct builtin_request *request, const struct builtin_commands *commands, uint32_t done, struct builtin_reply *reply)
+static int add_step(const struct builtin_request *request, const struct builtin_commands *commands, uint32_t done,
+	struct builtin_reply *reply)
 {
 	for (uint32_t step = 0, with_calls = 0; step < commands->steps; step++) {
 		uint32_t before = with_calls;
@@ -344,7 +359,8 @@ static int add_step(const struct builtin_request *request, const struct builtin_
 	return 0;
 }
 
-static int work(const struct builtin_request *request, uint32_t user, const struct builtin_commands *commands, struct builtin_reply *reply)
+static int work(const struct builtin_request *request, uint32_t user, const struct builtin_commands *commands,
+	struct builtin_reply *reply)
 {
 	uint32_t done = 0;
 	int ret;
@@ -365,12 +381,13 @@ static int work(const struct builtin_request *request, uint32_t user, const stru
 	} else if (reply->call_count > 0) {
 		qmt_buf_str(&reply->text, "Now the next step.");
 	} else {
-		return builtin_report(request->messages + user + 1, request->message_count - user - 1, request->report_limit_bytes, &reply->text);
+		return builtin_report(
+			request->messages + user + 1, request->message_count - user - 1, request->report_limit_bytes, &reply->text);
 	}
 	return 0;
 }
 
-/* ---- the answer --------------------------------------------------------------------------------------------------- */
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
 
 static void free_calls(struct builtin_reply *reply)
 {

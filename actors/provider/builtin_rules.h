@@ -1,12 +1,13 @@
 /* actors/provider/builtin_rules.h - what the built-in assistant answers. Pure: the same request gives the same answer.
  *
- * It works on the last user message. Commands in it (builtin_commands.h) become tool calls, step by step; when the last results
- * are there it reports them in plain words. Without commands it talks a little: hello, help, count to N, say TEXT, think TEXT, what
- * did I say first, how many messages.
- * Tokens:  a token is a word: bytes between white space. Input: words of all messages, calls and tools of the request. Output:
- *          words of text and calls of the answer; reasoning apart.
+ * It works on the last user message. Commands in it (builtin_commands.h) become tool calls, step by step; when the last
+ * results are there it reports them in plain words. Without commands it talks a little: hello, help, count to N, say
+ * TEXT, think TEXT, what did I say first, how many messages.
+ * Tokens:  a token is a word: bytes between white space. Input: words of all messages, calls and tools of the request.
+ *          Output: words of text and calls of the answer; reasoning apart.
  * Threads: values.   Blocks: never.
- * Limits:  max_tokens cuts the text (finish reason length, no calls then); report_limit_bytes cuts each result that is repeated.
+ * Limits:  max_tokens cuts the text (finish reason length, no calls then); report_limit_bytes cuts each result that is
+ *          repeated.
  */
 #ifndef PROVIDER_BUILTIN_RULES_H
 #define PROVIDER_BUILTIN_RULES_H

@@ -3,8 +3,8 @@
  * libcurl says which sockets it waits for (on_socket) and until when (on_timeout); the actor tells it what happened
  * (curl_multi_socket_action). Its callbacks know no ctx, so each entry from the actor notes the one of the turn.
  *
- * A socket must be unwatched before it is closed: libcurl reports CURL_POLL_REMOVE in front of each close, and does not watch idle
- * connections at all.
+ * A socket must be unwatched before it is closed: libcurl reports CURL_POLL_REMOVE in front of each close, and does not
+ * watch idle connections at all.
  */
 #include "curl_loop.h"
 

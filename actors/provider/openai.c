@@ -1,13 +1,15 @@
-/* actors/provider/openai.c - the actor of kind "openai": chat requests of the contract against an OpenAI-compatible upstream.
+/* actors/provider/openai.c - the actor of kind "openai": chat requests of the contract against an OpenAI-compatible
+ * upstream.
  *
- *                 head: 200, a stream            [DONE], or the end after a finish reason
- *     WAITING ------------------------> STREAMING ------------------------> ENDED -(drain)-> gone
- *        |  head: other status, JSON: the body is collected and judged at its end ^
- *        +------------------------------------------------------------------------+   any failure, cancel, sink gone: ENDED
+ *               200, a stream              [DONE], or the end after a finish reason
+ *     WAITING ------------------> STREAMING ---------------------------------------> ENDED -(drain)-> gone
+ *        |   another status, JSON: the body is collected and judged at its end         ^
+ *        +-----------------------------------------------------------------------------+
+ *     Any failure, a cancel, the end of the sink: ENDED.
  *
- * The ask is answered only when the upstream has answered 200: what it refuses comes back as the ask's error. Events are passed on
- * as they come, one chunk each. After ENDED the asker is told nothing more and the request does not count; its connection is
- * given a moment to end in order, so that it can be used again.
+ * The ask is answered only when the upstream has answered 200: what it refuses comes back as the ask's error. Events
+ * are passed on as they come, one chunk each. After ENDED the asker is told nothing more and the request does not
+ * count; its connection is given a moment to end in order, so that it can be used again.
  */
 #include <errno.h>
 
@@ -49,7 +51,7 @@ struct call {
 	bool drains; /* ended well; its connection may end in order */
 };
 
-/* ---- the end of a call -------------------------------------------------------------------------------------------- */
+/* ---- the end of a call ------------------------------------------------------------------------------------------- */
 
 /* The asker knows all it will know. */
 static void call_ended(struct qmt_ctx *ctx, struct call *call)
@@ -82,13 +84,14 @@ static void call_failed(struct qmt_ctx *ctx, struct call *call, const struct ope
 	char text[OPENAI_ERROR_TEXT + 128];
 
 	snprintf(text, sizeof text, "provider %s: %s", call->state->config->name, error->text);
-	QMT_LOG(ctx, QMT_WARN, "provider.upstream", "provider", call->state->config->name, "request", call->asker.request, "kind", error->kind, "reason",
-		error->text, "detail", detail);
+	QMT_LOG(ctx, QMT_WARN, "provider.upstream", "provider", call->state->config->name, "request", call->asker.request,
+		"kind", error->kind, "reason", error->text, "detail", detail);
 	asker_fail(ctx, &call->asker, QMT_FAIL_FAILED, error->kind, error->retry_after_ms, text);
 	call_ended(ctx, call);
 }
 
-static void call_failed_as(struct qmt_ctx *ctx, struct call *call, const char *kind, const char *what, const char *detail)
+static void call_failed_as(
+	struct qmt_ctx *ctx, struct call *call, const char *kind, const char *what, const char *detail)
 {
 	struct openai_error error;
 
@@ -118,7 +121,7 @@ static void call_finished(struct qmt_ctx *ctx, struct call *call)
 	}
 }
 
-/* ---- the answer comes --------------------------------------------------------------------------------------------- */
+/* ---- the answer comes -------------------------------------------------------------------------------------------- */
 
 static void pass_on(struct qmt_ctx *ctx, struct call *call, struct provider_chunk *chunk)
 {
@@ -127,7 +130,8 @@ static void pass_on(struct qmt_ctx *ctx, struct call *call, struct provider_chun
 	if (ret == QMT_FAIL_NOT_RUNNING) /* its monitor will say so too, but the upstream need not work until then */
 		call_ended(ctx, call);
 	else if (ret != 0) /* a chunk that is left out would be a gap */
-		call_failed_as(ctx, call, provider_error_overloaded, "the reader of the stream cannot take more", ret > 0 ? qmt_fail_name(ret) : NULL);
+		call_failed_as(ctx, call, provider_error_overloaded, "the reader of the stream cannot take more",
+			ret > 0 ? qmt_fail_name(ret) : NULL);
 }
 
 static int on_event(void *arg, struct qmt_str data)
@@ -168,7 +172,8 @@ static int on_head(struct qmt_ctx *ctx, void *arg)
 	if (transfer_status(call->transfer) != 200) {
 		call->form = FORM_ERROR;
 	} else if (is_type(type, "text/html")) {
-		call_failed_as(ctx, call, provider_error_malformed, "the upstream answered with a web page; does base_url lead to an API (…/v1)?", NULL);
+		call_failed_as(ctx, call, provider_error_malformed,
+			"the upstream answered with a web page; does base_url lead to an API (…/v1)?", NULL);
 	} else if (call->asker.whole || is_type(type, "application/json")) {
 		call->form = FORM_WHOLE; /* also a server that does not stream: its answer comes as one chunk */
 	} else {
@@ -196,7 +201,8 @@ static int on_body(struct qmt_ctx *ctx, void *arg, struct qmt_str bytes)
 		if (ret < 0)
 			call_out_of_memory(ctx, call);
 		else
-			call_failed_as(ctx, call, provider_error_malformed, "an event of the stream is over its limit (event_limit_bytes)", NULL);
+			call_failed_as(ctx, call, provider_error_malformed,
+				"an event of the stream is over its limit (event_limit_bytes)", NULL);
 	}
 	if (!call->drains)
 		return 1;
@@ -204,7 +210,7 @@ static int on_body(struct qmt_ctx *ctx, void *arg, struct qmt_str bytes)
 	return 0;
 }
 
-/* ---- the answer ends ---------------------------------------------------------------------------------------------- */
+/* ---- the answer ends --------------------------------------------------------------------------------------------- */
 
 static void whole_answer(struct qmt_ctx *ctx, struct call *call)
 {
@@ -229,8 +235,13 @@ static void whole_answer(struct qmt_ctx *ctx, struct call *call)
 		} else if (event < 0) {
 			call_out_of_memory(ctx, call);
 		} else {
-			asker_complete(ctx, &call->asker, &(struct provider_completion){.text = chunk.text, .reasoning = chunk.reasoning,
-				.tool_calls = {finish.tool_calls.items, finish.tool_calls.count}, .usage = finish.usage, .reason = finish.reason, .model = finish.model});
+			asker_complete(ctx, &call->asker,
+				&(struct provider_completion){.text = chunk.text,
+					.reasoning = chunk.reasoning,
+					.tool_calls = {finish.tool_calls.items, finish.tool_calls.count},
+					.usage = finish.usage,
+					.reason = finish.reason,
+					.model = finish.model});
 			call_ended(ctx, call);
 		}
 	}
@@ -240,7 +251,8 @@ static void error_answer(struct qmt_ctx *ctx, struct call *call)
 {
 	struct openai_error error;
 
-	openai_error_http(transfer_status(call->transfer), qmt_buf_view(&call->body), &call->hints, qmt_wall_ms(ctx), call->state->config->api_key, &error);
+	openai_error_http(transfer_status(call->transfer), qmt_buf_view(&call->body), &call->hints, qmt_wall_ms(ctx),
+		call->state->config->api_key, &error);
 	call_failed(ctx, call, &error, call->state->chat_url);
 }
 
@@ -255,7 +267,8 @@ static void stream_end(struct qmt_ctx *ctx, struct call *call, const struct tran
 	else if (openai_stream_may_end(&call->stream)) /* all was said; only [DONE] or the usage is missing */
 		call_finished(ctx, call);
 	else
-		call_failed_as(ctx, call, provider_error_transport, "the stream ended in the middle of the answer", end->detail);
+		call_failed_as(
+			ctx, call, provider_error_transport, "the stream ended in the middle of the answer", end->detail);
 }
 
 static void on_done(struct qmt_ctx *ctx, void *arg, const struct transfer_end *end)
@@ -280,11 +293,12 @@ static void on_done(struct qmt_ctx *ctx, void *arg, const struct transfer_end *e
 	call_free(ctx, call);
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static int send_request(struct qmt_ctx *ctx, struct call *call, struct qmt_buf *body)
 {
-	static const struct transfer_events events = {.head = on_head, .body = on_body, .header = on_header, .done = on_done};
+	static const struct transfer_events events = {
+		.head = on_head, .body = on_body, .header = on_header, .done = on_done};
 	const struct provider_config *config = call->state->config;
 	bool whole = call->asker.whole;
 	struct transfer_options options = {
@@ -308,18 +322,21 @@ static int send_request(struct qmt_ctx *ctx, struct call *call, struct qmt_buf *
 }
 
 /* What chat and complete have in common. `request` has everything but the model's default and the provider's part. */
-static void begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str id, struct openai_request *request, struct qmt_ref sink)
+static void begin(
+	struct qmt_ctx *ctx, struct state *state, struct qmt_str id, struct openai_request *request, struct qmt_ref sink)
 {
 	const struct provider_config *config = state->config;
 	struct call *call = calloc(1, sizeof *call);
 	struct qmt_buf body = {0};
 	struct qmt_err err = {0};
-	int ret = call ? asker_open(ctx, &state->askers, &call->asker, id, !request->stream, sink, config->max_requests) : -ENOMEM;
+	int ret = call ? asker_open(ctx, &state->askers, &call->asker, id, !request->stream, sink, config->max_requests)
+				   : -ENOMEM;
 
 	if (ret != 0) {
 		free(call);
 		if (ret < 0)
-			(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, provider_error_server_error, 0, "out of memory on this node");
+			(void)qmt_reply_fail(
+				ctx, qmt_token(ctx), QMT_FAIL_FAILED, provider_error_server_error, 0, "out of memory on this node");
 		return;
 	}
 	call->state = state;
@@ -336,7 +353,8 @@ static void begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str id, s
 	request->stream_usage = config->stream_usage;
 	request->limit_bytes = config->request_limit_bytes;
 	if (request->model.len == 0)
-		ret = qmt_err_set(&err, OPENAI_REQUEST_E_BAD, "model: missing; name one in the request, or set model for the provider");
+		ret = qmt_err_set(
+			&err, OPENAI_REQUEST_E_BAD, "model: missing; name one in the request, or set model for the provider");
 	else
 		ret = openai_request_body(request, &body, &err);
 	if (ret == 0)
@@ -348,8 +366,8 @@ static void begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str id, s
 		asker_fail(ctx, &call->asker, QMT_FAIL_FAILED, provider_error_server_error, 0, "out of memory on this node");
 	} else {
 		qmt_err_prefix(&err, "provider %s", config->name);
-		asker_fail(ctx, &call->asker, ret == OPENAI_REQUEST_E_TOO_LARGE ? QMT_FAIL_TOO_LARGE : QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0,
-			err.text);
+		asker_fail(ctx, &call->asker, ret == OPENAI_REQUEST_E_TOO_LARGE ? QMT_FAIL_TOO_LARGE : QMT_FAIL_BAD_REQUEST,
+			provider_error_invalid_request, 0, err.text);
 	}
 	call_free(ctx, call);
 }
@@ -357,8 +375,14 @@ static void begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str id, s
 static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 {
 	const struct provider_chat *chat = body;
-	struct openai_request request = {.model = chat->model, .messages = chat->messages.items, .message_count = chat->messages.count,
-		.tools = chat->tools.items, .tool_count = chat->tools.count, .max_tokens = chat->max_tokens, .parameters = chat->parameters, .stream = true};
+	struct openai_request request = {.model = chat->model,
+		.messages = chat->messages.items,
+		.message_count = chat->messages.count,
+		.tools = chat->tools.items,
+		.tool_count = chat->tools.count,
+		.max_tokens = chat->max_tokens,
+		.parameters = chat->parameters,
+		.stream = true};
 
 	begin(ctx, raw, chat->request, &request, chat->sink);
 }
@@ -366,8 +390,13 @@ static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
 {
 	const struct provider_complete *complete = body;
-	struct openai_request request = {.model = complete->model, .messages = complete->messages.items, .message_count = complete->messages.count,
-		.tools = complete->tools.items, .tool_count = complete->tools.count, .max_tokens = complete->max_tokens, .parameters = complete->parameters};
+	struct openai_request request = {.model = complete->model,
+		.messages = complete->messages.items,
+		.message_count = complete->messages.count,
+		.tools = complete->tools.items,
+		.tool_count = complete->tools.count,
+		.max_tokens = complete->max_tokens,
+		.parameters = complete->parameters};
 
 	begin(ctx, raw, complete->request, &request, (struct qmt_ref){0});
 }
@@ -392,7 +421,7 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 	openai_info_ask(ctx, state->info, state->askers.count);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void openai_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
 {

@@ -1,7 +1,7 @@
 /* actors/provider/openai_error.c - see openai_error.h.
  *
- * The status decides the class; the body only refines it, because servers agree on statuses far more than on envelopes. Inside
- * a 200 stream there is no status: there a numeric code is read as one, and else the type's name decides.
+ * The status decides the class; the body only refines it, because servers agree on statuses far more than on envelopes.
+ * Inside a 200 stream there is no status: there a numeric code is read as one, and else the type's name decides.
  */
 #include "openai_error.h"
 
@@ -11,7 +11,7 @@
 #include "proto/utf8.h"
 #include "provider.h"
 
-/* ---- when to come back -------------------------------------------------------------------------------------------- */
+/* ---- when to come back ------------------------------------------------------------------------------------------- */
 
 static void take_value(struct qmt_str line, size_t at, char ret_text[OPENAI_HINT_TEXT])
 {
@@ -51,10 +51,11 @@ static uint64_t bounded(double ms)
 {
 	if (!(ms > 0))
 		return 0;
-	return ms > OPENAI_RETRY_MAX_MS ? OPENAI_RETRY_MAX_MS : (uint64_t)(ms + 0.999); /* a hint may not become "at once" */
+	return ms > OPENAI_RETRY_MAX_MS ? OPENAI_RETRY_MAX_MS
+									: (uint64_t)(ms + 0.999); /* a hint may not become "at once" */
 }
 
-/* Decimal digits with an optional fraction. Returns behind them, NULL: none. (strtod would take "inf", "0x1p9", "-1".) */
+/* Decimal digits with an optional fraction. Returns behind them, NULL: none. (strtod would take "inf", "-1".) */
 static const char *take_number(const char *text, double *ret_value)
 {
 	const char *at = text;
@@ -116,21 +117,22 @@ bool openai_date_parse(const char *text, uint64_t *ret_wall_ms)
 	struct tm when = {0};
 	int year, end = 0;
 
-	if (sscanf(text, "%9[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d %3s%n", weekday, &when.tm_mday, month, &year, &when.tm_hour,
-			&when.tm_min, &when.tm_sec, zone, &end) == 8) {
+	if (sscanf(text, "%9[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d %3s%n", weekday, &when.tm_mday, month, &year,
+			&when.tm_hour, &when.tm_min, &when.tm_sec, zone, &end) == 8) {
 		if (year < 1000) /* "94": not this form */
 			return false;
-	} else if (sscanf(text, "%9[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d %3s%n", weekday, &when.tm_mday, month, &year, &when.tm_hour,
-				&when.tm_min, &when.tm_sec, zone, &end) == 8) {
+	} else if (sscanf(text, "%9[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d %3s%n", weekday, &when.tm_mday, month, &year,
+				   &when.tm_hour, &when.tm_min, &when.tm_sec, zone, &end) == 8) {
 		year += year < 70 ? 2000 : 1900;
-	} else if (sscanf(text, "%9[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d%n", weekday, month, &when.tm_mday, &when.tm_hour, &when.tm_min,
-				&when.tm_sec, &year, &end) != 7) {
+	} else if (sscanf(text, "%9[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d%n", weekday, month, &when.tm_mday, &when.tm_hour,
+				   &when.tm_min, &when.tm_sec, &year, &end) != 7) {
 		return false;
 	}
 	when.tm_mon = month_number(month);
 	when.tm_year = year - 1900;
-	if (text[end] != '\0' || (zone[0] && strcmp(zone, "GMT") != 0) || when.tm_mon < 0 || when.tm_mday < 1 || when.tm_mday > 31 ||
-		when.tm_hour < 0 || when.tm_hour > 23 || when.tm_min < 0 || when.tm_min > 59 || when.tm_sec < 0 || when.tm_sec > 60 || year < 1970)
+	if (text[end] != '\0' || (zone[0] && strcmp(zone, "GMT") != 0) || when.tm_mon < 0 || when.tm_mday < 1 ||
+		when.tm_mday > 31 || when.tm_hour < 0 || when.tm_hour > 23 || when.tm_min < 0 || when.tm_min > 59 ||
+		when.tm_sec < 0 || when.tm_sec > 60 || year < 1970)
 		return false;
 	*ret_wall_ms = (uint64_t)timegm(&when) * 1000;
 	return true;
@@ -173,7 +175,7 @@ static uint64_t hint_in_text(struct qmt_str text)
 	return 0;
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 void openai_error_set(struct openai_error *ret_error, const char *kind, const char *format, ...)
 {
@@ -195,8 +197,8 @@ static uint32_t char_length(struct qmt_str text)
 	return len <= text.len && utf8_check(qmt_strn(text.p, len)) ? len : 0;
 }
 
-/* One line out of what an upstream wrote: white space joined, control characters dropped, what is no UTF-8 shown as "?", the key
- * ("Incorrect API key provided: sk-…") replaced, cut on a character boundary. */
+/* One line out of what an upstream wrote: white space joined, control characters dropped, what is no UTF-8 shown as
+ * "?", the key ("Incorrect API key provided: sk-…") replaced, cut on a character boundary. */
 static void clean(struct qmt_str from, const char *secret, char *ret_text, size_t size)
 {
 	enum { SHORTEST = 4, PIECE_MAX = 4 }; /* replacing a shorter key would only cut holes into plain words */
@@ -227,7 +229,7 @@ static void clean(struct qmt_str from, const char *secret, char *ret_text, size_
 	ret_text[at] = '\0';
 }
 
-/* ---- class -------------------------------------------------------------------------------------------------------- */
+/* ---- class ------------------------------------------------------------------------------------------------------- */
 
 static bool contains(struct qmt_str text, const char *part)
 {
@@ -241,11 +243,11 @@ static bool contains(struct qmt_str text, const char *part)
 
 static bool is_context(struct qmt_str type, struct qmt_str code, struct qmt_str message)
 {
-	static const char *const phrases[] = {"maximum context length", "context size", "context window", "context length", "prompt is too long",
-		"exceeds the model's context"};
+	static const char *const phrases[] = {"maximum context length", "context size", "context window", "context length",
+		"prompt is too long", "exceeds the model's context"};
 
-	if (qmt_str_is(type, "exceed_context_size_error") || contains(code, "context_length") || contains(code, "context_window") ||
-		contains(type, "context_length") || contains(type, "context_window"))
+	if (qmt_str_is(type, "exceed_context_size_error") || contains(code, "context_length") ||
+		contains(code, "context_window") || contains(type, "context_length") || contains(type, "context_window"))
 		return true;
 	for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
 		if (contains(message, phrases[i]))
@@ -323,7 +325,8 @@ static struct said read_envelope(const struct json *error)
 	return said;
 }
 
-static void fill(const struct said *said, const char *kind, const char *prefix, const char *secret, struct openai_error *ret_error)
+static void fill(
+	const struct said *said, const char *kind, const char *prefix, const char *secret, struct openai_error *ret_error)
 {
 	char message[OPENAI_ERROR_TEXT - 64];
 	uint64_t hint = bounded(said->retry_s * 1000);
@@ -351,7 +354,8 @@ void openai_error_envelope(const struct json *error, const char *secret, struct 
 	else if (said.status)
 		kind = kind_of_status(said.status);
 	else
-		kind = kind_of_type(said.code.len > 0 && kind_of_type(said.type) == provider_error_server_error ? said.code : said.type);
+		kind = kind_of_type(
+			said.code.len > 0 && kind_of_type(said.type) == provider_error_server_error ? said.code : said.type);
 	fill(&said, kind, "the upstream reported an error", secret, ret_error);
 }
 
@@ -360,8 +364,8 @@ static void json_cleanup(struct json **json)
 	json_free(*json);
 }
 
-void openai_error_http(unsigned status, struct qmt_str body, const struct openai_hints *hints, uint64_t wall_ms, const char *secret,
-	struct openai_error *ret_error)
+void openai_error_http(unsigned status, struct qmt_str body, const struct openai_hints *hints, uint64_t wall_ms,
+	const char *secret, struct openai_error *ret_error)
 {
 	QMT_CLEANUP(json_cleanup) struct json *json = NULL;
 	struct said said = {0};
@@ -370,14 +374,16 @@ void openai_error_http(unsigned status, struct qmt_str body, const struct openai
 
 	snprintf(prefix, sizeof prefix, "the upstream answered %u", status);
 	if (status >= 300 && status < 400) {
-		openai_error_set(ret_error, kind, "%s, a redirect: those are not followed, base_url must be the final address", prefix);
+		openai_error_set(
+			ret_error, kind, "%s, a redirect: those are not followed, base_url must be the final address", prefix);
 		return;
 	}
 	if (json_parse(body, &json, NULL) == 0)
 		said = read_envelope(json_get(json, "error") ? json_get(json, "error") : json);
 	else if (body.len > 0 && body.p[0] != '<') /* a page of HTML helps nobody */
 		said.message = body;
-	if ((kind == provider_error_invalid_request || kind == provider_error_server_error) && is_context(said.type, said.code, said.message))
+	if ((kind == provider_error_invalid_request || kind == provider_error_server_error) &&
+		is_context(said.type, said.code, said.message))
 		kind = provider_error_context_window_exceeded;
 	fill(&said, kind, prefix, secret, ret_error);
 

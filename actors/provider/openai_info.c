@@ -1,7 +1,6 @@
 /* actors/provider/openai_info.c - see openai_info.h. */
 #include "openai_info.h"
 
-
 #include "openai_error.h"
 #include "openai_stream.h"
 #include "transfer.h"
@@ -12,7 +11,7 @@ struct openai_info {
 	struct curl_loop *loop;
 	char *url;
 	/* owner: the actor */
-	uint32_t active; /* as of the last ask */
+	uint32_t active;           /* as of the last ask */
 	struct transfer *transfer; /* under way */
 	struct openai_hints hints;
 	struct qmt_buf body;
@@ -27,7 +26,8 @@ struct openai_info {
 	char error[OPENAI_ERROR_TEXT];
 };
 
-struct openai_info *openai_info_new(const struct provider_config *config, struct curl_loop *loop, const char *models_url)
+struct openai_info *openai_info_new(
+	const struct provider_config *config, struct curl_loop *loop, const char *models_url)
 {
 	struct openai_info *info = calloc(1, sizeof *info);
 
@@ -47,8 +47,9 @@ static void reply(struct qmt_ctx *ctx, const struct openai_info *info, struct qm
 {
 	bool fine = !error[0];
 
-	(void)QMT_REPLY(ctx, token, provider_info_reply, .name = qmt_str(info->config->name), .kind = qmt_str(info->config->kind),
-		.models = {fine ? info->models : NULL, fine ? info->model_count : 0}, .active = info->active, .error = qmt_str(error));
+	(void)QMT_REPLY(ctx, token, provider_info_reply, .name = qmt_str(info->config->name),
+		.kind = qmt_str(info->config->kind), .models = {fine ? info->models : NULL, fine ? info->model_count : 0},
+		.active = info->active, .error = qmt_str(error));
 }
 
 static void forget(struct openai_info *info)
@@ -117,16 +118,19 @@ static void on_done(struct qmt_ctx *ctx, void *arg, const struct transfer_end *e
 	int ret = 0;
 
 	if (end->outcome != TRANSFER_COMPLETE)
-		openai_error_set(&error, provider_error_transport, "%s", end->text[0] ? end->text : "out of memory on this node");
+		openai_error_set(
+			&error, provider_error_transport, "%s", end->text[0] ? end->text : "out of memory on this node");
 	else if (status != 200)
 		openai_error_http(status, qmt_buf_view(&info->body), &info->hints, qmt_wall_ms(ctx), secret, &error);
 	else
-		ret = openai_models(qmt_buf_view(&info->body), info->config->max_models, secret, &info->json, &info->models, &info->model_count, &error);
+		ret = openai_models(qmt_buf_view(&info->body), info->config->max_models, secret, &info->json, &info->models,
+			&info->model_count, &error);
 	if (ret < 0)
 		openai_error_set(&error, provider_error_server_error, "out of memory on this node");
 	memcpy(info->error, error.text, sizeof info->error);
 	if (error.text[0])
-		QMT_LOG(ctx, QMT_WARN, "provider.models", "provider", info->config->name, "reason", error.text, "url", info->url, "detail", end->detail);
+		QMT_LOG(ctx, QMT_WARN, "provider.models", "provider", info->config->name, "reason", error.text, "url",
+			info->url, "detail", end->detail);
 	qmt_buf_free(&info->body);
 	info->transfer = transfer_free(ctx, info->transfer);
 	settle(ctx, info);
@@ -134,7 +138,8 @@ static void on_done(struct qmt_ctx *ctx, void *arg, const struct transfer_end *e
 
 static void ask_upstream(struct qmt_ctx *ctx, struct openai_info *info)
 {
-	static const struct transfer_events events = {.head = on_head, .body = on_body, .header = on_header, .done = on_done};
+	static const struct transfer_events events = {
+		.head = on_head, .body = on_body, .header = on_header, .done = on_done};
 	const struct provider_config *config = info->config;
 	struct transfer_options options = {
 		.url = info->url,

@@ -15,7 +15,8 @@ enum { INFO_WAITERS_MAX = 256 };
 struct openai_info;
 
 /* models_url is copied. NULL: out of memory. */
-struct openai_info *openai_info_new(const struct provider_config *config, struct curl_loop *loop, const char *models_url);
+struct openai_info *openai_info_new(
+	const struct provider_config *config, struct curl_loop *loop, const char *models_url);
 /* Those that wait are answered with an error. Returns NULL. */
 struct openai_info *openai_info_free(struct qmt_ctx *ctx, struct openai_info *info);
 /* Answers the ask that is being handled, now or when the upstream has answered. */

@@ -1,7 +1,8 @@
 /* actors/provider/openai_request.c - see openai_request.h.
  *
- * The body is written as text, front to back: a conversation can be megabytes, and building it as a tree first would copy each
- * message twice. Only what comes as JSON text (schemas, parameters) is parsed, to be sure that it is JSON and one value.
+ * The body is written as text, front to back: a conversation can be megabytes, and building it as a tree first would
+ * copy each message twice. Only what comes as JSON text (schemas, parameters) is parsed, to be sure that it is JSON and
+ * one value.
  */
 #include "openai_request.h"
 
@@ -10,15 +11,15 @@
 #include "proto/json.h"
 
 /* Members that `parameters` may not set: R(name, why). */
-#define OPENAI_RESERVED(R) \
-	R(model, "the request names the model") \
-	R(messages, "the request holds the conversation") \
-	R(tools, "the request holds the tools") \
-	R(stream, "the provider decides it") \
-	R(stream_options, "the provider decides it (stream_usage)") \
-	R(n, "only one answer can be shown") \
+#define OPENAI_RESERVED(R)                                          \
+	R(model, "the request names the model")                         \
+	R(messages, "the request holds the conversation")               \
+	R(tools, "the request holds the tools")                         \
+	R(stream, "the provider decides it")                            \
+	R(stream_options, "the provider decides it (stream_usage)")     \
+	R(n, "only one answer can be shown")                            \
 	R(base_url, "the address stands in the provider's config only") \
-	R(api_key, "the key stands in the provider's config only") \
+	R(api_key, "the key stands in the provider's config only")      \
 	R(api_base, "the address stands in the provider's config only") \
 	R(extra_headers, "headers stand in the provider's config only")
 
@@ -49,12 +50,15 @@ static int write_message(const struct chat_message *message, uint32_t index, str
 	bool is_assistant = qmt_str_is(message->role, "assistant"), is_tool = qmt_str_is(message->role, "tool");
 
 	if (!is_assistant && !is_tool && !qmt_str_is(message->role, "system") && !qmt_str_is(message->role, "user"))
-		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "messages[%u].role: \"%.*s\" is not system, user, assistant or tool", index,
+		return qmt_err_set(err, OPENAI_REQUEST_E_BAD,
+			"messages[%u].role: \"%.*s\" is not system, user, assistant or tool", index,
 			(int)(message->role.len < 40 ? message->role.len : 40), message->role.p ? message->role.p : "");
 	if (is_tool && message->tool_call_id.len == 0)
-		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "messages[%u].tool_call_id: missing; a tool message must name its call", index);
+		return qmt_err_set(
+			err, OPENAI_REQUEST_E_BAD, "messages[%u].tool_call_id: missing; a tool message must name its call", index);
 	if (message->tool_calls.count > 0 && !is_assistant)
-		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "messages[%u].tool_calls: only an assistant message makes calls", index);
+		return qmt_err_set(
+			err, OPENAI_REQUEST_E_BAD, "messages[%u].tool_calls: only an assistant message makes calls", index);
 
 	qmt_buf_str(out, "{\"role\":");
 	json_quote(out, message->role);
@@ -99,8 +103,9 @@ static int write_tool(const struct chat_tool *tool, uint32_t index, struct qmt_b
 	if (ret == -ENOMEM)
 		return ret;
 	if (ret < 0 || !json_is_object(schema))
-		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "tools[%u] (%.*s): parameters: %s", index, (int)(tool->name.len < 60 ? tool->name.len : 60),
-			tool->name.p, ret < 0 ? why.text : "must be a JSON object");
+		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "tools[%u] (%.*s): parameters: %s", index,
+			(int)(tool->name.len < 60 ? tool->name.len : 60), tool->name.p,
+			ret < 0 ? why.text : "must be a JSON object");
 	ret = json_write(schema, out);
 	qmt_buf_str(out, "}}");
 	return ret;
@@ -109,15 +114,16 @@ static int write_tool(const struct chat_tool *tool, uint32_t index, struct qmt_b
 static const char *reserved_why(struct qmt_str name)
 {
 #define RESERVED_CHECK(member, why) \
-	if (qmt_str_is(name, #member)) \
+	if (qmt_str_is(name, #member))  \
 		return why;
 	OPENAI_RESERVED(RESERVED_CHECK)
 #undef RESERVED_CHECK
 	return NULL;
 }
 
-/* Copies the members of `parameters`. ret_max: the name by which they bound the answer themselves, NULL: they do not. */
-static int write_parameters(const struct openai_request *request, struct qmt_buf *out, const char **ret_max, struct qmt_err *err)
+/* Copies the members of `parameters`. ret_max: the name by which they bound the answer, NULL: they do not. */
+static int write_parameters(
+	const struct openai_request *request, struct qmt_buf *out, const char **ret_max, struct qmt_err *err)
 {
 	QMT_CLEANUP(json_cleanup) struct json *parameters = NULL;
 	struct qmt_err why = {0};
@@ -138,7 +144,8 @@ static int write_parameters(const struct openai_request *request, struct qmt_buf
 		const char *reserved = reserved_why(name);
 
 		if (reserved)
-			return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "parameters.%.*s: cannot be set here: %s", QMT_STR_ARG(name), reserved);
+			return qmt_err_set(
+				err, OPENAI_REQUEST_E_BAD, "parameters.%.*s: cannot be set here: %s", QMT_STR_ARG(name), reserved);
 		if (qmt_str_is(name, "max_tokens") || qmt_str_is(name, "max_completion_tokens")) {
 			*ret_max = qmt_str_is(name, "max_tokens") ? "max_tokens" : "max_completion_tokens";
 			if (request->max_tokens > 0)
@@ -192,7 +199,8 @@ int openai_request_body(const struct openai_request *request, struct qmt_buf *re
 	if (out.failed)
 		return -ENOMEM;
 	if (out.len > request->limit_bytes)
-		return qmt_err_set(err, OPENAI_REQUEST_E_TOO_LARGE, "the request is over %zu bytes (request_limit_bytes)", request->limit_bytes);
+		return qmt_err_set(err, OPENAI_REQUEST_E_TOO_LARGE, "the request is over %zu bytes (request_limit_bytes)",
+			request->limit_bytes);
 	*ret_body = out;
 	out = (struct qmt_buf){0};
 	return 0;

@@ -1,8 +1,10 @@
-/* actors/provider/openai_request.h - a chat request of the contract -> JSON body of POST <base_url>/chat/completions. Pure.
+/* actors/provider/openai_request.h - a chat request of the contract -> JSON body of POST <base_url>/chat/completions.
+ * Pure.
  *
  * Threads: values.   Blocks: never.   Limit: the body, as given; a bad request is refused with the place that is wrong.
- * Rules:   roles become messages of the same role; reasoning is never sent back; further parameters are copied into the body
- *          as they are, but may not name what the request or the provider decides (see OPENAI_RESERVED in the .c file).
+ * Rules:   roles become messages of the same role; reasoning is never sent back; further parameters are copied into the
+ *          body as they are, but may not name what the request or the provider decides (see OPENAI_RESERVED in the .c
+ *          file).
  */
 #ifndef PROVIDER_OPENAI_REQUEST_H
 #define PROVIDER_OPENAI_REQUEST_H
@@ -12,7 +14,7 @@
 #include "runtime/base/err.h"
 
 enum {
-	OPENAI_REQUEST_E_BAD = 1,   /* err names what */
+	OPENAI_REQUEST_E_BAD = 1, /* err names what */
 	OPENAI_REQUEST_E_TOO_LARGE,
 };
 
@@ -22,7 +24,7 @@ struct openai_request {
 	const struct chat_message *messages;
 	const struct chat_tool *tools;
 	uint32_t message_count, tool_count;
-	uint32_t max_tokens; /* of the request; 0: none */
+	uint32_t max_tokens;         /* of the request; 0: none */
 	uint32_t default_max_tokens; /* of the provider; used unless request or parameters say one; 0: none */
 	struct qmt_str parameters;
 	bool stream, stream_usage;
@@ -30,6 +32,7 @@ struct openai_request {
 };
 
 /* Returns 0; OPENAI_REQUEST_E_…; -ENOMEM. ret_body is written on success only; free it. */
-QMT_MUST_CHECK int openai_request_body(const struct openai_request *request, struct qmt_buf *ret_body, struct qmt_err *err);
+QMT_MUST_CHECK int openai_request_body(
+	const struct openai_request *request, struct qmt_buf *ret_body, struct qmt_err *err);
 
 #endif

@@ -3,8 +3,9 @@
  * What servers do differently, and what is made of it:
  *  - reasoning is called reasoning_content or reasoning; some send both with the same text: the first is taken.
  *  - content may be a list of parts: text parts are joined, "thinking" parts are reasoning. A refusal is text.
- *  - tool calls: the index may be missing, or be 0 for every call: a new id with a new name begins a new call then. The id may be
- *    missing: one is made. Arguments may be an object instead of text. Indexes may have holes: ours count in order of arrival.
+ *  - tool calls: the index may be missing, or be 0 for every call: a new id with a new name begins a new call then. The
+ *    id may be missing: one is made. Arguments may be an object instead of text. Indexes may have holes: ours count in
+ *    order of arrival.
  *  - finish_reason "stop" although there are calls: it is tool_calls. Unknown reasons end the answer as stop.
  *  - usage may come in any event, several times: the maximum of each number counts.
  */
@@ -51,7 +52,7 @@ static int malformed(struct openai_stream *stream, const char *what)
 	return OPENAI_FAILED;
 }
 
-/* ---- usage, model, reason ----------------------------------------------------------------------------------------- */
+/* ---- usage, model, reason ---------------------------------------------------------------------------------------- */
 
 static uint64_t count_of(const struct json *value)
 {
@@ -71,7 +72,8 @@ static void take_usage(struct openai_stream *stream, const struct json *usage)
 	if (!json_is_object(usage))
 		return;
 
-	uint64_t prompt = count_of(json_get(usage, "prompt_tokens")), completion = count_of(json_get(usage, "completion_tokens"));
+	uint64_t prompt = count_of(json_get(usage, "prompt_tokens")),
+			 completion = count_of(json_get(usage, "completion_tokens"));
 	uint64_t cached = count_of(json_get(json_get(usage, "prompt_tokens_details"), "cached_tokens"));
 	uint64_t reasoning = count_of(json_get(json_get(usage, "completion_tokens_details"), "reasoning_tokens"));
 
@@ -103,7 +105,7 @@ static void take_reason(struct openai_stream *stream, struct qmt_str reason)
 			stream->reason = known[i].ours;
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* Text of a list of parts, appended to text and reasoning. */
 static void join_parts(struct openai_stream *stream, const struct json *parts)
@@ -146,7 +148,7 @@ static int take_text(struct openai_stream *stream, const struct json *delta, str
 	return 0;
 }
 
-/* ---- tool calls --------------------------------------------------------------------------------------------------- */
+/* ---- tool calls -------------------------------------------------------------------------------------------------- */
 
 /* The call that a piece belongs to; NULL: it begins a new one. */
 static struct openai_call *call_of(struct openai_stream *stream, int64_t index, struct qmt_str id, struct qmt_str name)
@@ -271,10 +273,11 @@ static int take_calls(struct openai_stream *stream, const struct json *pieces, s
 	return 0;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 /* What an event of a stream (`delta`) and a whole answer (`message`) have in common. */
-static int take_answer(struct openai_stream *stream, const struct json *root, const char *member, struct provider_chunk *chunk)
+static int take_answer(
+	struct openai_stream *stream, const struct json *root, const char *member, struct provider_chunk *chunk)
 {
 	const struct json *choices = json_get(root, "choices"), *error = json_get(root, "error");
 
@@ -400,8 +403,8 @@ int openai_stream_finish(struct openai_stream *stream, struct provider_finish *r
 	return OPENAI_DONE;
 }
 
-int openai_models(struct qmt_str body, uint32_t max, const char *secret, struct json **ret_json, struct qmt_str **ret_items, uint32_t *ret_count,
-	struct openai_error *error)
+int openai_models(struct qmt_str body, uint32_t max, const char *secret, struct json **ret_json,
+	struct qmt_str **ret_items, uint32_t *ret_count, struct openai_error *error)
 {
 	struct qmt_err why = {0};
 	struct json *json = NULL;
@@ -429,7 +432,8 @@ int openai_models(struct qmt_str body, uint32_t max, const char *secret, struct 
 		json_free(json);
 		if (!items)
 			return -ENOMEM;
-		openai_error_malformed("the upstream's list of models makes no sense", qmt_str("no list in \"data\""), secret, error);
+		openai_error_malformed(
+			"the upstream's list of models makes no sense", qmt_str("no list in \"data\""), secret, error);
 		return OPENAI_FAILED;
 	}
 	for (size_t i = 0; i < count; i++) {

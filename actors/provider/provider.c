@@ -81,8 +81,8 @@ static int check_ranges(const struct provider_config *config, struct qmt_err *er
 		uint32_t value = *(const uint32_t *)place;
 
 		if (value < param->min || (param->max > 0 && value > param->max))
-			return qmt_err_set(err, -EINVAL, "%s: %u is not within %llu to %llu", param->name, value, (unsigned long long)param->min,
-				(unsigned long long)(param->max > 0 ? param->max : UINT32_MAX));
+			return qmt_err_set(err, -EINVAL, "%s: %u is not within %llu to %llu", param->name, value,
+				(unsigned long long)param->min, (unsigned long long)(param->max > 0 ? param->max : UINT32_MAX));
 	}
 	return 0;
 }
@@ -104,14 +104,16 @@ int provider_config_check(const struct provider_config *config, struct qmt_err *
 	if (!config->name || !config->name[0])
 		return qmt_err_set(err, -EINVAL, "name: missing");
 	if (at < 0)
-		return qmt_err_set(err, -EINVAL, "kind: \"%s\" is not known here (openai, builtin)", config->kind ? config->kind : "");
+		return qmt_err_set(
+			err, -EINVAL, "kind: \"%s\" is not known here (openai, builtin)", config->kind ? config->kind : "");
 	ret = check_ranges(config, err);
 	if (ret < 0)
 		return ret;
 	if (kinds_known[at].bit != OPENAI)
 		return 0;
 	if (!config->base_url[0])
-		return qmt_err_set(err, -EINVAL, "base_url: missing; an openai provider needs the address of its API, as http://127.0.0.1:8080/v1");
+		return qmt_err_set(err, -EINVAL,
+			"base_url: missing; an openai provider needs the address of its API, as http://127.0.0.1:8080/v1");
 	if (strncasecmp(config->base_url, "http://", 7) != 0 && strncasecmp(config->base_url, "https://", 8) != 0)
 		return qmt_err_set(err, -EINVAL, "base_url: must begin with http:// or https://");
 	if (!is_header_text(config->api_key))

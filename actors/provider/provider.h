@@ -1,8 +1,9 @@
 /* actors/provider/provider.h - provider actors, and what a [[providers]] entry may say.
  *
- * One actor stands for one configured provider and is registered as "provider/<name>"; it serves proto/contract/provider.def.
- * Start:   qmt_spawn(ctx, provider_desc(config->kind), &(struct qmt_spawn){.name = …, .config = config, .restart = QMT_PERMANENT});
- *          config and its texts are borrowed until the actor has ended.
+ * One actor stands for one configured provider and is registered as "provider/<name>"; it serves
+ * proto/contract/provider.def.
+ * Start:   qmt_spawn(ctx, provider_desc(config->kind), &(struct qmt_spawn){.name = …, .config = config, .restart =
+ *          QMT_PERMANENT}); config and its texts are borrowed until the actor has ended.
  * Threads: none of their own; they run on the pool. Blocks: never.
  * Cancel:  only who asked (the same actor, or the same link when it is a peer) or the sink may cancel a request.
  * Limits:  all of them are parameters, see provider_params.def.

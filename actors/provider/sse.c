@@ -1,8 +1,8 @@
 /* actors/provider/sse.c - see sse.h.
  *
  * A line is worked on in place when it lies whole in what was fed, and is joined in `line` only when a feed cut it.
- * Lines end in \r, \n or \r\n; after a \r the line is over at once, so that no event waits for a byte that may never come,
- * and a following \n is skipped.
+ * Lines end in \r, \n or \r\n; after a \r the line is over at once, so that no event waits for a byte that may never
+ * come, and a following \n is skipped.
  */
 #include "sse.h"
 
@@ -48,7 +48,7 @@ static int take_line(struct sse *sse, const char *line, size_t len)
 		return fail(sse, SSE_E_LINE_TOO_LONG);
 	if (len == 0)
 		return dispatch(sse);
-	/* Everything else is a comment (":…"), a field that says nothing here, or unknown: read over, as the source asks. */
+	/* Everything else is a comment (":…"), a field of no use here, or unknown: read over, as the source asks. */
 	if (len < FIELD_LEN || memcmp(line, field, FIELD_LEN) != 0 || (len > FIELD_LEN && line[FIELD_LEN] != ':'))
 		return 0;
 
@@ -63,7 +63,8 @@ static int take_line(struct sse *sse, const char *line, size_t len)
 	return sse->data.failed ? fail(sse, -ENOMEM) : 0;
 }
 
-/* A mark at the very start is dropped, also when it comes byte by byte; what only looked like one is given back to the line. */
+/* A mark at the very start is dropped, also when it comes byte by byte; what only looked like one is given back to the
+ * line. */
 static size_t skip_bom(struct sse *sse, const char *bytes, size_t len)
 {
 	size_t at = 0;
@@ -113,7 +114,8 @@ int sse_feed(struct sse *sse, const char *bytes, size_t len)
 			return 0;
 		sse->after_cr = bytes[end] == '\r';
 
-		int outcome = sse->line.len > 0 ? take_line(sse, sse->line.data, sse->line.len) : take_line(sse, bytes + at, end - at);
+		int outcome =
+			sse->line.len > 0 ? take_line(sse, sse->line.data, sse->line.len) : take_line(sse, bytes + at, end - at);
 
 		sse->line.len = 0;
 		if (outcome != 0)

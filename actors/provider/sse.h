@@ -26,19 +26,19 @@ struct sse {
 	sse_event_fn *event;
 	void *arg;
 	/* owner: whoever feeds */
-	struct qmt_buf line;    /* of a line that was cut by the end of the last feed */
-	struct qmt_buf data;    /* data lines of the event so far, each closed by \n */
-	uint8_t bom_seen;       /* how many bytes of a byte order mark were read; 3: no longer at the start */
-	bool after_cr;          /* a \n that comes next belongs to the \r before it */
-	int error;              /* sticky outcome */
+	struct qmt_buf line; /* of a line that was cut by the end of the last feed */
+	struct qmt_buf data; /* data lines of the event so far, each closed by \n */
+	uint8_t bom_seen;    /* how many bytes of a byte order mark were read; 3: no longer at the start */
+	bool after_cr;       /* a \n that comes next belongs to the \r before it */
+	int error;           /* sticky outcome */
 };
 
 void sse_init(struct sse *sse, size_t line_limit, size_t event_limit, sse_event_fn *event, void *arg);
 void sse_fini(struct sse *sse);
-/* Reads bytes. Returns 0; SSE_E_…; -ENOMEM. After anything but 0 every further call returns the same and does nothing. */
+/* Reads bytes. Returns 0; SSE_E_…; -ENOMEM. After anything but 0 every further call only returns the same. */
 QMT_MUST_CHECK int sse_feed(struct sse *sse, const char *bytes, size_t len);
-/* The stream ended. An event whose lines are whole is reported although its empty line is missing (servers that end with
- * "data: [DONE]\n" exist); a line that was cut is dropped. Returns as sse_feed. */
+/* The stream ended. An event whose lines are whole is reported although its empty line is missing (servers that end
+ * with "data: [DONE]\n" exist); a line that was cut is dropped. Returns as sse_feed. */
 QMT_MUST_CHECK int sse_end(struct sse *sse);
 
 #endif

@@ -1,7 +1,8 @@
 /* actors/provider/transfer.c - see transfer.h.
  *
  * HTTP/1.1 on purpose: one connection carries one answer, so cancelling closes it, and the server sees that at once.
- * Times: one timer a transfer. Bytes that arrive move no timer, they only note the time; when the timer fires too early it is set
+ * Times: one timer a transfer. Bytes that arrive move no timer, they only note the time; when the timer fires too early
+ *        it is set
  * again for the rest.
  */
 #include "transfer.h"
@@ -28,10 +29,10 @@ struct transfer {
 	char detail[CURL_ERROR_SIZE];
 };
 
-/* ---- limits of time ----------------------------------------------------------------------------------------------- */
+/* ---- limits of time ---------------------------------------------------------------------------------------------- */
 
 struct limit {
-	uint64_t at_ms;   /* UINT64_MAX: none */
+	uint64_t at_ms; /* UINT64_MAX: none */
 	uint32_t ms;
 	const char *what, *name;
 };
@@ -102,7 +103,7 @@ void transfer_drain(struct qmt_ctx *ctx, struct transfer *t, uint32_t ms)
 	set_timer(ctx, t);
 }
 
-/* ---- callbacks of libcurl ----------------------------------------------------------------------------------------- */
+/* ---- callbacks of libcurl ---------------------------------------------------------------------------------------- */
 
 enum { ABORT = 0 }; /* any length but the one that was given */
 
@@ -169,7 +170,8 @@ void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode r
 
 		outcome = TRANSFER_TOO_LARGE;
 		snprintf(text, sizeof text, "the answer's %s are over %u bytes (%s)", header ? "headers" : "contents",
-			header ? t->options.header_bytes : t->options.body_bytes, header ? "header_limit_bytes" : "response_limit_bytes");
+			header ? t->options.header_bytes : t->options.body_bytes,
+			header ? "header_limit_bytes" : "response_limit_bytes");
 	} else if (t->stopped) {
 		outcome = TRANSFER_STOPPED;
 	} else if (result == CURLE_OPERATION_TIMEDOUT) { /* the only limit of time that libcurl itself was given */
@@ -182,14 +184,15 @@ void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode r
 			snprintf(text, sizeof text, "no connection (%s); does the server at base_url run?",
 				os_errno ? strerrordesc_np((int)os_errno) : "all addresses failed");
 		else if (t->head_seen)
-			snprintf(text, sizeof text, "the connection broke in the middle of the answer (%s)", curl_easy_strerror(result));
+			snprintf(
+				text, sizeof text, "the connection broke in the middle of the answer (%s)", curl_easy_strerror(result));
 		else
 			snprintf(text, sizeof text, "no answer (%s)", curl_easy_strerror(result));
 	}
 	finish(ctx, t, outcome, text);
 }
 
-/* ---- begin and end ------------------------------------------------------------------------------------------------ */
+/* ---- begin and end ----------------------------------------------------------------------------------------------- */
 
 static bool add_header(struct transfer *t, const char *name, const char *value)
 {
@@ -217,7 +220,8 @@ static bool set_up(struct transfer *t, const struct transfer_options *options)
 	if (options->post)
 		ok = ok && add_header(t, "Content-Type: ", "application/json") && add_header(t, "Expect:", "");
 	ok = ok && curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, options->proxy) == CURLE_OK; /* "" also keeps the environment out */
+	ok =
+		ok && curl_easy_setopt(easy, CURLOPT_PROXY, options->proxy) == CURLE_OK; /* "" also keeps the environment out */
 	if (options->ca_file[0])
 		ok = ok && curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file) == CURLE_OK;
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
@@ -241,8 +245,8 @@ static bool set_up(struct transfer *t, const struct transfer_options *options)
 	return ok;
 }
 
-struct transfer *transfer_new(struct qmt_ctx *ctx, struct curl_loop *loop, const struct transfer_options *options, struct qmt_buf *body,
-	const struct transfer_events *events, void *arg)
+struct transfer *transfer_new(struct qmt_ctx *ctx, struct curl_loop *loop, const struct transfer_options *options,
+	struct qmt_buf *body, const struct transfer_events *events, void *arg)
 {
 	struct transfer *t = calloc(1, sizeof *t);
 

@@ -1,15 +1,16 @@
-/* test/fuzz/openai_fuzz.c - any lines as the events of an upstream, and as one whole body: what comes out keeps to the contract (text
- * is UTF-8, pieces of calls add up to the calls of the finish, ids differ, classes are known), or is an error. */
+/* test/fuzz/openai_fuzz.c - any lines as the events of an upstream, and as one whole body: what comes out keeps to the
+ * contract (text is UTF-8, pieces of calls add up to the calls of the finish, ids differ, classes are known), or is an
+ * error. */
 #include "actors/provider/openai_error.c"
 #include "actors/provider/openai_stream.c"
 #include "actors/provider/provider.c"
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 enum { CALLS_MAX = 6 };

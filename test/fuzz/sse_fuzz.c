@@ -1,13 +1,13 @@
-/* test/fuzz/sse_fuzz.c - any bytes as an event stream, cut anywhere: the events and the outcome are those of the stream in one
- * piece, and no limit is passed. The first two bytes say where to cut. */
+/* test/fuzz/sse_fuzz.c - any bytes as an event stream, cut anywhere: the events and the outcome are those of the stream
+ * in one piece, and no limit is passed. The first two bytes say where to cut. */
 #include "actors/provider/sse.c"
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 enum { LINE_LIMIT = 64, EVENT_LIMIT = 96, EVENTS_MAX = 1000 };

@@ -57,7 +57,7 @@ static void set_flag(struct http_stub *stub, bool *flag)
 	pthread_mutex_unlock(&stub->lock);
 }
 
-/* ---- a connection ------------------------------------------------------------------------------------------------- */
+/* ---- a connection ------------------------------------------------------------------------------------------------ */
 
 /* Bytes of the body that the headers announce; -1: the headers are not complete. */
 static long body_length(const char *text, size_t *ret_head)
@@ -174,7 +174,8 @@ static bool wait_for(struct http_stub *stub, int fd, struct request *request, bo
 	return false;
 }
 
-/* Sends the text again and again until the client goes; one that stops reading without going is left by the stop of the stub. */
+/* Sends the text again and again until the client goes; one that stops reading without going is left by the stop of the
+ * stub. */
 static void flood(struct http_stub *stub, int fd, const char *text, size_t len)
 {
 	enum { AT_ONCE = 64 };
@@ -243,7 +244,8 @@ static bool play(struct http_stub *stub, int fd, struct request *request, const 
 
 static void *serve(void *arg)
 {
-	static const struct http_step nothing[] = {{HTTP_SEND, "HTTP/1.1 500 No script\r\nContent-Length: 0\r\n\r\n", 0}, {HTTP_END, NULL, 0}};
+	static const struct http_step nothing[] = {
+		{HTTP_SEND, "HTTP/1.1 500 No script\r\nContent-Length: 0\r\n\r\n", 0}, {HTTP_END, NULL, 0}};
 	struct connection *connection = arg;
 	struct http_stub *stub = connection->stub;
 	struct request *request, *last = NULL;
@@ -264,7 +266,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* ---- the stub ----------------------------------------------------------------------------------------------------- */
+/* ---- the stub ---------------------------------------------------------------------------------------------------- */
 
 static void *accept_all(void *arg)
 {
@@ -309,7 +311,8 @@ struct http_stub *http_stub_start(void)
 	pthread_condattr_destroy(&attr);
 	stub->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (stub->fd < 0 || bind(stub->fd, (struct sockaddr *)&address, len) < 0 || listen(stub->fd, 16) < 0 ||
-		getsockname(stub->fd, (struct sockaddr *)&address, &len) < 0 || pthread_create(&stub->thread, NULL, accept_all, stub) != 0) {
+		getsockname(stub->fd, (struct sockaddr *)&address, &len) < 0 ||
+		pthread_create(&stub->thread, NULL, accept_all, stub) != 0) {
 		if (stub->fd >= 0)
 			close(stub->fd);
 		free(stub);

@@ -14,15 +14,15 @@
 enum { HTTP_STUB_REQUESTS = 64, HTTP_STUB_BYTES = 8 << 20 };
 
 enum http_do {
-	HTTP_END,   /* the answer is over, the connection stays and takes another request */
-	HTTP_SEND,  /* text (len bytes, or all of it when 0) */
+	HTTP_END,    /* the answer is over, the connection stays and takes another request */
+	HTTP_SEND,   /* text (len bytes, or all of it when 0) */
 	HTTP_CRUMBS, /* the same, one byte a send */
-	HTTP_CHUNK, /* text as one chunk of a chunked body; without text: the last one */
-	HTTP_WAIT,  /* until http_stub_release; on if the client goes, too */
-	HTTP_STALL, /* until the client goes */
-	HTTP_FLOOD, /* text again and again until the client goes */
-	HTTP_CLOSE, /* in order */
-	HTTP_RESET, /* with RST */
+	HTTP_CHUNK,  /* text as one chunk of a chunked body; without text: the last one */
+	HTTP_WAIT,   /* until http_stub_release; on if the client goes, too */
+	HTTP_STALL,  /* until the client goes */
+	HTTP_FLOOD,  /* text again and again until the client goes */
+	HTTP_CLOSE,  /* in order */
+	HTTP_RESET,  /* with RST */
 };
 
 struct http_step {
@@ -40,7 +40,7 @@ uint16_t http_stub_port(const struct http_stub *stub);
 void http_stub_script(struct http_stub *stub, const struct http_step *steps);
 /* Ends HTTP_WAIT of one script, now or when it comes there. */
 void http_stub_release(struct http_stub *stub, uint32_t request);
-/* Request n as text, headers and body, once all of it is there; NULL: not within the time. Valid until http_stub_stop. */
+/* Request n as text, headers and body, once all of it is there; NULL: not in time. Valid until http_stub_stop. */
 const char *http_stub_request(struct http_stub *stub, uint32_t request, uint32_t timeout_ms);
 /* True once the client closed the connection of request n. */
 bool http_stub_gone(struct http_stub *stub, uint32_t request, uint32_t timeout_ms);

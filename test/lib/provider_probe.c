@@ -55,7 +55,7 @@ static void changed(struct probe *probe)
 	pthread_mutex_unlock(&probe->lock);
 }
 
-/* ---- what the provider says --------------------------------------------------------------------------------------- */
+/* ---- what the provider says -------------------------------------------------------------------------------------- */
 
 static void take_text(char *to, size_t size, struct qmt_str text)
 {
@@ -65,7 +65,8 @@ static void take_text(char *to, size_t size, struct qmt_str text)
 static void take_calls(struct qmt_buf *to, const struct chat_tool_call *calls, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		qmt_buf_printf(to, "%.*s:%.*s:%.*s;", QMT_STR_ARG(calls[i].id), QMT_STR_ARG(calls[i].name), QMT_STR_ARG(calls[i].arguments));
+		qmt_buf_printf(to, "%.*s:%.*s:%.*s;", QMT_STR_ARG(calls[i].id), QMT_STR_ARG(calls[i].name),
+			QMT_STR_ARG(calls[i].arguments));
 }
 
 static void on_chunk(struct qmt_ctx *ctx, void *raw, const void *body)
@@ -82,8 +83,8 @@ static void on_chunk(struct qmt_ctx *ctx, void *raw, const void *body)
 	for (uint32_t i = 0; i < chunk->tools.count; i++) {
 		const struct provider_tool_delta *delta = &chunk->tools.items[i];
 
-		qmt_buf_printf(&answer->deltas, "%u:%.*s:%.*s:%.*s;", delta->index, QMT_STR_ARG(delta->id), QMT_STR_ARG(delta->name),
-			QMT_STR_ARG(delta->arguments));
+		qmt_buf_printf(&answer->deltas, "%u:%.*s:%.*s:%.*s;", delta->index, QMT_STR_ARG(delta->id),
+			QMT_STR_ARG(delta->name), QMT_STR_ARG(delta->arguments));
 	}
 	changed(probe);
 }
@@ -148,9 +149,10 @@ static void on_answer(struct qmt_ctx *ctx, void *raw, const struct qmt_result *r
 	changed(probe);
 }
 
-/* ---- what the test says ------------------------------------------------------------------------------------------- */
+/* ---- what the test says ------------------------------------------------------------------------------------------ */
 
-static void ask(struct qmt_ctx *ctx, struct state *state, const struct qmt_type *type, const void *body, struct qmt_str request)
+static void ask(
+	struct qmt_ctx *ctx, struct state *state, const struct qmt_type *type, const void *body, struct qmt_str request)
 {
 	struct probe *probe = state->probe;
 	char *id = change(probe, request)->request;
@@ -199,8 +201,12 @@ static qmt_handler *const handlers[provider_message_count] = {
 	[provider_finish_id] = on_finish,
 };
 
-static const struct qmt_actor_desc probe_desc = {
-	.abi = QMT_ABI, .name = "probe", .doc = "Test.", .state_size = sizeof(struct state), .accepts = {{&provider_protocol, handlers}}, .start = start};
+static const struct qmt_actor_desc probe_desc = {.abi = QMT_ABI,
+	.name = "probe",
+	.doc = "Test.",
+	.state_size = sizeof(struct state),
+	.accepts = {{&provider_protocol, handlers}},
+	.start = start};
 
 struct probe *probe_new(struct qmt_ctx *outside, struct qmt_ref provider)
 {
@@ -261,11 +267,12 @@ void probe_cancel(struct probe *probe, const char *id)
 	probe_send(probe, &provider_cancel_type, &(struct provider_cancel){.request = qmt_str(id)});
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------------------ */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 enum what { ACCEPTED, ENDED, TEXT };
 
-static const struct probe_answer *wait_for(struct probe *probe, const char *id, enum what what, size_t bytes, uint32_t timeout_ms)
+static const struct probe_answer *wait_for(
+	struct probe *probe, const char *id, enum what what, size_t bytes, uint32_t timeout_ms)
 {
 	const struct probe_answer *answer;
 	struct timespec until;

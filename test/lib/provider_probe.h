@@ -1,8 +1,10 @@
 /* test/lib/provider_probe.h - an actor that asks a provider as a session does, and writes down all that it is told.
  *
- * Threads: the functions are for the test's thread; what they return does not change any more after the end of the request.
+ * Threads: the functions are for the test's thread; what they return does not change any more after the end of the
+ *          request.
  * Blocks:  what takes a timeout.   Limit: PROBE_ANSWERS requests.
- * The probe stands between the test and the provider: tell it provider.chat (it makes itself the sink), complete, info or cancel.
+ * The probe stands between the test and the provider: tell it provider.chat (it makes itself the sink), complete, info
+ * or cancel.
  */
 #ifndef TEST_PROVIDER_PROBE_H
 #define TEST_PROVIDER_PROBE_H

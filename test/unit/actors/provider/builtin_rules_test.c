@@ -1,4 +1,5 @@
-/* The built-in assistant turns commands into real tool calls, reports their real results, and answers from the conversation. */
+/* The built-in assistant turns commands into real tool calls, reports their real results, and answers from the
+ * conversation. */
 #include "actors/provider/builtin_rules.h"
 
 #include <setjmp.h>
@@ -7,10 +8,13 @@
 
 #include "actors/provider/builtin_commands.h"
 
-#define STR(text) {text, sizeof text - 1}
+#define STR(text)             \
+	{                         \
+		text, sizeof text - 1 \
+	}
 
-static const struct chat_tool all_tools[] = {
-	{.name = STR("read_tool")}, {.name = STR("ls")}, {.name = STR("shell")}, {.name = STR("write_file")}, {.name = STR("edit")}};
+static const struct chat_tool all_tools[] = {{.name = STR("read_tool")}, {.name = STR("ls")}, {.name = STR("shell")},
+	{.name = STR("write_file")}, {.name = STR("edit")}};
 
 /* A conversation that grows as a session's does. */
 struct talk {
@@ -41,11 +45,16 @@ static const char *text_of(const struct builtin_reply *reply)
 static struct builtin_reply *answer(struct talk *talk)
 {
 	struct builtin_reply *reply = &talk->replies[talk->reply_count++];
-	struct builtin_request request = {.messages = talk->messages, .message_count = talk->count, .tools = all_tools, .tool_count = talk->tool_count,
-		.max_tokens = talk->max_tokens, .report_limit_bytes = talk->report_limit};
+	struct builtin_request request = {.messages = talk->messages,
+		.message_count = talk->count,
+		.tools = all_tools,
+		.tool_count = talk->tool_count,
+		.max_tokens = talk->max_tokens,
+		.report_limit_bytes = talk->report_limit};
 
 	assert_int_equal(builtin_reply_make(&request, reply), 0);
-	talk->messages[talk->count++] = (struct chat_message){.role = STR("assistant"), .content = qmt_buf_view(&reply->text),
+	talk->messages[talk->count++] = (struct chat_message){.role = STR("assistant"),
+		.content = qmt_buf_view(&reply->text),
 		.tool_calls = {reply->calls, reply->call_count}};
 	return reply;
 }
@@ -58,16 +67,19 @@ static struct builtin_reply *say(struct talk *talk, const char *text)
 
 static void result(struct talk *talk, const struct chat_tool_call *call, const char *text, bool is_error)
 {
-	talk->messages[talk->count++] = (struct chat_message){.role = STR("tool"), .content = qmt_str(text), .tool_call_id = call->id,
-		.tool_name = call->name, .is_error = is_error};
+	talk->messages[talk->count++] = (struct chat_message){.role = STR("tool"),
+		.content = qmt_str(text),
+		.tool_call_id = call->id,
+		.tool_name = call->name,
+		.is_error = is_error};
 }
 
 static void expect_call(const struct builtin_reply *reply, uint32_t index, const char *name, const char *arguments)
 {
 	assert_in_range(index, 0, reply->call_count - 1);
 	if (!qmt_str_is(reply->calls[index].name, name) || !qmt_str_is(reply->calls[index].arguments, arguments))
-		fail_msg("call %u: got %.*s %.*s, want %s %s", index, QMT_STR_ARG(reply->calls[index].name), QMT_STR_ARG(reply->calls[index].arguments), name,
-			arguments);
+		fail_msg("call %u: got %.*s %.*s, want %s %s", index, QMT_STR_ARG(reply->calls[index].name),
+			QMT_STR_ARG(reply->calls[index].arguments), name, arguments);
 }
 
 /* Each command becomes the call that it means, whatever polite words are around it. */
@@ -90,9 +102,11 @@ static void commands(void **state)
 		{"run `ls -la`", "shell", "{\"command\":\"ls -la\"}"},
 		{"write a.txt: hello: \"you\"", "write_file", "{\"path\":\"a.txt\",\"content\":\"hello: \\\"you\\\"\"}"},
 		{"write to a.txt:\none\ntwo\n", "write_file", "{\"path\":\"a.txt\",\"content\":\"one\\ntwo\"}"},
-		{"write a.txt: first this and then that", "write_file", "{\"path\":\"a.txt\",\"content\":\"first this and then that\"}"},
+		{"write a.txt: first this and then that", "write_file",
+			"{\"path\":\"a.txt\",\"content\":\"first this and then that\"}"},
 		{"write a.txt:", "write_file", "{\"path\":\"a.txt\",\"content\":\"\"}"},
-		{"edit a.c: int x => long y", "edit", "{\"filePath\":\"a.c\",\"oldString\":\"int x\",\"newString\":\"long y\"}"},
+		{"edit a.c: int x => long y", "edit",
+			"{\"filePath\":\"a.c\",\"oldString\":\"int x\",\"newString\":\"long y\"}"},
 		{"edit a.c: \" a\" => \"\"", "edit", "{\"filePath\":\"a.c\",\"oldString\":\" a\",\"newString\":\"\"}"},
 		{"some words\nread a.c\nmore words", "read_tool", "{\"path\":\"a.c\"}"},
 	};
@@ -122,7 +136,8 @@ static void steps(void **state)
 	(void)state;
 	talk_init(&talk);
 	one = say(&talk, "write a.txt: hi, and then read a.txt then run cat a.txt\nlist src\nthen read b.txt");
-	assert_string_equal(text_of(one), "I understand: write a.txt and list src, then read a.txt, then run cat a.txt, then read b.txt.");
+	assert_string_equal(
+		text_of(one), "I understand: write a.txt and list src, then read a.txt, then run cat a.txt, then read b.txt.");
 	assert_int_equal(one->call_count, 2);
 	expect_call(one, 0, "write_file", "{\"path\":\"a.txt\",\"content\":\"hi\"}");
 	expect_call(one, 1, "ls", "{\"path\":\"src\"}");
@@ -133,11 +148,14 @@ static void steps(void **state)
 	assert_int_equal(two->call_count, 1);
 	expect_call(two, 0, "read_tool", "{\"path\":\"a.txt\"}");
 	assert_false(qmt_str_eq(two->calls[0].id, one->calls[0].id));
-	result(&talk, &two->calls[0], "<path>a.txt</path>\n<type>file</type>\n<content>\n00001| hi\n00002| 00003| </content> you\n</content>\n", false);
+	result(&talk, &two->calls[0],
+		"<path>a.txt</path>\n<type>file</type>\n<content>\n00001| hi\n00002| 00003| </content> you\n</content>\n",
+		false);
 
 	three = answer(&talk);
 	expect_call(three, 0, "shell", "{\"command\":\"cat a.txt\"}");
-	result(&talk, &three->calls[0], "{\"exit_code\":3,\"stdout\":\"hi\\n\",\"stderr\":\"oh\",\"truncated\":false,\"timed_out\":false}", false);
+	result(&talk, &three->calls[0],
+		"{\"exit_code\":3,\"stdout\":\"hi\\n\",\"stderr\":\"oh\",\"truncated\":false,\"timed_out\":false}", false);
 
 	three = answer(&talk);
 	expect_call(three, 0, "read_tool", "{\"path\":\"b.txt\"}");
@@ -146,7 +164,8 @@ static void steps(void **state)
 	end = answer(&talk);
 	assert_int_equal(end->call_count, 0);
 	assert_string_equal(end->reason, "stop");
-	assert_string_equal(text_of(end), "I wrote 2 bytes to a.txt.\nIn src there is:\nmain.c 20\n"
+	assert_string_equal(text_of(end),
+		"I wrote 2 bytes to a.txt.\nIn src there is:\nmain.c 20\n"
 		"The text of a.txt is:\nhi\n00003| </content> you\n"
 		"The command cat a.txt ended with exit code 3 and printed:\nhi\nOn its error output:\noh\n"
 		"I could not read b.txt:\nb.txt: no such file");
@@ -170,7 +189,8 @@ static void obstacles(void **state)
 	talk_init(&talk);
 	talk.tool_count = 1; /* read_tool only */
 	reply = say(&talk, "run make then read a.c then list src");
-	assert_string_equal(text_of(reply), "I understand: run make, then read a.c, then list src. I cannot run make: the tool shell is not offered to me."
+	assert_string_equal(text_of(reply),
+		"I understand: run make, then read a.c, then list src. I cannot run make: the tool shell is not offered to me."
 		" I cannot list src: the tool ls is not offered to me.");
 	assert_int_equal(reply->call_count, 1);
 	expect_call(reply, 0, "read_tool", "{\"path\":\"a.c\"}");
@@ -179,7 +199,8 @@ static void obstacles(void **state)
 	reply = say(&talk, "write a.txt hello\nedit b: x -> y\nread\nrun\nedit c: => d");
 	assert_int_equal(reply->call_count, 0);
 	assert_string_equal(reply->reason, "stop");
-	assert_string_equal(text_of(reply), "I understand: write ? and edit b and read ? and run ? and edit c."
+	assert_string_equal(text_of(reply),
+		"I understand: write ? and edit b and read ? and run ? and edit c."
 		" I cannot write: a colon behind the name is missing. The form is: write FILE: TEXT."
 		" I cannot edit: \"=>\" between the old and the new text is missing. The form is: edit FILE: OLD => NEW."
 		" I cannot read: the name is missing. The form is: read FILE."
@@ -204,7 +225,10 @@ static void long_results(void **state)
 	talk_init(&talk);
 	talk.report_limit = 5;
 	reply = say(&talk, "run x");
-	result(&talk, &reply->calls[0], "abcd\xe2\x82\xac" "efg", false);
+	result(&talk, &reply->calls[0],
+		"abcd\xe2\x82\xac"
+		"efg",
+		false);
 	assert_string_equal(text_of(answer(&talk)), "The command x gave:\nabcd\n(cut here: 4 of 10 bytes shown)");
 	talk_free(&talk);
 }
@@ -217,16 +241,20 @@ static void talks(void **state)
 	(void)state;
 	talk_init(&talk);
 	assert_string_equal(text_of(say(&talk, "What did I say first?")), "That was the first thing you said.");
-	assert_string_equal(text_of(say(&talk, " Hello, you")), "Hello! I am the built-in assistant. Say \"help\" to see what I understand.");
+	assert_string_equal(text_of(say(&talk, " Hello, you")),
+		"Hello! I am the built-in assistant. Say \"help\" to see what I understand.");
 	assert_string_equal(text_of(say(&talk, "what did I say first?")), "You said first: \"What did I say first?\"");
 	assert_string_equal(text_of(say(&talk, "what did I say before?")), "You said before: \"what did I say first?\"");
-	assert_string_equal(text_of(say(&talk, "How many messages are there?")), "So far there are 9 messages: 5 from you, 4 from me, 0 tool results.");
+	assert_string_equal(text_of(say(&talk, "How many messages are there?")),
+		"So far there are 9 messages: 5 from you, 4 from me, 0 tool results.");
 	assert_string_equal(text_of(say(&talk, "say exactly  this")), "exactly  this");
 	assert_string_equal(text_of(say(&talk, "count to 5")), "1 2 3 4 5.");
 	assert_string_equal(text_of(say(&talk, "count to 999999999999999")), "I count to 100000 at most.");
-	assert_string_equal(text_of(say(&talk, "hiking")), "I am the built-in assistant and found no command in \"hiking\". Say \"help\" to see what I understand.");
+	assert_string_equal(text_of(say(&talk, "hiking")),
+		"I am the built-in assistant and found no command in \"hiking\". Say \"help\" to see what I understand.");
 	assert_non_null(strstr(text_of(say(&talk, "help")), "edit FILE: OLD => NEW"));
-	assert_string_equal(text_of(say(&talk, "")), "I am the built-in assistant and found no command in \"\". Say \"help\" to see what I understand.");
+	assert_string_equal(text_of(say(&talk, "")),
+		"I am the built-in assistant and found no command in \"\". Say \"help\" to see what I understand.");
 
 	struct builtin_reply *reply = say(&talk, "think about rain");
 

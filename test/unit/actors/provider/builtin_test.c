@@ -1,4 +1,5 @@
-/* The built-in provider streams word by word with numbered chunks and one finish, is cancelled by its asker only, and ends with its sink. */
+/* The built-in provider streams word by word with numbered chunks and one finish, is cancelled by its asker only, and
+ * ends with its sink. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -27,8 +28,10 @@ static void open_fixture(struct fixture *f, uint32_t chunk_delay_ms)
 	provider_config_init(&f->config, "b", "builtin");
 	f->config.chunk_delay_ms = chunk_delay_ms;
 	f->config.max_requests = 3;
-	assert_int_equal(qmt_spawn(f->outside, provider_desc("builtin"), &(struct qmt_spawn){.name = "provider/b", .config = &f->config,
-		.restart = QMT_PERMANENT}, &f->provider, &err), 0);
+	assert_int_equal(qmt_spawn(f->outside, provider_desc("builtin"),
+						 &(struct qmt_spawn){.name = "provider/b", .config = &f->config, .restart = QMT_PERMANENT},
+						 &f->provider, &err),
+		0);
 	f->probe = probe_new(f->outside, f->provider);
 	f->other = probe_new(f->outside, f->provider);
 }
@@ -81,13 +84,19 @@ static void streams_calls(void **state)
 
 	(void)state;
 	open_fixture(&f, 0);
-	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("r"), .messages = {&message, 1}, .tools = {tools, 2},
-		.model = qmt_str("builtin"), .parameters = qmt_str("{\"temperature\":0}")});
+	probe_send(f.probe, &provider_chat_type,
+		&(struct provider_chat){.request = qmt_str("r"),
+			.messages = {&message, 1},
+			.tools = {tools, 2},
+			.model = qmt_str("builtin"),
+			.parameters = qmt_str("{\"temperature\":0}")});
 	answer = probe_ended(f.probe, "r", WAIT_MS);
 	assert_non_null(answer);
 	assert_string_equal(answer->reason, "tool_calls");
-	assert_string_equal(answer->calls.data, "builtin_1_1:read_tool:{\"path\":\"a.c\"};builtin_1_2:ls:{\"path\":\"src\"};");
-	assert_string_equal(answer->deltas.data, "0:builtin_1_1:read_tool:;0:::{\"path\":\"a.c\"};1:builtin_1_2:ls:;1:::{\"path\":\"src\"};");
+	assert_string_equal(
+		answer->calls.data, "builtin_1_1:read_tool:{\"path\":\"a.c\"};builtin_1_2:ls:{\"path\":\"src\"};");
+	assert_string_equal(answer->deltas.data,
+		"0:builtin_1_1:read_tool:;0:::{\"path\":\"a.c\"};1:builtin_1_2:ls:;1:::{\"path\":\"src\"};");
 	close_fixture(&f);
 }
 
@@ -181,13 +190,15 @@ static void refusals(void **state)
 
 	(void)state;
 	open_fixture(&f, 0);
-	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("m"), .messages = {&message, 1}, .model = qmt_str("gpt")});
+	probe_send(f.probe, &provider_chat_type,
+		&(struct provider_chat){.request = qmt_str("m"), .messages = {&message, 1}, .model = qmt_str("gpt")});
 	answer = probe_ended(f.probe, "m", WAIT_MS);
 	assert_non_null(answer);
 	assert_int_equal(answer->fail, QMT_FAIL_NOT_FOUND);
 	assert_string_equal(answer->kind, "not_found");
 	assert_string_equal(answer->error, "model: no \"gpt\" here; this provider serves \"builtin\"");
-	probe_send(f.probe, &provider_chat_type, &(struct provider_chat){.request = qmt_str("p"), .messages = {&message, 1}, .parameters = qmt_str("[")});
+	probe_send(f.probe, &provider_chat_type,
+		&(struct provider_chat){.request = qmt_str("p"), .messages = {&message, 1}, .parameters = qmt_str("[")});
 	answer = probe_ended(f.probe, "p", WAIT_MS);
 	assert_non_null(answer);
 	assert_int_equal(answer->fail, QMT_FAIL_BAD_REQUEST);
@@ -198,7 +209,8 @@ static void refusals(void **state)
 
 	struct qmt_result result;
 
-	assert_int_equal(qmt_outside_ask(f.outside, f.provider, &provider_chat_type, &(struct provider_chat){.request = qmt_str("x")}, WAIT_MS, &result),
+	assert_int_equal(qmt_outside_ask(f.outside, f.provider, &provider_chat_type,
+						 &(struct provider_chat){.request = qmt_str("x")}, WAIT_MS, &result),
 		QMT_FAIL_BAD_REQUEST); /* no sink */
 	close_fixture(&f);
 }
@@ -213,13 +225,16 @@ static void completes(void **state)
 
 	(void)state;
 	open_fixture(&f, 0);
-	probe_send(f.probe, &provider_complete_type, &(struct provider_complete){.request = qmt_str("c"), .messages = {&message, 1}, .max_tokens = 2});
+	probe_send(f.probe, &provider_complete_type,
+		&(struct provider_complete){.request = qmt_str("c"), .messages = {&message, 1}, .max_tokens = 2});
 	answer = probe_ended(f.probe, "c", WAIT_MS);
 	assert_non_null(answer);
 	assert_string_equal(answer->text.data, "1 2 ");
 	assert_string_equal(answer->reason, "length");
-	assert_int_equal(qmt_outside_ask(f.outside, f.provider, &provider_complete_type,
-		&(struct provider_complete){.request = qmt_str("o"), .messages = {&message, 1}}, WAIT_MS, &result), 0);
+	assert_int_equal(
+		qmt_outside_ask(f.outside, f.provider, &provider_complete_type,
+			&(struct provider_complete){.request = qmt_str("o"), .messages = {&message, 1}}, WAIT_MS, &result),
+		0);
 	assert_true(qmt_str_is(((const struct provider_completion *)result.body)->text, "1 2 3."));
 	close_fixture(&f);
 }
@@ -250,7 +265,8 @@ static uint64_t seeded_hash(void)
 	outside = qmt_outside_open(system);
 	provider_config_init(&config, "b", "builtin");
 	config.chunk_delay_ms = 3;
-	assert_int_equal(qmt_spawn(outside, &provider_builtin_desc, &(struct qmt_spawn){.config = &config}, &provider, NULL), 0);
+	assert_int_equal(
+		qmt_spawn(outside, &provider_builtin_desc, &(struct qmt_spawn){.config = &config}, &provider, NULL), 0);
 	probe = probe_new(outside, provider);
 	probe_chat(probe, "a", "count to 30");
 	probe_chat(probe, "b", "help");

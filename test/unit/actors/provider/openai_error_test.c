@@ -1,4 +1,5 @@
-/* What an upstream says went wrong becomes one class of PROVIDER_ERRORS, a hint when to come back, and a text without the key. */
+/* What an upstream says went wrong becomes one class of PROVIDER_ERRORS, a hint when to come back, and a text without
+ * the key. */
 #include "actors/provider/openai_error.h"
 
 #include <setjmp.h>
@@ -29,7 +30,8 @@ static void hints(void **state)
 	assert_int_equal(hint("Retry-After: 0\r\n", 0), 0);
 	assert_int_equal(hint("Retry-After: 7\r\nretry-after-ms: 250\r\n", 0), 250);
 	assert_int_equal(hint("retry-after-ms: 0.2\r\n", 0), 1);
-	assert_int_equal(hint("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\nDate: Sun, 06 Nov 1994 08:49:07 GMT\r\n", wall_ms), 30000);
+	assert_int_equal(
+		hint("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\nDate: Sun, 06 Nov 1994 08:49:07 GMT\r\n", wall_ms), 30000);
 	assert_int_equal(hint("Retry-After: Sunday, 06-Nov-94 08:49:37 GMT\r\n", 784111777000 - 5000), 5000);
 	assert_int_equal(hint("Retry-After: Sun Nov  6 08:49:37 1994\r\n", 784111777000 - 5000), 5000);
 	assert_int_equal(hint("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", wall_ms), 0); /* over */
@@ -39,7 +41,8 @@ static void hints(void **state)
 	assert_int_equal(hint("Retry-After: inf\r\n", 0), 0);
 	assert_int_equal(hint("Retry-After: \r\n", 0), 0);
 	assert_int_equal(hint("Retry-After: 99999999999999999999999999\r\n", 0), OPENAI_RETRY_MAX_MS);
-	assert_int_equal(hint("Retry-After: 11111111111111111111111111111111111111111111111111111111111111111111\r\n", 0), 0);
+	assert_int_equal(
+		hint("Retry-After: 11111111111111111111111111111111111111111111111111111111111111111111\r\n", 0), 0);
 	assert_int_equal(hint("x-ratelimit-reset-requests: 1m0.5s\r\n", 0), 60500);
 	assert_int_equal(hint("x-ratelimit-reset-requests: 20ms\r\n", 0), 20);
 	assert_int_equal(hint("x-ratelimit-reset-requests: 20\r\n", 0), 0);
@@ -87,7 +90,8 @@ static void classes_by_status(void **state)
 		{408, "", "timeout"},
 		{400, "{\"error\":{\"message\":\"bad\",\"type\":\"invalid_request_error\"}}", "invalid_request"},
 		{400, "{\"error\":{\"message\":\"x\",\"code\":\"context_length_exceeded\"}}", "context_window_exceeded"},
-		{400, "{\"error\":{\"message\":\"This model's Maximum context length is 4 tokens\"}}", "context_window_exceeded"},
+		{400, "{\"error\":{\"message\":\"This model's Maximum context length is 4 tokens\"}}",
+			"context_window_exceeded"},
 		{500, "{\"error\":\"the context size is exceeded\"}", "context_window_exceeded"},
 		{401, "{\"error\":\"maximum context length\"}", "authentication"},
 		{422, "", "invalid_request"},
@@ -120,7 +124,8 @@ static void captured(void **state)
 	capture_load(&capture, "sid-agent-err-context-stream.http");
 	openai_error_http(400, capture.body, &hints, wall_ms, NULL, &error);
 	assert_string_equal(error.kind, "context_window_exceeded");
-	assert_string_equal(error.text, "the upstream answered 400: request (45004 tokens) exceeds the available context size (4096 tokens), "
+	assert_string_equal(error.text,
+		"the upstream answered 400: request (45004 tokens) exceeds the available context size (4096 tokens), "
 		"try increasing it");
 	capture_free(&capture);
 
@@ -202,7 +207,8 @@ static void texts(void **state)
 		body.len = 0;
 		for (unsigned i = 0; i < pad; i++)
 			qmt_buf_str(&body, "x");
-		qmt_buf_str(&body, "sk-secret\xc3\xa4\xf0\x9f\x98\x80\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac tail");
+		qmt_buf_str(&body,
+			"sk-secret\xc3\xa4\xf0\x9f\x98\x80\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac tail");
 		for (unsigned i = 0; i < 100; i++)
 			qmt_buf_str(&body, "\xe2\x82\xac");
 		error = http(500, body.data);

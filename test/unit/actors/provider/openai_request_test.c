@@ -1,5 +1,5 @@
-/* A request of the contract becomes the body that the wire format asks for, or is refused with the place that is wrong; what the
- * provider decides cannot be set from outside. */
+/* A request of the contract becomes the body that the wire format asks for, or is refused with the place that is wrong;
+ * what the provider decides cannot be set from outside. */
 #include "actors/provider/openai_request.h"
 
 #include <setjmp.h>
@@ -8,7 +8,10 @@
 
 #include "proto/json.h"
 
-#define STR(text) {text, sizeof text - 1}
+#define STR(text)             \
+	{                         \
+		text, sizeof text - 1 \
+	}
 
 static const struct chat_tool_call two_calls[] = {
 	{.id = STR("c1"), .name = STR("read_tool"), .arguments = STR("{\"path\":\"a\\\"b\"}")},
@@ -23,7 +26,9 @@ static const struct chat_message talk[] = {
 	{.role = STR("assistant"), .content = STR("")},
 };
 static const struct chat_tool tools[] = {
-	{.name = STR("read_tool"), .description = STR("Reads."), .parameters = STR("{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\"}}}")},
+	{.name = STR("read_tool"),
+		.description = STR("Reads."),
+		.parameters = STR("{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\"}}}")},
 	{.name = STR("now")},
 };
 
@@ -63,28 +68,33 @@ static void forms(void **state)
 	struct openai_request request = base();
 
 	(void)state;
-	expect_body(&request, "{\"model\":\"m\",\"stream\":false,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"
+	expect_body(&request,
+		"{\"model\":\"m\",\"stream\":false,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"
 		"{\"role\":\"user\",\"content\":\"Read \\\"a\\\".\\n\\u0001\"}]}");
 	request.stream = request.stream_usage = true;
 	request.messages = talk + 2;
 	request.message_count = 4;
 	request.tools = tools;
 	request.tool_count = 2;
-	expect_body(&request, "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":["
+	expect_body(&request,
+		"{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":["
 		"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":["
-		"{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"read_tool\",\"arguments\":\"{\\\"path\\\":\\\"a\\\\\\\"b\\\"}\"}},"
+		"{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"read_tool\","
+		"\"arguments\":\"{\\\"path\\\":\\\"a\\\\\\\"b\\\"}\"}},"
 		"{\"id\":\"c2\",\"type\":\"function\",\"function\":{\"name\":\"ls\",\"arguments\":\"{}\"}}]},"
 		"{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"text\"},"
 		"{\"role\":\"tool\",\"tool_call_id\":\"c2\",\"content\":\"\"},"
 		"{\"role\":\"assistant\",\"content\":\"\"}],\"tools\":["
 		"{\"type\":\"function\",\"function\":{\"name\":\"read_tool\",\"description\":\"Reads.\",\"parameters\":"
 		"{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\"}}}}},"
-		"{\"type\":\"function\",\"function\":{\"name\":\"now\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]}");
+		"{\"type\":\"function\",\"function\":{\"name\":\"now\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}"
+		"}]}");
 	request.tool_count = 0;
 	request.message_count = 1;
 	request.messages = talk;
 	request.stream_usage = false;
-	expect_body(&request, "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"}]}");
+	expect_body(
+		&request, "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"}]}");
 }
 
 /* Further parameters are copied; the request's bound goes before theirs, theirs before the provider's. */
@@ -98,7 +108,8 @@ static void parameters(void **state)
 		const char *want;
 	} rows[] = {
 		{"{}", 0, 0, ""},
-		{"{\"temperature\":0.7,\"stop\":[\"a\",\"b\"],\"x\":{\"y\":null}}", 0, 0, ",\"temperature\":0.7,\"stop\":[\"a\",\"b\"],\"x\":{\"y\":null}"},
+		{"{\"temperature\":0.7,\"stop\":[\"a\",\"b\"],\"x\":{\"y\":null}}", 0, 0,
+			",\"temperature\":0.7,\"stop\":[\"a\",\"b\"],\"x\":{\"y\":null}"},
 		{"", 5, 9, ",\"max_tokens\":5"},
 		{"", 0, 9, ",\"max_tokens\":9"},
 		{"{\"max_tokens\":7}", 0, 9, ",\"max_tokens\":7"},
@@ -123,7 +134,8 @@ static void parameters(void **state)
 /* What the provider or the request decides cannot be set through parameters. */
 static void reserved_parameters(void **state)
 {
-	static const char *const names[] = {"model", "messages", "tools", "stream", "stream_options", "n", "base_url", "api_key", "api_base", "extra_headers"};
+	static const char *const names[] = {"model", "messages", "tools", "stream", "stream_options", "n", "base_url",
+		"api_key", "api_base", "extra_headers"};
 	struct openai_request request = base();
 
 	(void)state;
@@ -153,11 +165,13 @@ static void refusals(void **state)
 	request = base();
 	request.messages = messages;
 	messages[1].role = qmt_str("wizard");
-	expect_refusal(&request, OPENAI_REQUEST_E_BAD, "messages[1].role: \"wizard\" is not system, user, assistant or tool");
+	expect_refusal(
+		&request, OPENAI_REQUEST_E_BAD, "messages[1].role: \"wizard\" is not system, user, assistant or tool");
 	messages[1].role = (struct qmt_str){0};
 	expect_refusal(&request, OPENAI_REQUEST_E_BAD, "messages[1].role: \"\" is not system, user, assistant or tool");
 	messages[1].role = qmt_str("tool");
-	expect_refusal(&request, OPENAI_REQUEST_E_BAD, "messages[1].tool_call_id: missing; a tool message must name its call");
+	expect_refusal(
+		&request, OPENAI_REQUEST_E_BAD, "messages[1].tool_call_id: missing; a tool message must name its call");
 	messages[1] = talk[2];
 	messages[1].role = qmt_str("user");
 	expect_refusal(&request, OPENAI_REQUEST_E_BAD, "messages[1].tool_calls: only an assistant message makes calls");

@@ -1,4 +1,5 @@
-/* What an upstream answers becomes numbered pieces and one finish: captured answers of real servers, and each oddity that is known. */
+/* What an upstream answers becomes numbered pieces and one finish: captured answers of real servers, and each oddity
+ * that is known. */
 #include "actors/provider/openai_stream.h"
 
 #include <setjmp.h>
@@ -28,8 +29,8 @@ static void take(struct answer *answer, int event, const struct provider_chunk *
 	for (uint32_t i = 0; i < chunk->tools.count; i++) {
 		const struct provider_tool_delta *delta = &chunk->tools.items[i];
 
-		qmt_buf_printf(&answer->deltas, "%u:%.*s:%.*s:%.*s;", delta->index, QMT_STR_ARG(delta->id), QMT_STR_ARG(delta->name),
-			QMT_STR_ARG(delta->arguments));
+		qmt_buf_printf(&answer->deltas, "%u:%.*s:%.*s:%.*s;", delta->index, QMT_STR_ARG(delta->id),
+			QMT_STR_ARG(delta->name), QMT_STR_ARG(delta->arguments));
 	}
 }
 
@@ -78,7 +79,8 @@ static void feed_capture(struct answer *answer, const char *name)
 	capture_free(&capture);
 }
 
-static void expect_usage(const struct chat_usage *usage, uint64_t input, uint64_t output, uint64_t cached, uint64_t reasoning)
+static void expect_usage(
+	const struct chat_usage *usage, uint64_t input, uint64_t output, uint64_t cached, uint64_t reasoning)
 {
 	assert_int_equal(usage->input_tokens, input);
 	assert_int_equal(usage->output_tokens, output);
@@ -145,9 +147,11 @@ static void reasoning(void **state)
 	answer_free(&answer);
 
 	answer_init(&answer);
-	feed_lines(&answer, "{\"choices\":[{\"delta\":{\"reasoning\":\"same\",\"reasoning_content\":\"same\"}}]}\n"
+	feed_lines(&answer,
+		"{\"choices\":[{\"delta\":{\"reasoning\":\"same\",\"reasoning_content\":\"same\"}}]}\n"
 		"{\"choices\":[{\"delta\":{\"reasoning\":\" more\"}}]}\n"
-		"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\" parts\"}]},"
+		"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\" "
+		"parts\"}]},"
 		"{\"type\":\"text\",\"text\":\"Hello\"},{\"type\":\"image\"},{\"type\":\"text\",\"text\":\" you\"}]}}]}\n");
 	assert_string_equal(answer.reasoning.data, "same more parts");
 	assert_string_equal(answer.text.data, "Hello you");
@@ -164,7 +168,8 @@ static void text_and_calls(void **state)
 	answer_init(&answer);
 	feed_capture(&answer, "aimock-tool.http");
 	assert_string_equal(answer.text.data, "Let me look.");
-	assert_string_equal(answer.deltas.data, "0:call_a:read_file:;0:::{\"path\":\"a.c\"};1:call_b:list_dir:;1:::{\"dir\":\"src\"};");
+	assert_string_equal(
+		answer.deltas.data, "0:call_a:read_file:;0:::{\"path\":\"a.c\"};1:call_b:list_dir:;1:::{\"dir\":\"src\"};");
 	assert_int_equal(openai_stream_finish(&answer.stream, &finish), OPENAI_DONE);
 	assert_int_equal(finish.tool_calls.count, 2);
 	answer_free(&answer);
@@ -180,25 +185,31 @@ static void odd_calls(void **state)
 		const char *lines, *deltas;
 	} rows[] = {
 		/* no index at all */
-		{CALLS("{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}") CALLS("{\"function\":{\"arguments\":\"}\"}}")
-			CALLS("{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}"), "0:a:f:{;0:::};1:b:g:{};"},
+		{CALLS("{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}")
+				CALLS("{\"function\":{\"arguments\":\"}\"}}")
+					CALLS("{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}"),
+			"0:a:f:{;0:::};1:b:g:{};"},
 		/* index 0 for each of several calls, also in one event */
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
-			"{\"index\":0,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}"), "0:a:f:{};1:b:g:{};"},
+			   "{\"index\":0,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}"),
+			"0:a:f:{};1:b:g:{};"},
 		/* the id again with every piece */
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}")
-			CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"}\"}}"), "0:a:f:{;0:::};"},
+				CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"}\"}}"),
+			"0:a:f:{;0:::};"},
 		/* other ids in later pieces, without a name */
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}")
-			CALLS("{\"index\":0,\"id\":\"zzz\",\"function\":{\"arguments\":\"}\"}}"), "0:a:f:{;0:::};"},
+				CALLS("{\"index\":0,\"id\":\"zzz\",\"function\":{\"arguments\":\"}\"}}"),
+			"0:a:f:{;0:::};"},
 		/* holes and disorder in the indexes */
 		{CALLS("{\"index\":7,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}},"
-			"{\"index\":2,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{\"}},"
-			"{\"index\":7,\"function\":{\"arguments\":\"}\"}},{\"index\":2,\"function\":{\"arguments\":\"}\"}}"),
+			   "{\"index\":2,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{\"}},"
+			   "{\"index\":7,\"function\":{\"arguments\":\"}\"}},{\"index\":2,\"function\":{\"arguments\":\"}\"}}"),
 			"0:a:f:{;1:b:g:{;0:::};1:::};"},
 		/* arguments as an object */
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":{\"x\":1}}},"
-			"{\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"f\",\"arguments\":{\"y\":[2]}}}"), "0:a:f:{\"x\":1};1:b:f:{\"y\":[2]};"},
+			   "{\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"f\",\"arguments\":{\"y\":[2]}}}"),
+			"0:a:f:{\"x\":1};1:b:f:{\"y\":[2]};"},
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}"), "0:a:f:;"},
 		{CALLS("{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\"}}"), "0:a:f:;"},
 	};
@@ -226,7 +237,8 @@ static void odd_calls(void **state)
 	}
 }
 
-/* A call without an id gets one that fits into 40 characters, differs from the others, and is the same in delta and finish. */
+/* A call without an id gets one that fits into 40 characters, differs from the others, and is the same in delta and
+ * finish. */
 static void made_ids(void **state)
 {
 	struct answer answer;
@@ -235,7 +247,9 @@ static void made_ids(void **state)
 
 	(void)state;
 	answer_init(&answer);
-	feed_lines(&answer, CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},{\"index\":1,\"function\":{\"name\":\"g\"}}") END("tool_calls"));
+	feed_lines(&answer,
+		CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+			  "{\"index\":1,\"function\":{\"name\":\"g\"}}") END("tool_calls"));
 	assert_int_equal(openai_stream_finish(&answer.stream, &finish), OPENAI_DONE);
 
 	struct qmt_str a = finish.tool_calls.items[0].id, b = finish.tool_calls.items[1].id;
@@ -247,7 +261,7 @@ static void made_ids(void **state)
 	answer_free(&answer);
 }
 
-/* Finish reasons of all servers end in those of the contract; an end that contradicts itself is an error worth a retry. */
+/* Finish reasons of all servers end in those of the contract; an end that contradicts itself is an error to retry. */
 static void reasons(void **state)
 {
 	static const struct {
@@ -293,10 +307,11 @@ static void usage(void **state)
 
 	(void)state;
 	answer_init(&answer);
-	feed_lines(&answer, "{\"choices\":[],\"usage\":null}\n"
+	feed_lines(&answer,
+		"{\"choices\":[],\"usage\":null}\n"
 		"{\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":1}}\n"
-		"{\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":9,\"completion_tokens_details\":{\"reasoning_tokens\":4},"
-		"\"prompt_cache_hit_tokens\":3}}\n"
+		"{\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":9,"
+		"\"completion_tokens_details\":{\"reasoning_tokens\":4},\"prompt_cache_hit_tokens\":3}}\n"
 		"{\"choices\":[],\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":\"many\",\"prompt_tokens_details\":7}}\n"
 		"{\"choices\":[],\"usage\":[]}\n[DONE]\n");
 	assert_int_equal(answer.end, OPENAI_DONE);
@@ -312,7 +327,8 @@ static void failures(void **state)
 		const char *lines, *kind;
 	} rows[] = {
 		{"{\"choices\":[{\"delta\":\n", "malformed"},
-		{"{\"error\":{\"message\":sk-secret\xf0\xf0}}\n", "malformed"}, /* the parser quotes what it does not understand */
+		{"{\"error\":{\"message\":sk-secret\xf0\xf0}}\n",
+			"malformed"}, /* the parser quotes what it does not understand */
 		{"[1]\n", "malformed"},
 		{"null\n", "malformed"},
 		{"\"text\"\n", "malformed"},
@@ -320,9 +336,13 @@ static void failures(void **state)
 		{"{\"error\":\"boom sk-secret\"}\n", "server_error"},
 		{CALLS("{\"index\":0,\"id\":\"a\"}"), "malformed"},
 		{CALLS("7"), "malformed"},
-		{CALLS("{\"index\":0,\"function\":{\"name\":\"f\"}},{\"index\":1,\"function\":{\"name\":\"f\"}},{\"index\":2,\"function\":{\"name\":\"f\"}},"
-			"{\"index\":3,\"function\":{\"name\":\"f\"}},{\"index\":4,\"function\":{\"name\":\"f\"}}") CALLS("{\"index\":5,\"function\":{\"name\":\"f\"}},"
-			"{\"index\":6,\"function\":{\"name\":\"f\"}},{\"index\":7,\"function\":{\"name\":\"f\"}},{\"index\":8,\"function\":{\"name\":\"f\"}}"), "malformed"},
+		{CALLS("{\"index\":0,\"function\":{\"name\":\"f\"}},{\"index\":1,\"function\":{\"name\":\"f\"}},"
+			   "{\"index\":2,\"function\":{\"name\":\"f\"}},"
+			   "{\"index\":3,\"function\":{\"name\":\"f\"}},{\"index\":4,\"function\":{\"name\":\"f\"}}")
+				CALLS("{\"index\":5,\"function\":{\"name\":\"f\"}},"
+					  "{\"index\":6,\"function\":{\"name\":\"f\"}},{\"index\":7,\"function\":{\"name\":\"f\"}},"
+					  "{\"index\":8,\"function\":{\"name\":\"f\"}}"),
+			"malformed"},
 	};
 
 	(void)state;
@@ -345,9 +365,13 @@ static void harmless(void **state)
 
 	(void)state;
 	answer_init(&answer);
-	feed_lines(&answer, "\n{}\n{\"choices\":null}\n{\"choices\":{}}\n{\"choices\":[7,null,{}]}\n{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"other\"}}]}\n"
-		"{\"choices\":[{\"delta\":null}]}\n{\"choices\":[{\"delta\":{\"content\":5,\"tool_calls\":null,\"reasoning\":{}}}]}\n"
-		"{\"error\":null,\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[]}}]}\n{\"ping\":1}\n");
+	feed_lines(&answer,
+		"\n{}\n{\"choices\":null}\n{\"choices\":{}}\n{\"choices\":[7,null,{}]"
+		"}\n{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"other\"}}]}\n"
+		"{\"choices\":[{\"delta\":null}]"
+		"}\n{\"choices\":[{\"delta\":{\"content\":5,\"tool_calls\":null,\"reasoning\":{}}}]}\n"
+		"{\"error\":null,\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[]}}]"
+		"}\n{\"ping\":1}\n");
 	assert_int_equal(answer.end, 0);
 	assert_int_equal(answer.chunks, 0);
 	answer_free(&answer);
@@ -381,9 +405,13 @@ static void whole_answers(void **state)
 	answer_free(&answer);
 
 	answer_init(&answer);
-	assert_int_equal(whole(&answer, "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":null,\"reasoning_content\":\"hm\",\"tool_calls\":["
-		"{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
-		"{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}]}"), OPENAI_CHUNK);
+	assert_int_equal(
+		whole(&answer,
+			"{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":null,\"reasoning_content\":\"hm\",\"tool_calls\":["
+			"{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+			"{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]}"
+			",\"finish_reason\":\"tool_calls\"}]}"),
+		OPENAI_CHUNK);
 	assert_string_equal(answer.reasoning.data, "hm");
 	assert_string_equal(answer.deltas.data, "0:a:f:{};1:b:g:{};");
 	answer_free(&answer);
@@ -411,7 +439,9 @@ static void models(void **state)
 	struct openai_error error;
 
 	(void)state;
-	assert_int_equal(openai_models(qmt_str("{\"data\":[{\"id\":\"a\"},{},7,{\"id\":\"b\"},{\"id\":\"c\"}]}"), 4, NULL, &json, &items, &count, &error), 0);
+	assert_int_equal(openai_models(qmt_str("{\"data\":[{\"id\":\"a\"},{},7,{\"id\":\"b\"},{\"id\":\"c\"}]}"), 4, NULL,
+						 &json, &items, &count, &error),
+		0);
 	assert_int_equal(count, 2);
 	assert_true(qmt_str_is(items[0], "a") && qmt_str_is(items[1], "b"));
 	free(items);
@@ -423,7 +453,9 @@ static void models(void **state)
 	assert_int_equal(openai_models(qmt_str("{\"data\":{}}"), 4, NULL, &json, &items, &count, &error), OPENAI_FAILED);
 	assert_string_equal(error.kind, "malformed");
 	assert_int_equal(openai_models(qmt_str("nope"), 4, NULL, &json, &items, &count, &error), OPENAI_FAILED);
-	assert_int_equal(openai_models(qmt_str("{\"error\":{\"type\":\"authentication_error\"}}"), 4, NULL, &json, &items, &count, &error), OPENAI_FAILED);
+	assert_int_equal(openai_models(qmt_str("{\"error\":{\"type\":\"authentication_error\"}}"), 4, NULL, &json, &items,
+						 &count, &error),
+		OPENAI_FAILED);
 	assert_string_equal(error.kind, "authentication");
 }
 

@@ -1,4 +1,5 @@
-/* The events of a stream depend on its bytes alone, however they are cut; hostile streams end in an outcome, within the limits. */
+/* The events of a stream depend on its bytes alone, however they are cut; hostile streams end in an outcome, within the
+ * limits. */
 #include "actors/provider/sse.h"
 
 #include <setjmp.h>
@@ -24,7 +25,8 @@ static int on_event(void *arg, struct qmt_str data)
 }
 
 /* Feeds pieces of `step` bytes, the first one `first` long. Returns the outcome of the end. */
-static int run(struct qmt_str bytes, size_t first, size_t step, size_t line_limit, size_t event_limit, struct seen *seen)
+static int run(
+	struct qmt_str bytes, size_t first, size_t step, size_t line_limit, size_t event_limit, struct seen *seen)
 {
 	struct sse sse;
 	size_t at = 0;
@@ -78,20 +80,25 @@ static void forms_of_the_format(void **state)
 	EXPECT("data: a\r\n\ndata: b\n\r\n", "<a><b>");
 	EXPECT("data:a\n\ndata:  b\n\n", "<a>< b>");
 	EXPECT("data: a\ndata: b\ndata\ndata:\n\n", "<a\nb\n\n>");
-	EXPECT("\xef\xbb\xbf" "data: a\n\n", "<a>");
-	EXPECT("\xef\xbb" "data: a\n\ndata: b\n\n", "<b>");
+	EXPECT("\xef\xbb\xbf"
+		   "data: a\n\n",
+		"<a>");
+	EXPECT("\xef\xbb"
+		   "data: a\n\ndata: b\n\n",
+		"<b>");
 	EXPECT(": comment\n:\n\n: more\ndata: a\n: in between\n\n", "<a>");
 	EXPECT("event: x\nid: 7\nretry: 10\ndata: a\n\nevent: y\n\n", "<a>");
 	EXPECT("datax: no\nDATA: no\ndat\n data: no\ndata: a\n\n", "<a>");
 	EXPECT("\n\n\r\n\rdata: a\n\n\n\n", "<a>");
-	EXPECT("data: a\n", "<a>");            /* no empty line at the end */
-	EXPECT("data: a\n\ndata: cu", "<a>");  /* cut in a line */
+	EXPECT("data: a\n", "<a>");           /* no empty line at the end */
+	EXPECT("data: a\n\ndata: cu", "<a>"); /* cut in a line */
 }
 
 /* The events of real captures are the same at every cut, and are what a plain reading gives. */
 static void captures_at_every_cut(void **state)
 {
-	static const char *const names[] = {"aimock-think.http", "aimock-tool.http", "sid-chat-stream.http", "sid-agent-tools-required-stream.http"};
+	static const char *const names[] = {
+		"aimock-think.http", "aimock-tool.http", "sid-chat-stream.http", "sid-agent-tools-required-stream.http"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
