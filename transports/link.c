@@ -66,9 +66,12 @@ void link_complain(struct qmt_ctx *ctx, struct link *link, enum link_complaint w
 
 static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, const char *why)
 {
+	bool was_proven = link->peer[0] != '\0';
+
 	if (qmt_ref_is_set(link->peers))
 		(void)QMT_TELL(ctx, link->peers, link_ended, .link = link->self, .tag = link->config->tag, .dialed = link->config->dialed,
-			.why = qmt_str(why), .code = code, .was_proven = link->peer[0] != '\0');
+			.why = qmt_str(why), .code = code, .was_proven = was_proven, .rejected = !was_proven && !link->config->dialed && code,
+			.transport = qmt_str(link->config->transport), .from = qmt_str(link->config->address));
 }
 
 static void tell_successor(struct qmt_ctx *ctx, struct link *link)
@@ -95,8 +98,6 @@ void link_close(struct qmt_ctx *ctx, struct link *link, int code, const char *wh
 	tell_peers_ended(ctx, link, code, why);
 	if (was_proven && link->config->of_mesh)
 		QMT_LOG(ctx, ended_well ? QMT_DEBUG : QMT_INFO, "link.down", "peer", link->peer, "transport", link->config->transport, "reason", why);
-	else if (!link->config->dialed && code)
-		QMT_LOG(ctx, QMT_WARN, "link.rejected", "transport", link->config->transport, "from", link->config->address, "reason", why);
 	qmt_stop_self(ctx);
 }
 
@@ -123,9 +124,7 @@ void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *w
 	tell_successor(ctx, link);
 	tell_peers_ended(ctx, link, code, why);
 	link->peers = (struct qmt_ref){0}; /* it knows */
-	if (!link->config->dialed && link->state == LINK_HELLO)
-		QMT_LOG(ctx, QMT_WARN, "link.rejected", "transport", link->config->transport, "from", link->config->address, "reason", why);
-	else if (link->config->of_mesh && link->peer[0])
+	if (link->config->of_mesh && link->peer[0])
 		QMT_LOG(ctx, QMT_INFO, "link.cut", "peer", link->peer, "transport", link->config->transport, "reason", why);
 	restart_timer(ctx, link, HANG_UP_MS);
 }
@@ -329,6 +328,7 @@ static void tick(struct qmt_ctx *ctx, struct link *link)
 		link->suspect = true;
 		(void)QMT_TELL(ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
 	}
+	link_sweep_asks(ctx, link);
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	if (link->state != LINK_CLOSED)
 		start_ticks(ctx, link);

@@ -72,7 +72,10 @@ extern const struct qmt_actor_desc link_desc;
 	F(T, BOOL, dialed, 3, "This node dialed.") \
 	F(T, STR, why, 4, "For people.") \
 	F(T, I64, code, 5, "-errno; -EACCES: another PeerId than expected.") \
-	F(T, BOOL, was_proven, 6, "HELLO had ended.")
+	F(T, BOOL, was_proven, 6, "HELLO had ended.") \
+	F(T, BOOL, rejected, 7, "An accepted one that did not end HELLO, through somebody's fault.") \
+	F(T, STR, transport, 8, "Of a rejected one.") \
+	F(T, STR, from, 9, "Of a rejected one: its address.")
 /* To a link. */
 #define LINK_TAKE(F, T) \
 	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \

@@ -360,6 +360,8 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (msg->dialed)
 		dial_ended(ctx, peers, msg);
+	else if (msg->rejected)
+		peers_rejected(ctx, peers, msg->transport, msg->from, msg->why);
 	forget_link(ctx, peers, msg->link);
 }
 

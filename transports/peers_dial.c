@@ -147,11 +147,11 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 {
 	char why[300];
 
-	(void)ctx;
 	for (struct dial *dial = peers->dials; dial; dial = dial->next) {
 		if (dial->tag != msg->tag)
 			continue;
 		struct target *target = dial->target;
+		bool refused_before = target->refused;
 		(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
 		if (!dial->proven)
 			target->refused = msg->code == -EACCES;
@@ -160,6 +160,9 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 				why, target->config->name);
 		else if (target->state != TARGET_CONNECTED)
 			keep_error(target, why);
+		if (target->refused && !refused_before) /* it is dialed on; this is said once */
+			QMT_LOG(ctx, QMT_WARN, "peer.refused", "name", target->config->name, "reason",
+				target->last_error[0] ? target->last_error : why);
 		return;
 	}
 }

@@ -83,6 +83,12 @@ struct watcher {
 
 struct peers_waiter; /* peers_await.c */
 
+/* A kind of rejected connection that was logged (peers_rejects.c). */
+struct peers_reject {
+	uint64_t kind, said_ms, held_back; /* said_ms 0: free */
+};
+enum { PEERS_REJECTS = 32 };
+
 struct peers {
 	const struct peers_config *config;
 	const struct link_node *node;
@@ -96,6 +102,7 @@ struct peers {
 	uint32_t watcher_count;
 	struct peers_waiter *waiters; /* oldest first */
 	uint32_t waiter_count;
+	struct peers_reject rejects[PEERS_REJECTS];
 	uint64_t attempts, tags, choices;
 };
 
@@ -123,6 +130,9 @@ bool peers_reply_connected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_
 /* Fills *ret_info with texts borrowed from the state; strs: room for the capabilities. */
 void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
 struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
+
+/* peers_rejects.c */
+void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why);
 
 /* peers_await.c */
 void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body);

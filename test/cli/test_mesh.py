@@ -80,10 +80,13 @@ def test_wrong_peer_id_is_refused(house):
 	wrong = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 	user.configure(qmt.planner_config(server.address + "/p2p/" + wrong))
 	user.start()
-	user.log.wait(lambda line: wrong in line or "PeerId" in line)
+	assert user.log.wait(lambda line: "peer.refused" in line and wrong in line)
 	[peer] = user.qmt("peers", "--json").json["peers"]
-	assert peer["state"] != "connected" and "PeerId" in peer["last_error"]
+	assert peer["state"] != "connected" and "expected " + wrong in peer["last_error"]
+	assert user.qmt("peers", "--wait", wrong, "--timeout", "1", check=False).code == 1  # it dials again and again meanwhile
 	user.stop()
+	for node in (user, server):
+		assert sum("refused" in line for line in node.log.lines) == 1, node.log.text()
 	user.configure(qmt.planner_config(server.address + "/p2p/" + server.peer_id))
 	user.start()
 	user.qmt("peers", "--wait", "gpu-server")
@@ -95,7 +98,7 @@ def test_changed_identity_is_refused_until_forgotten(house):
 	server.stop()
 	os.unlink(os.path.join(server.home, "mesh_identity.key"))
 	server.start()
-	user.log.wait(lambda line: "peers forget" in line or "pinned" in line, start=len(user.log.lines) - 1)
+	assert user.log.wait(lambda line: "peer.refused" in line and "qmt peers forget gpu-server" in line)
 	[peer] = [p for p in user.qmt("peers", "--json").json["peers"] if p["configured"]]
 	assert peer["state"] != "connected" and "qmt peers forget gpu-server" in peer["last_error"]
 	user.qmt("peers", "forget", "gpu-server")
