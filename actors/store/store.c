@@ -1,11 +1,13 @@
 /* actors/store/store.c - the actor: requests of one turn become one commit, answers leave after it.
  *
- * A turn of this actor serves what waited when the last one ended, so a turn is a batch: the first write opens it, each handler
- * executes its request and queues the answer, and `flush`, at the end of the turn, commits and sends them all. One sync of the disk
- * serves as many requests as came in while the last sync ran.
+ * A turn of this actor serves what waited when the last one ended, so a turn is a batch: the first write opens it, each
+ * handler executes its request and queues the answer, and `flush`, at the end of the turn, commits and sends them all.
+ * One sync of the disk serves as many requests as came in while the last sync ran.
  *
- *      none --first write--> open --flush: commit--> none            (all answered)
- *                              |  --a request or the commit fails--> failed --flush--> none   (all answered with the failure)
+ *      none --first write--> open --flush: commit--> none
+ *                              |  --a request or the commit fails--> failed --flush--> none
+ *
+ * Of a committed batch each request gets its own answer, of a failed one all get the failure.
  *
  * A batch that has failed executes nothing more: each try could wait for a lock or a sick disk once again.
  */
@@ -71,7 +73,8 @@ static void end_batch(struct qmt_ctx *ctx, struct store *store)
 			fail_batch(store, r);
 	}
 	if (store->batch == BATCH_FAILED)
-		QMT_LOG(ctx, QMT_ERROR, "store.batch_failed", "requests", QMT_LOG_U64(store->count), "reason", store->failure.text);
+		QMT_LOG(
+			ctx, QMT_ERROR, "store.batch_failed", "requests", QMT_LOG_U64(store->count), "reason", store->failure.text);
 	for (uint32_t i = 0; i < store->count; i++)
 		send_answer(ctx, store, &store->answers[i]);
 	store->batch = BATCH_NONE;
@@ -108,7 +111,8 @@ static bool begin_request(struct qmt_ctx *ctx, struct store *store)
 }
 
 /* The request was executed with this result; body (of type, not in the arena) is what it is told if that was 0. */
-static void end_request(struct qmt_ctx *ctx, struct store *store, int result, const struct qmt_err *err, const struct qmt_type *type, const void *body)
+static void end_request(struct qmt_ctx *ctx, struct store *store, int result, const struct qmt_err *err,
+	const struct qmt_type *type, const void *body)
 {
 	struct answer answer = {.result = result};
 	bool memory = true;
@@ -163,7 +167,8 @@ static void on_turn_begin(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!begin_request(ctx, store))
 		return;
 	store->bytes += req->text.len;
-	end_request(ctx, store, store_db_turn_begin(store->db, req, qmt_wall_ms(ctx), &store->arena, &begun, &err), &err, &store_turn_begun_type, &begun);
+	end_request(ctx, store, store_db_turn_begin(store->db, req, qmt_wall_ms(ctx), &store->arena, &begun, &err), &err,
+		&store_turn_begun_type, &begun);
 }
 
 static uint64_t text_bytes(const struct chat_message *messages, uint32_t count)
@@ -188,7 +193,8 @@ static void on_append(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!begin_request(ctx, store))
 		return;
 	store->bytes += text_bytes(req->messages.items, req->messages.count);
-	end_request(ctx, store, store_db_append(store->db, req, qmt_wall_ms(ctx), &appended.pos, &err), &err, &store_appended_type, &appended);
+	end_request(ctx, store, store_db_append(store->db, req, qmt_wall_ms(ctx), &appended.pos, &err), &err,
+		&store_appended_type, &appended);
 }
 
 static void on_checkpoint(struct qmt_ctx *ctx, void *state, const void *body)
@@ -221,7 +227,8 @@ static void on_pin_put(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_err err;
 
 	if (begin_request(ctx, store))
-		end_request(ctx, store, store_db_pin_put(store->db, body, qmt_wall_ms(ctx), &err), &err, &store_done_type, NULL);
+		end_request(
+			ctx, store, store_db_pin_put(store->db, body, qmt_wall_ms(ctx), &err), &err, &store_done_type, NULL);
 }
 
 static void on_pin_forget(struct qmt_ctx *ctx, void *state, const void *body)
@@ -337,7 +344,8 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_pin_forget_id] = on_pin_forget,
 };
 
-#define LIMIT_PARAM(name, dflt, min, max, doc) {#name, QMT_PARAM_U64, (uint32_t)offsetof(struct store, limits.name), #dflt, min, max, doc},
+#define LIMIT_PARAM(name, dflt, min, max, doc) \
+	{#name, QMT_PARAM_U64, (uint32_t)offsetof(struct store, limits.name), #dflt, min, max, doc},
 static const struct qmt_param params[] = {STORE_LIMITS(LIMIT_PARAM){0}};
 
 const struct qmt_actor_desc store_desc = {

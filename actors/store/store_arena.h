@@ -18,7 +18,8 @@ struct store_arena {
 /* Aligned to 16, zeroed. NULL: out of memory. */
 void *store_arena_take(struct store_arena *arena, size_t size);
 /* A copy of the bytes with a closing NUL. False: out of memory. */
-QMT_MUST_CHECK bool store_arena_text(struct store_arena *arena, const void *bytes, size_t len, struct qmt_str *ret_text);
+QMT_MUST_CHECK bool store_arena_text(
+	struct store_arena *arena, const void *bytes, size_t len, struct qmt_str *ret_text);
 void store_arena_reset(struct store_arena *arena);
 void store_arena_fini(struct store_arena *arena);
 

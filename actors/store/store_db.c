@@ -19,15 +19,16 @@ static const struct fault {
 	{-ENOSPC, "full", "no space left (disk, quota or max_bytes): free some space; what was acknowledged is kept"},
 	{-EBUSY, "locked", "another process has locked it: end that process (a second node, a backup, an open sqlite3)"},
 	{-EUCLEAN, "damaged",
-		"damaged: stop the node, copy the file and those beside it, then restore a backup, or save what can be read with "
-		"`sqlite3 FILE .recover | sqlite3 NEWFILE`; nothing was changed"},
+		"damaged: stop the node, copy the file and those beside it, then restore a backup, or save what can be read "
+		"with `sqlite3 FILE .recover | sqlite3 NEWFILE`; nothing was changed"},
 	{-EROFS, "read_only", "cannot be written: check its owner and mode, those of its directory, and the mount"},
 	{-ENOMEM, "memory", "out of memory"},
 	{-EIO, "io", "input/output error: check the disk and the kernel's log"},
 	/* only at open */
 	{-ENOENT, "missing", "its directory does not exist: create it, or name another path"},
 	{-EMEDIUMTYPE, "foreign", "not a store of qmt; it was not touched: name another path, or move it away"},
-	{-EPROTONOSUPPORT, "newer", "made by a newer version of qmt; it was not touched: start that version, or name another path"},
+	{-EPROTONOSUPPORT, "newer",
+		"made by a newer version of qmt; it was not touched: start that version, or name another path"},
 };
 
 static const struct {
@@ -40,7 +41,7 @@ static const struct {
 	{SQLITE_CORRUPT, -EUCLEAN},
 	{SQLITE_NOTADB, -EUCLEAN},
 	{SQLITE_FORMAT, -EUCLEAN},
-	{SQLITE_ERROR, -EUCLEAN},      /* a table or column is not there */
+	{SQLITE_ERROR, -EUCLEAN}, /* a table or column is not there */
 	{SQLITE_SCHEMA, -EUCLEAN},
 	{SQLITE_CONSTRAINT, -EUCLEAN}, /* the writer looks before it writes: an index contradicts its table */
 	{SQLITE_MISMATCH, -EUCLEAN},
@@ -63,7 +64,8 @@ int store__fault_set(const char *path, int code, const char *detail, struct qmt_
 {
 	const char *what = fault_of(code)->what;
 
-	return detail ? qmt_err_set(err, code, "store %s: %s (%s)", path, what, detail) : qmt_err_set(err, code, "store %s: %s", path, what);
+	return detail ? qmt_err_set(err, code, "store %s: %s (%s)", path, what, detail)
+				  : qmt_err_set(err, code, "store %s: %s", path, what);
 }
 
 int store__fault_of(const char *path, sqlite3 *sql, struct qmt_err *err)
@@ -113,7 +115,8 @@ const char *store_db_kind(int result)
 
 int store__prepare(struct store_db *db, enum store_sql id, struct qmt_err *err)
 {
-	if (db->stmts[id] || sqlite3_prepare_v3(db->sql, statements[id], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[id], NULL) == SQLITE_OK)
+	if (db->stmts[id] ||
+		sqlite3_prepare_v3(db->sql, statements[id], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[id], NULL) == SQLITE_OK)
 		return 0;
 	return store__fault(db, err);
 }
@@ -124,11 +127,12 @@ static int bind(sqlite3_stmt *stmt, int index, const struct store_value *value)
 		return sqlite3_bind_int64(stmt, index, value->number);
 	if (value->kind == STORE_TEXT_OR_NULL && value->text.len == 0)
 		return sqlite3_bind_null(stmt, index);
-	return sqlite3_bind_text64(stmt, index, value->text.len > 0 ? value->text.p : "", value->text.len, SQLITE_STATIC, SQLITE_UTF8);
+	return sqlite3_bind_text64(
+		stmt, index, value->text.len > 0 ? value->text.p : "", value->text.len, SQLITE_STATIC, SQLITE_UTF8);
 }
 
-int store__query_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count, sqlite3_stmt **ret_stmt,
-	struct qmt_err *err)
+int store__query_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count,
+	sqlite3_stmt **ret_stmt, struct qmt_err *err)
 {
 	int r = store__prepare(db, id, err);
 
@@ -161,7 +165,8 @@ void store__done(sqlite3_stmt *stmt)
 		sqlite3_reset(stmt); /* its result repeats what step returned */
 }
 
-int store__run_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count, struct qmt_err *err)
+int store__run_values(
+	struct store_db *db, enum store_sql id, const struct store_value *values, int count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query_values(db, id, values, count, &stmt, err);
@@ -174,7 +179,8 @@ static int run_plain(struct store_db *db, enum store_sql id, struct qmt_err *err
 	return store__run_values(db, id, NULL, 0, err);
 }
 
-int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena, struct qmt_str *ret_text, struct qmt_err *err)
+int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena,
+	struct qmt_str *ret_text, struct qmt_err *err)
 {
 	const void *text = sqlite3_column_text(stmt, column);
 	size_t len = (size_t)sqlite3_column_bytes(stmt, column);
@@ -236,4 +242,3 @@ void store_db_rollback(struct store_db *db)
 	if (!sqlite3_get_autocommit(db->sql))
 		(void)run_plain(db, STORE_SQL_ROLLBACK, NULL);
 }
-

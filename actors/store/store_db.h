@@ -1,10 +1,11 @@
-/* actors/store/store_db.h - the database of the store, without any actor: open, migrate, every operation of the contract.
+/* actors/store/store_db.h - the database of the store, without any actor: open, migrate, all of the contract.
  *
  * Threads: a handle belongs to one thread. One process holds at most one handle that writes; the others read.
  * Blocks:  on the disk, and up to busy_timeout_ms on a lock of another process.
  * Order:   writes stand between store_db_begin and store_db_commit. A read outside a batch sees all that was committed.
- * Results: 0. >0 (enum store_outcome): the request cannot be done, nothing was written by it, the batch goes on. <0: the
- *          database failed (-ENOMEM -ENOSPC -EBUSY -EUCLEAN -EROFS -EIO): the caller must roll the batch back. Both set err.
+ * Results: 0. >0 (enum store_outcome): the request cannot be done, nothing was written by it, the batch goes on.
+ *          <0: the database failed (-ENOMEM -ENOSPC -EBUSY -EUCLEAN -EROFS -EIO): the caller must roll the batch back.
+ *          Both set err.
  * Memory:  texts in results live in the arena that was given.
  * Times:   updated_ms of a session is exact at the begin and end of a turn, and up to a second old while one runs.
  * Invariant: a session has at most one running turn, its last one; positions and turns count from 1 without gaps.
@@ -23,7 +24,7 @@ enum store_outcome {
 	STORE_E_BUSY,          /* the session has a running turn */
 	STORE_E_ENDED,         /* the turn has ended */
 };
-/* Class for programs: "busy", "ended", "full", "locked", "damaged", "read_only", "io", "memory"; NULL for the others. */
+/* Class for programs: "busy", "ended", "full", "locked", "damaged", "read_only", "io", "memory"; else NULL. */
 const char *store_db_kind(int result);
 
 struct store_db;
@@ -34,8 +35,8 @@ enum store_db_mode {
 };
 
 /* Further failures: -ENOENT directory, -EMEDIUMTYPE not ours (not touched), -EPROTONOSUPPORT made by a newer qmt. */
-QMT_MUST_CHECK int store_db_open(const char *path, const struct store_limits *limits, enum store_db_mode mode, struct store_db **ret_db,
-	struct qmt_err *err);
+QMT_MUST_CHECK int store_db_open(const char *path, const struct store_limits *limits, enum store_db_mode mode,
+	struct store_db **ret_db, struct qmt_err *err);
 struct store_db *store_db_close(struct store_db *db); /* rolls an open batch back; NULL is fine */
 
 /* Takes the write lock. */
@@ -49,34 +50,38 @@ void store_db_rollback(struct store_db *db);
 /* Ends each running turn as "interrupted" (store.h, Start). A batch of its own, not inside one. */
 QMT_MUST_CHECK int store_db_recover(struct store_db *db, uint64_t now_ms, uint64_t *ret_turns, struct qmt_err *err);
 
-/* fresh_id: for a session that comes without id. A retry (same owner and request), and a bookmark of the same id and peer, give
- * the session that is there. */
-QMT_MUST_CHECK int store_db_session_create(struct store_db *db, const struct store_session_create *req, const char *fresh_id, uint64_t now_ms,
-	struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
+/* fresh_id: for a session that comes without id. A retry (same owner and request), and a bookmark of the same id and
+ * peer, give the session that is there. */
+QMT_MUST_CHECK int store_db_session_create(struct store_db *db, const struct store_session_create *req,
+	const char *fresh_id, uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session,
+	struct qmt_err *err);
 /* ret->state is a constant or in the arena. STORE_E_BUSY when another request's turn runs. */
-QMT_MUST_CHECK int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req, uint64_t now_ms, struct store_arena *arena,
-	struct store_turn_begun *ret_begun, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req, uint64_t now_ms,
+	struct store_arena *arena, struct store_turn_begun *ret_begun, struct qmt_err *err);
 /* An assistant message clears the turn's checkpoint: what was under way is stored now. */
-QMT_MUST_CHECK int store_db_append(struct store_db *db, const struct store_append *req, uint64_t now_ms, uint64_t *ret_pos, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_append(
+	struct store_db *db, const struct store_append *req, uint64_t now_ms, uint64_t *ret_pos, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_checkpoint(struct store_db *db, const struct store_checkpoint *req, struct qmt_err *err);
-/* Beyond the states of the contract takes "interrupted": then it also does what store_db_recover does, for this turn. */
-QMT_MUST_CHECK int store_db_turn_end(struct store_db *db, const struct store_turn_end *req, uint64_t now_ms, struct qmt_err *err);
+/* Also takes the state "interrupted": then it does what store_db_recover does, for this turn. */
+QMT_MUST_CHECK int store_db_turn_end(
+	struct store_db *db, const struct store_turn_end *req, uint64_t now_ms, struct qmt_err *err);
 /* A name that is pinned to another PeerId is refused (STORE_E_BAD): it has to be forgotten first. */
-QMT_MUST_CHECK int store_db_pin_put(struct store_db *db, const struct store_pin_put *req, uint64_t now_ms, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_pin_put(
+	struct store_db *db, const struct store_pin_put *req, uint64_t now_ms, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_pin_forget(struct store_db *db, const struct store_pin_forget *req, struct qmt_err *err);
 
 /* ---- reads: outside a batch -------------------------------------------------------------------------------------- */
 
 /* Looks for the id, else for the exact name, else for the prefix of an id; the first of these that matches decides.
  * Several sessions: STORE_E_BAD, the text lists up to STORE_CANDIDATES, newest first. */
-QMT_MUST_CHECK int store_db_session_find(struct store_db *db, const struct store_session_find *req, struct store_arena *arena,
-	struct store_session *ret_session, struct qmt_err *err);
-QMT_MUST_CHECK int store_db_session_list(struct store_db *db, const struct store_session_list *req, struct store_arena *arena,
-	struct store_sessions *ret_sessions, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_session_find(struct store_db *db, const struct store_session_find *req,
+	struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_session_list(struct store_db *db, const struct store_session_list *req,
+	struct store_arena *arena, struct store_sessions *ret_sessions, struct qmt_err *err);
 /* Follows the ancestors of a fork: one range scan each. */
-QMT_MUST_CHECK int store_db_history(struct store_db *db, const struct store_history *req, struct store_arena *arena, struct store_page *ret_page,
-	struct qmt_err *err);
-QMT_MUST_CHECK int store_db_pin_get(struct store_db *db, const struct store_pin_get *req, struct store_arena *arena, struct store_pin *ret_pin,
-	struct qmt_err *err);
+QMT_MUST_CHECK int store_db_history(struct store_db *db, const struct store_history *req, struct store_arena *arena,
+	struct store_page *ret_page, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_pin_get(struct store_db *db, const struct store_pin_get *req, struct store_arena *arena,
+	struct store_pin *ret_pin, struct qmt_err *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* actors/store/store_db_check.c - is a request well formed? Looked at before anything is read or written for it. */
 #include "actors/store/store_db_impl.h"
 
-int store__check_name(const struct store_db *db, const char *what, struct qmt_str text, bool needed, struct qmt_err *err)
+int store__check_name(
+	const struct store_db *db, const char *what, struct qmt_str text, bool needed, struct qmt_err *err)
 {
 	if (needed && text.len == 0)
 		return qmt_err_set(err, STORE_E_BAD, "%s: is missing", what);
@@ -18,8 +19,8 @@ int store__check_size(const struct store_db *db, const char *what, uint64_t byte
 {
 	if (bytes <= db->limits.message_max_bytes)
 		return 0;
-	return qmt_err_set(err, STORE_E_TOO_LARGE, "%s: %llu bytes, the bound is %llu (message_max_bytes)", what, (unsigned long long)bytes,
-		(unsigned long long)db->limits.message_max_bytes);
+	return qmt_err_set(err, STORE_E_TOO_LARGE, "%s: %llu bytes, the bound is %llu (message_max_bytes)", what,
+		(unsigned long long)bytes, (unsigned long long)db->limits.message_max_bytes);
 }
 
 static int check_message(const struct store_db *db, const struct chat_message *m, struct qmt_err *err)
@@ -28,9 +29,11 @@ static int check_message(const struct store_db *db, const struct chat_message *m
 	uint64_t bytes = (uint64_t)m->content.len + m->reasoning.len + m->tool_call_id.len + m->tool_name.len;
 
 	if (!assistant && !tool && !qmt_str_is(m->role, "user") && !qmt_str_is(m->role, "system"))
-		return qmt_err_set(err, STORE_E_BAD, "role \"%.*s\": must be system, user, assistant or tool", QMT_STR_ARG(m->role));
+		return qmt_err_set(
+			err, STORE_E_BAD, "role \"%.*s\": must be system, user, assistant or tool", QMT_STR_ARG(m->role));
 	if (m->tool_calls.count > 0 && !assistant)
-		return qmt_err_set(err, STORE_E_BAD, "tool_calls: only an assistant message has them, not one of role %.*s", QMT_STR_ARG(m->role));
+		return qmt_err_set(err, STORE_E_BAD, "tool_calls: only an assistant message has them, not one of role %.*s",
+			QMT_STR_ARG(m->role));
 	if (tool && m->tool_call_id.len == 0)
 		return qmt_err_set(err, STORE_E_BAD, "tool_call_id: is missing in a message of role tool");
 	for (uint32_t i = 0; i < m->tool_calls.count; i++) {
@@ -41,7 +44,8 @@ static int check_message(const struct store_db *db, const struct chat_message *m
 	return store__check_size(db, "message", bytes, err);
 }
 
-int store__check_messages(const struct store_db *db, const struct chat_message *messages, uint32_t count, struct qmt_err *err)
+int store__check_messages(
+	const struct store_db *db, const struct chat_message *messages, uint32_t count, struct qmt_err *err)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		int r = check_message(db, &messages[i], err);
@@ -73,7 +77,8 @@ int store__check_session(const struct store_db *db, const struct store_session_c
 	const struct {
 		const char *what;
 		struct qmt_str text;
-	} names[] = {{"name", s->name}, {"agent", s->agent}, {"owner", s->owner}, {"peer", s->peer}, {"peer_name", s->peer_name}};
+	} names[] = {
+		{"name", s->name}, {"agent", s->agent}, {"owner", s->owner}, {"peer", s->peer}, {"peer_name", s->peer_name}};
 	int r = store__check_name(db, "request", req->request, true, err);
 
 	for (size_t i = 0; r == 0 && i < sizeof names / sizeof *names; i++)
@@ -96,7 +101,8 @@ int store__check_end(const struct store_db *db, const struct store_turn_end *req
 	for (size_t i = 0; i < sizeof states / sizeof *states; i++)
 		known |= qmt_str_is(req->state, states[i]);
 	if (!known)
-		return qmt_err_set(err, STORE_E_BAD, "state \"%.*s\": must be complete, cancelled, failed, limit or interrupted", QMT_STR_ARG(req->state));
+		return qmt_err_set(err, STORE_E_BAD,
+			"state \"%.*s\": must be complete, cancelled, failed, limit or interrupted", QMT_STR_ARG(req->state));
 	r = store__check_name(db, "finish", req->finish, false, err);
 	if (r == 0)
 		r = store__check_size(db, "error", req->error.len, err);

@@ -19,8 +19,8 @@ enum store_sql {
 
 enum { STORE_ID_CHARS = 36 };
 
-/* What the writer knows of a session, so that an append costs one row and no look-up. Dropped at a rollback and when another
- * connection has written. */
+/* What the writer knows of a session, so that an append costs one row and no look-up. Dropped at a rollback and when
+ * another connection has written. */
 struct store_slot {
 	int64_t key; /* 0: the slot is free */
 	char id[STORE_ID_CHARS + 1];
@@ -33,7 +33,7 @@ struct store_slot {
 	bool bookmark;
 };
 enum { STORE_SLOTS = 512 };
-/* While a turn runs, updated_ms may be this old: with its index it costs as much as a message, and there are many messages a turn. */
+/* While a turn runs, updated_ms may be this old: with its index it costs as much as a message. */
 enum { STORE_TOUCH_MS = 1000 };
 
 struct store_db {
@@ -55,19 +55,22 @@ struct store_value {
 	int64_t number;
 	struct qmt_str text;
 };
+/* clang-format off */
 #define V_INT(x) {.kind = STORE_INT, .number = (int64_t)(x)}
 #define V_TEXT(x) {.kind = STORE_TEXT, .text = (x)}
 #define V_OPT(x) {.kind = STORE_TEXT_OR_NULL, .text = (x)} /* an absent or empty text is NULL */
+/* clang-format on */
 
 int store__prepare(struct store_db *db, enum store_sql id, struct qmt_err *err); /* once; afterwards nothing */
 /* Binds and runs a statement that gives no rows. */
-int store__run_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count, struct qmt_err *err);
+int store__run_values(
+	struct store_db *db, enum store_sql id, const struct store_value *values, int count, struct qmt_err *err);
 #define store__run(db, err, id, ...) \
 	store__run_values(db, STORE_SQL_##id, (const struct store_value[]){__VA_ARGS__}, \
 		(int)(sizeof((const struct store_value[]){__VA_ARGS__}) / sizeof(struct store_value)), err)
 /* Binds; rows come by store__step. The texts must live until the statement is done. */
-int store__query_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count, sqlite3_stmt **ret_stmt,
-	struct qmt_err *err);
+int store__query_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count,
+	sqlite3_stmt **ret_stmt, struct qmt_err *err);
 #define store__query(db, err, ret_stmt, id, ...) \
 	store__query_values(db, STORE_SQL_##id, (const struct store_value[]){__VA_ARGS__}, \
 		(int)(sizeof((const struct store_value[]){__VA_ARGS__}) / sizeof(struct store_value)), ret_stmt, err)
@@ -77,13 +80,15 @@ int store__step(struct store_db *db, sqlite3_stmt *stmt, struct qmt_err *err);
 /* Leaves a statement before its last row; NULL is fine. */
 void store__done(sqlite3_stmt *stmt);
 /* Copies a text column; NULL gives the absent text. 0, -ENOMEM. */
-int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena, struct qmt_str *ret_text, struct qmt_err *err);
+int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena,
+	struct qmt_str *ret_text, struct qmt_err *err);
 static inline uint64_t store__column_u64(sqlite3_stmt *stmt, int column)
 {
 	return (uint64_t)sqlite3_column_int64(stmt, column);
 }
 /* Fills a session from a row of SESSION_ROW. */
-int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
+int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
+	struct store_session *ret_session, struct qmt_err *err);
 
 /* The failure that the connection has just met, as code and text for people. */
 int store__fault(struct store_db *db, struct qmt_err *err);
@@ -95,9 +100,11 @@ int store__no_memory(struct store_db *db, struct qmt_err *err);
 int store__no_session(struct qmt_str id, struct qmt_err *err);
 
 /* Are the parts of a request well formed and within the limits? STORE_E_BAD, STORE_E_TOO_LARGE. */
-int store__check_name(const struct store_db *db, const char *what, struct qmt_str text, bool needed, struct qmt_err *err);
+int store__check_name(
+	const struct store_db *db, const char *what, struct qmt_str text, bool needed, struct qmt_err *err);
 int store__check_size(const struct store_db *db, const char *what, uint64_t bytes, struct qmt_err *err);
-int store__check_messages(const struct store_db *db, const struct chat_message *messages, uint32_t count, struct qmt_err *err);
+int store__check_messages(
+	const struct store_db *db, const struct chat_message *messages, uint32_t count, struct qmt_err *err);
 int store__check_session(const struct store_db *db, const struct store_session_create *req, struct qmt_err *err);
 int store__check_end(const struct store_db *db, const struct store_turn_end *req, struct qmt_err *err);
 

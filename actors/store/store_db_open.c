@@ -1,10 +1,11 @@
 /* actors/store/store_db_open.c - the database file: made, checked, opened, migrated, refused.
  *
- * A new file is built beside its place (PATH.new; no journal: a half-made one is thrown away), and renamed when it is complete. So whatever stands at
- * PATH is a whole database whose head carries our application id, and the head alone tells ours from a stranger's: its
- * 100 bytes are read through the file of an `immutable` connection, which takes no lock, looks at no journal and writes nothing
- * (a descriptor of our own would, when it is closed, drop the locks that this process holds on the file). The rename is made durable by
- * the first commit: SQLite syncs the directory when it syncs a write-ahead log that it has just made there.
+ * A new file is built beside its place (PATH.new; no journal: a half-made one is thrown away), and renamed when it is
+ * complete. So whatever stands at PATH is a whole database whose head carries our application id, and the head alone
+ * tells ours from a stranger's: its 100 bytes are read through the file of an `immutable` connection, which takes no
+ * lock, looks at no journal and writes nothing (a descriptor of our own would, when it is closed, drop the locks that
+ * this process holds on the file). The rename is made durable by the first commit: SQLite syncs the directory when it
+ * syncs a write-ahead log that it has just made there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +46,8 @@ static int open_sqlite(const char *path, const char *query, int flags, sqlite3 *
 
 	if (!uri)
 		return store__fault_set(path, -ENOMEM, NULL, err);
-	if (sqlite3_open_v2(uri, &sql, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(uri, &sql, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) !=
+		SQLITE_OK)
 		r = sql ? store__fault_of(path, sql, err) : store__fault_set(path, -ENOMEM, NULL, err);
 	free(uri);
 	if (r < 0) {
@@ -81,7 +83,8 @@ static int refuse_newer(const char *path, uint64_t version, struct qmt_err *err)
 {
 	char detail[100];
 
-	snprintf(detail, sizeof detail, "its version is %llu, this program knows up to %u", (unsigned long long)version, store_schema_newest());
+	snprintf(detail, sizeof detail, "its version is %llu, this program knows up to %u", (unsigned long long)version,
+		store_schema_newest());
 	return store__fault_set(path, -EPROTONOSUPPORT, detail, err);
 }
 
@@ -127,8 +130,8 @@ static int read_head(const char *path, unsigned char ret_head[HEAD_BYTES], struc
 	return r;
 }
 
-/* Whose file is it? Changes nothing, not even a lock. Nothing beyond the head is looked at: a run that was killed while it moved its log
- * leaves a file that is whole only together with that log. */
+/* Whose file is it? Changes nothing, not even a lock. Nothing beyond the head is looked at: a run that was killed while
+ * it moved its log leaves a file that is whole only together with that log. */
 static int probe(const char *path, struct qmt_err *err)
 {
 	unsigned char head[HEAD_BYTES] = {0};
@@ -140,7 +143,8 @@ static int probe(const char *path, struct qmt_err *err)
 	if (memcmp(head, "SQLite format 3", 16) != 0) /* with its NUL */
 		return store__fault_set(path, -EMEDIUMTYPE, "no SQLite database, or its first bytes are damaged", err);
 	if (head_number(head + HEAD_APPLICATION_ID) != STORE_APPLICATION_ID) {
-		snprintf(detail, sizeof detail, "a SQLite database of another program, application id 0x%08x", head_number(head + HEAD_APPLICATION_ID));
+		snprintf(detail, sizeof detail, "a SQLite database of another program, application id 0x%08x",
+			head_number(head + HEAD_APPLICATION_ID));
 		return store__fault_set(path, -EMEDIUMTYPE, detail, err);
 	}
 	if (head_number(head + HEAD_USER_VERSION) > store_schema_newest())
@@ -162,7 +166,8 @@ static int migrate(const char *path, sqlite3 *sql, struct qmt_err *err)
 	for (const struct store_migration *m = store_migrations; r == 0 && m->sql; m++)
 		if (m->version > version)
 			r = execute(path, sql, m->sql, err);
-	snprintf(pragmas, sizeof pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", STORE_APPLICATION_ID, store_schema_newest());
+	snprintf(pragmas, sizeof pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT",
+		STORE_APPLICATION_ID, store_schema_newest());
 	if (r == 0)
 		r = execute(path, sql, pragmas, err);
 	if (r < 0)
@@ -236,7 +241,8 @@ static int check_place(const char *path, struct qmt_err *err)
 		r = store__fault_set(path, -EROFS, strerror(errno), err);
 	else if (exists_beside(path, "-wal") || exists_beside(path, "-journal"))
 		/* SQLite would play it into the new file. */
-		r = store__fault_set(path, -EUCLEAN, "the file is missing, but its journal (-wal or -journal) is there: put the file back, or move the journal away",
+		r = store__fault_set(path, -EUCLEAN,
+			"the file is missing, its journal (-wal or -journal) is there: put the file back, or move the journal away",
 			err);
 	free(dir);
 	return r;
@@ -257,7 +263,8 @@ static int inspect(const char *path, bool *ret_missing, struct qmt_err *err)
 	if (!S_ISREG(st.st_mode))
 		return store__fault_set(path, -EMEDIUMTYPE, "no regular file", err);
 	if (st.st_size == 0)
-		return store__fault_set(path, -EMEDIUMTYPE, "the file is empty; a store never is: restore a backup, or remove it to begin with nothing", err);
+		return store__fault_set(path, -EMEDIUMTYPE,
+			"the file is empty; a store never is: restore a backup, or remove it to begin with nothing", err);
 	return probe(path, err);
 }
 
@@ -268,7 +275,8 @@ static int make_file(const char *path, struct qmt_err *err)
 
 	if (!building)
 		return store__fault_set(path, -ENOMEM, NULL, err);
-	/* Left by a run that was killed while it made the file; by its name it is ours, and nothing was ever acknowledged in it. */
+	/* Left by a run that was killed while it made the file; by its name it is ours, and nothing was ever acknowledged
+	 * in it. */
 	unlink(building);
 	r = create(path, building, err);
 	if (r < 0)
@@ -291,8 +299,10 @@ static int configure(struct store_db *db, enum store_db_mode mode, struct qmt_er
 	if (r < 0)
 		return r;
 	if (mode == STORE_DB_READ)
-		return version == store_schema_newest() ? execute(db->path, db->sql, "PRAGMA cell_size_check = ON; PRAGMA query_only = ON", err)
-							: store__fault_set(db->path, -EPROTONOSUPPORT, "its version is older: it is migrated when it is opened for writing", err);
+		return version == store_schema_newest()
+			? execute(db->path, db->sql, "PRAGMA cell_size_check = ON; PRAGMA query_only = ON", err)
+			: store__fault_set(db->path, -EPROTONOSUPPORT,
+				  "its version is older: it is migrated when it is opened for writing", err);
 	sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 	if (sqlite3_db_readonly(db->sql, "main") == 1)
 		return store__fault_set(db->path, -EROFS, NULL, err);
@@ -304,7 +314,8 @@ static int configure(struct store_db *db, enum store_db_mode mode, struct qmt_er
 	if (r == 0)
 		r = read_number(db->path, db->sql, "PRAGMA page_size", &page_bytes, err);
 	if (r == 0 && limits->max_bytes > 0) {
-		snprintf(text, sizeof text, "PRAGMA max_page_count = %llu", (unsigned long long)limits->max_bytes / (unsigned long long)page_bytes);
+		snprintf(text, sizeof text, "PRAGMA max_page_count = %llu",
+			(unsigned long long)limits->max_bytes / (unsigned long long)page_bytes);
 		r = execute(db->path, db->sql, text, err);
 	}
 	if (r == 0)
@@ -314,7 +325,8 @@ static int configure(struct store_db *db, enum store_db_mode mode, struct qmt_er
 	return r;
 }
 
-static int open_handle(const char *path, const struct store_limits *limits, enum store_db_mode mode, struct store_db **ret_db, struct qmt_err *err)
+static int open_handle(const char *path, const struct store_limits *limits, enum store_db_mode mode,
+	struct store_db **ret_db, struct qmt_err *err)
 {
 	struct store_db *db = calloc(1, sizeof *db);
 	int flags = mode == STORE_DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, r = -ENOMEM;
@@ -338,7 +350,8 @@ static int open_handle(const char *path, const struct store_limits *limits, enum
 	return 0;
 }
 
-int store_db_open(const char *path, const struct store_limits *limits, enum store_db_mode mode, struct store_db **ret_db, struct qmt_err *err)
+int store_db_open(const char *path, const struct store_limits *limits, enum store_db_mode mode,
+	struct store_db **ret_db, struct qmt_err *err)
 {
 	bool missing = false;
 	int r = is_memory(path) ? 0 : inspect(path, &missing, err);

@@ -6,7 +6,8 @@
 
 #include "actors/store/store_db_impl.h"
 
-int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
+int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
+	struct store_session *ret_session, struct qmt_err *err)
 {
 	struct store_session s = {
 		.created_ms = store__column_u64(stmt, 8),
@@ -22,7 +23,8 @@ int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_are
 	const struct {
 		int column;
 		struct qmt_str *ret_text;
-	} texts[] = {{1, &s.id}, {2, &s.name}, {3, &s.agent}, {4, &s.cwd}, {5, &s.owner}, {6, &s.peer}, {7, &s.peer_name}, {12, &s.state}, {13, &s.title}};
+	} texts[] = {{1, &s.id}, {2, &s.name}, {3, &s.agent}, {4, &s.cwd}, {5, &s.owner}, {6, &s.peer}, {7, &s.peer_name},
+		{12, &s.state}, {13, &s.title}};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof texts / sizeof *texts; i++)
@@ -45,8 +47,8 @@ static void read_end(struct store_db *db)
 }
 
 /* Takes at most `limit` sessions from a statement. */
-static int take_sessions(struct store_db *db, sqlite3_stmt *stmt, uint32_t limit, struct store_arena *arena, struct store_session **ret_items,
-	uint32_t *ret_count, struct qmt_err *err)
+static int take_sessions(struct store_db *db, sqlite3_stmt *stmt, uint32_t limit, struct store_arena *arena,
+	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	struct store_session *items = store_arena_take(arena, limit * sizeof *items);
 	uint32_t count = 0;
@@ -75,8 +77,8 @@ static int take_sessions(struct store_db *db, sqlite3_stmt *stmt, uint32_t limit
 /* One more than is listed, to know whether that was all. */
 enum { FIND_LIMIT = STORE_CANDIDATES + 1, LABEL_BYTES = 24 };
 
-static int find_by_id(struct store_db *db, struct qmt_str key, struct store_arena *arena, struct store_session **ret_items, uint32_t *ret_count,
-	struct qmt_err *err)
+static int find_by_id(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, SESSION_BY_ID, V_TEXT(key));
@@ -84,8 +86,8 @@ static int find_by_id(struct store_db *db, struct qmt_str key, struct store_aren
 	return r < 0 ? r : take_sessions(db, stmt, 1, arena, ret_items, ret_count, err);
 }
 
-static int find_by_name(struct store_db *db, struct qmt_str key, struct store_arena *arena, struct store_session **ret_items, uint32_t *ret_count,
-	struct qmt_err *err)
+static int find_by_name(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, SESSION_BY_NAME, V_TEXT(key), V_INT(FIND_LIMIT));
@@ -93,8 +95,8 @@ static int find_by_name(struct store_db *db, struct qmt_str key, struct store_ar
 	return r < 0 ? r : take_sessions(db, stmt, FIND_LIMIT, arena, ret_items, ret_count, err);
 }
 
-static int find_by_prefix(struct store_db *db, struct qmt_str key, struct store_arena *arena, struct store_session **ret_items, uint32_t *ret_count,
-	struct qmt_err *err)
+static int find_by_prefix(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	char from[STORE_ID_CHARS], to[STORE_ID_CHARS];
 	sqlite3_stmt *stmt;
@@ -107,7 +109,8 @@ static int find_by_prefix(struct store_db *db, struct qmt_str key, struct store_
 		return 0;
 	to[key.len - 1]++;
 
-	int r = store__query(db, err, &stmt, SESSION_BY_PREFIX, V_TEXT(qmt_strn(from, key.len)), V_TEXT(qmt_strn(to, key.len)), V_INT(FIND_LIMIT));
+	int r = store__query(db, err, &stmt, SESSION_BY_PREFIX, V_TEXT(qmt_strn(from, key.len)),
+		V_TEXT(qmt_strn(to, key.len)), V_INT(FIND_LIMIT));
 
 	return r < 0 ? r : take_sessions(db, stmt, FIND_LIMIT, arena, ret_items, ret_count, err);
 }
@@ -135,21 +138,22 @@ static int ambiguous(struct qmt_str key, const struct store_session *items, uint
 			qmt_buf_printf(&text, " (%.*s)", QMT_STR_ARG(label));
 	}
 	key = beginning(key, QMT_ERR_TEXT / 8);
-	return qmt_err_set(err, STORE_E_BAD, "\"%.*s\" means several sessions: %s%s", QMT_STR_ARG(key), text.failed || !text.data ? "" : text.data,
-		count > STORE_CANDIDATES ? ", and more" : "");
+	return qmt_err_set(err, STORE_E_BAD, "\"%.*s\" means several sessions: %s%s", QMT_STR_ARG(key),
+		text.failed || !text.data ? "" : text.data, count > STORE_CANDIDATES ? ", and more" : "");
 }
 
-int store_db_session_find(struct store_db *db, const struct store_session_find *req, struct store_arena *arena, struct store_session *ret_session,
-	struct qmt_err *err)
+int store_db_session_find(struct store_db *db, const struct store_session_find *req, struct store_arena *arena,
+	struct store_session *ret_session, struct qmt_err *err)
 {
-	int (*const ways[])(struct store_db *, struct qmt_str, struct store_arena *, struct store_session **, uint32_t *, struct qmt_err *) = {
-		find_by_id, find_by_name, find_by_prefix};
+	int (*const ways[])(struct store_db *, struct qmt_str, struct store_arena *, struct store_session **, uint32_t *,
+		struct qmt_err *) = {find_by_id, find_by_name, find_by_prefix};
 	struct store_session *items = NULL;
 	uint32_t count = 0;
 	int r;
 
 	if (req->key.len == 0)
-		return qmt_err_set(err, STORE_E_BAD, "which session? an id, the beginning of one (%d characters or more), or a name", STORE_PREFIX_MIN);
+		return qmt_err_set(err, STORE_E_BAD,
+			"which session? an id, the beginning of one (%d characters or more), or a name", STORE_PREFIX_MIN);
 	r = read_begin(db, err);
 	for (size_t i = 0; r == 0 && count == 0 && i < sizeof ways / sizeof *ways; i++)
 		r = ways[i](db, req->key, arena, &items, &count, err);
@@ -170,7 +174,7 @@ static int read_count(struct store_db *db, struct qmt_str owner, uint64_t *ret_c
 {
 	sqlite3_stmt *stmt;
 	int r = owner.len > 0 ? store__query(db, err, &stmt, SESSION_COUNT_OWNER, V_TEXT(owner))
-			      : store__query_values(db, STORE_SQL_SESSION_COUNT, NULL, 0, &stmt, err);
+						  : store__query_values(db, STORE_SQL_SESSION_COUNT, NULL, 0, &stmt, err);
 
 	if (r == 0)
 		r = store__step(db, stmt, err);
@@ -186,8 +190,8 @@ static uint32_t bounded(uint32_t limit, uint32_t dflt, uint32_t max)
 	return limit == 0 ? dflt : limit > max ? max : limit;
 }
 
-int store_db_session_list(struct store_db *db, const struct store_session_list *req, struct store_arena *arena, struct store_sessions *ret_sessions,
-	struct qmt_err *err)
+int store_db_session_list(struct store_db *db, const struct store_session_list *req, struct store_arena *arena,
+	struct store_sessions *ret_sessions, struct qmt_err *err)
 {
 	uint32_t limit = bounded(req->limit, STORE_LIST_DEFAULT, STORE_LIST_MAX), count = 0;
 	uint64_t offset = req->offset > INT64_MAX ? INT64_MAX : req->offset, total = 0;
@@ -198,8 +202,9 @@ int store_db_session_list(struct store_db *db, const struct store_session_list *
 	if (r == 0)
 		r = read_count(db, req->owner, &total, err);
 	if (r == 0)
-		r = req->owner.len > 0 ? store__query(db, err, &stmt, SESSION_LIST_OWNER, V_TEXT(req->owner), V_INT(limit), V_INT(offset))
-				       : store__query(db, err, &stmt, SESSION_LIST, V_INT(limit), V_INT(offset));
+		r = req->owner.len > 0
+			? store__query(db, err, &stmt, SESSION_LIST_OWNER, V_TEXT(req->owner), V_INT(limit), V_INT(offset))
+			: store__query(db, err, &stmt, SESSION_LIST, V_INT(limit), V_INT(offset));
 	if (r == 0)
 		r = take_sessions(db, stmt, limit, arena, &items, &count, err);
 	read_end(db);
@@ -226,7 +231,8 @@ struct paging {
 	uint64_t next; /* 0: all that was asked for is there */
 };
 
-static int read_total(struct store_db *db, struct qmt_str id, int64_t *ret_key, uint64_t *ret_total, struct qmt_err *err)
+static int read_total(
+	struct store_db *db, struct qmt_str id, int64_t *ret_key, uint64_t *ret_total, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, TOTAL, V_TEXT(id));
@@ -242,8 +248,8 @@ static int read_total(struct store_db *db, struct qmt_str id, int64_t *ret_key, 
 }
 
 /* The chain of the session `key`, as far back as position `from`. */
-static int read_chain(struct store_db *db, int64_t key, uint64_t total, uint64_t from, struct store_arena *arena, struct segment **ret_chain,
-	uint32_t *ret_count, struct qmt_err *err)
+static int read_chain(struct store_db *db, int64_t key, uint64_t total, uint64_t from, struct store_arena *arena,
+	struct segment **ret_chain, uint32_t *ret_count, struct qmt_err *err)
 {
 	struct segment *chain = store_arena_take(arena, (db->limits.fork_depth_max + 1) * sizeof *chain);
 	uint64_t upto = total;
@@ -283,7 +289,8 @@ static int read_chain(struct store_db *db, int64_t key, uint64_t total, uint64_t
 	return 0;
 }
 
-static int read_calls(struct store_db *db, int64_t key, int64_t calls, struct store_arena *arena, struct chat_message *m, struct qmt_err *err)
+static int read_calls(struct store_db *db, int64_t key, int64_t calls, struct store_arena *arena,
+	struct chat_message *m, struct qmt_err *err)
 {
 	struct chat_tool_call *items;
 	sqlite3_stmt *stmt;
@@ -311,13 +318,15 @@ static int read_calls(struct store_db *db, int64_t key, int64_t calls, struct st
 	if (r < 0)
 		return r;
 	if (count < calls)
-		return qmt_err_set(err, -EUCLEAN, "store %s: damaged: message %llu has lost tool calls", db->path, (unsigned long long)m->pos);
+		return qmt_err_set(
+			err, -EUCLEAN, "store %s: damaged: message %llu has lost tool calls", db->path, (unsigned long long)m->pos);
 	m->tool_calls.items = items;
 	m->tool_calls.count = (uint32_t)count;
 	return 0;
 }
 
-static int read_message(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena, struct chat_message *ret_message, struct qmt_err *err)
+static int read_message(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
+	struct chat_message *ret_message, struct qmt_err *err)
 {
 	struct chat_message m = {
 		.pos = store__column_u64(stmt, 0),
@@ -348,8 +357,8 @@ static uint64_t text_bytes(const struct chat_message *m)
 }
 
 /* Reads one ancestor's part of the page. */
-static int read_segment(struct store_db *db, const struct segment *segment, uint64_t from, struct store_arena *arena, struct paging *page,
-	struct qmt_err *err)
+static int read_segment(struct store_db *db, const struct segment *segment, uint64_t from, struct store_arena *arena,
+	struct paging *page, struct qmt_err *err)
 {
 	uint64_t first = from > segment->after ? from : segment->after + 1;
 	sqlite3_stmt *stmt;
@@ -381,7 +390,8 @@ static int read_segment(struct store_db *db, const struct segment *segment, uint
 	return r;
 }
 
-static int read_page(struct store_db *db, const struct store_history *req, struct store_arena *arena, struct store_page *ret_page, struct qmt_err *err)
+static int read_page(struct store_db *db, const struct store_history *req, struct store_arena *arena,
+	struct store_page *ret_page, struct qmt_err *err)
 {
 	uint64_t from = req->from == 0 ? 1 : req->from, total = 0;
 	struct paging page = {.limit = bounded(req->limit, STORE_HISTORY_DEFAULT, STORE_HISTORY_MAX)};
@@ -410,7 +420,8 @@ static int read_page(struct store_db *db, const struct store_history *req, struc
 	return 0;
 }
 
-int store_db_history(struct store_db *db, const struct store_history *req, struct store_arena *arena, struct store_page *ret_page, struct qmt_err *err)
+int store_db_history(struct store_db *db, const struct store_history *req, struct store_arena *arena,
+	struct store_page *ret_page, struct qmt_err *err)
 {
 	int r = read_begin(db, err);
 
@@ -423,7 +434,8 @@ int store_db_history(struct store_db *db, const struct store_history *req, struc
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */
 
-int store_db_pin_get(struct store_db *db, const struct store_pin_get *req, struct store_arena *arena, struct store_pin *ret_pin, struct qmt_err *err)
+int store_db_pin_get(struct store_db *db, const struct store_pin_get *req, struct store_arena *arena,
+	struct store_pin *ret_pin, struct qmt_err *err)
 {
 	struct store_pin pin = {.name = req->name};
 	sqlite3_stmt *stmt;

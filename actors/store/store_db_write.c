@@ -1,8 +1,8 @@
 /* actors/store/store_db_write.c - operations that write, inside a batch.
  *
- * Each first looks whether it can be done, and only then writes: so a request that is refused leaves nothing to undo, and a
- * batch needs no savepoint per request (SQLite would copy each page that it touches once more).
- * What the look-ups find is kept in slots; a rollback drops them all.
+ * Each first looks whether it can be done, and only then writes: so a request that is refused leaves nothing to undo,
+ * and a batch needs no savepoint per request (SQLite would copy each page that it touches once more). What the look-ups
+ * find is kept in slots; a rollback drops them all.
  */
 #include <errno.h>
 
@@ -87,7 +87,8 @@ static int slot_get(struct store_db *db, struct qmt_str id, struct store_slot **
 }
 
 /* The slot, if this turn of it runs. STORE_E_NOT_FOUND, STORE_E_ENDED. */
-static int slot_of_turn(struct store_db *db, struct qmt_str id, uint64_t turn, struct store_slot **ret_slot, struct qmt_err *err)
+static int slot_of_turn(
+	struct store_db *db, struct qmt_str id, uint64_t turn, struct store_slot **ret_slot, struct qmt_err *err)
 {
 	struct store_slot *slot;
 	int r = slot_get(db, id, &slot, err);
@@ -95,8 +96,8 @@ static int slot_of_turn(struct store_db *db, struct qmt_str id, uint64_t turn, s
 	if (r != 0)
 		return r;
 	if (turn == 0 || turn > slot->last_turn)
-		return qmt_err_set(err, STORE_E_NOT_FOUND, "session %s has no turn %llu (its last is %llu)", slot->id, (unsigned long long)turn,
-			(unsigned long long)slot->last_turn);
+		return qmt_err_set(err, STORE_E_NOT_FOUND, "session %s has no turn %llu (its last is %llu)", slot->id,
+			(unsigned long long)turn, (unsigned long long)slot->last_turn);
 	*ret_slot = slot;
 	if (turn < slot->last_turn || !slot->running)
 		return qmt_err_set(err, STORE_E_ENDED, "turn %llu of session %s has ended", (unsigned long long)turn, slot->id);
@@ -105,17 +106,19 @@ static int slot_of_turn(struct store_db *db, struct qmt_str id, uint64_t turn, s
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
-static int insert_message(struct store_db *db, struct store_slot *slot, const struct chat_message *m, bool partial, uint64_t now_ms, struct qmt_err *err)
+static int insert_message(struct store_db *db, struct store_slot *slot, const struct chat_message *m, bool partial,
+	uint64_t now_ms, struct qmt_err *err)
 {
 	uint64_t pos = slot->last_pos + 1, created_ms = m->created_ms ? m->created_ms : now_ms;
-	int r = store__run(db, err, MESSAGE_INSERT, V_INT(slot->key), V_INT(pos), V_INT(slot->last_turn), V_TEXT(m->role), V_OPT(m->content),
-		V_OPT(m->reasoning), V_INT(m->tool_calls.count), V_OPT(m->tool_call_id), V_OPT(m->tool_name), V_INT(m->is_error), V_INT(partial),
-		V_INT(created_ms));
+	int r = store__run(db, err, MESSAGE_INSERT, V_INT(slot->key), V_INT(pos), V_INT(slot->last_turn), V_TEXT(m->role),
+		V_OPT(m->content), V_OPT(m->reasoning), V_INT(m->tool_calls.count), V_OPT(m->tool_call_id), V_OPT(m->tool_name),
+		V_INT(m->is_error), V_INT(partial), V_INT(created_ms));
 
 	for (uint32_t i = 0; r == 0 && i < m->tool_calls.count; i++) {
 		const struct chat_tool_call *call = &m->tool_calls.items[i];
 
-		r = store__run(db, err, CALL_INSERT, V_INT(slot->key), V_INT(pos), V_INT(i + 1), V_TEXT(call->id), V_TEXT(call->name), V_OPT(call->arguments));
+		r = store__run(db, err, CALL_INSERT, V_INT(slot->key), V_INT(pos), V_INT(i + 1), V_TEXT(call->id),
+			V_TEXT(call->name), V_OPT(call->arguments));
 	}
 	if (r == 0) {
 		slot->last_pos = pos;
@@ -134,8 +137,8 @@ static int set_checkpoint(struct store_db *db, struct store_slot *slot, struct q
 	return r;
 }
 
-static int insert_messages(struct store_db *db, struct store_slot *slot, const struct chat_message *messages, uint32_t count, uint64_t now_ms,
-	struct qmt_err *err)
+static int insert_messages(struct store_db *db, struct store_slot *slot, const struct chat_message *messages,
+	uint32_t count, uint64_t now_ms, struct qmt_err *err)
 {
 	int r = 0;
 
@@ -150,7 +153,8 @@ static int insert_messages(struct store_db *db, struct store_slot *slot, const s
 /* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 /* 0: *ret_session is set; STORE_E_NOT_FOUND without a text: no row. */
-static int one_session(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
+static int one_session(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
+	struct store_session *ret_session, struct qmt_err *err)
 {
 	int r = store__step(db, stmt, err);
 
@@ -161,7 +165,8 @@ static int one_session(struct store_db *db, sqlite3_stmt *stmt, struct store_are
 	return r;
 }
 
-static int session_by_id(struct store_db *db, struct qmt_str id, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
+static int session_by_id(struct store_db *db, struct qmt_str id, struct store_arena *arena,
+	struct store_session *ret_session, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, SESSION_BY_ID, V_TEXT(id));
@@ -169,8 +174,8 @@ static int session_by_id(struct store_db *db, struct qmt_str id, struct store_ar
 	return r < 0 ? r : one_session(db, stmt, arena, ret_session, err);
 }
 
-int store_db_session_create(struct store_db *db, const struct store_session_create *req, const char *fresh_id, uint64_t now_ms,
-	struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
+int store_db_session_create(struct store_db *db, const struct store_session_create *req, const char *fresh_id,
+	uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
 {
 	const struct store_session *s = &req->session;
 	struct qmt_str id = s->id.len > 0 ? s->id : qmt_str(fresh_id);
@@ -194,8 +199,9 @@ int store_db_session_create(struct store_db *db, const struct store_session_crea
 	}
 	if (r != STORE_E_NOT_FOUND)
 		return r;
-	r = store__run(db, err, SESSION_INSERT, V_TEXT(id), V_TEXT(s->owner), V_TEXT(req->request), V_TEXT(s->name), V_TEXT(s->agent), V_TEXT(s->cwd),
-		V_TEXT(s->peer), V_TEXT(s->peer_name), V_TEXT(s->title), V_INT(s->remote_tools), V_INT(now_ms));
+	r = store__run(db, err, SESSION_INSERT, V_TEXT(id), V_TEXT(s->owner), V_TEXT(req->request), V_TEXT(s->name),
+		V_TEXT(s->agent), V_TEXT(s->cwd), V_TEXT(s->peer), V_TEXT(s->peer_name), V_TEXT(s->title),
+		V_INT(s->remote_tools), V_INT(now_ms));
 	if (r == 0)
 		r = session_by_id(db, id, arena, ret_session, err);
 	return r == STORE_E_NOT_FOUND ? store__fault(db, err) : r;
@@ -218,11 +224,13 @@ static size_t make_title(struct qmt_str text, char ret_title[STORE_TITLE_CHARS *
 	return at;
 }
 
-static int insert_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_begin *req, uint64_t now_ms, struct qmt_err *err)
+static int insert_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_begin *req,
+	uint64_t now_ms, struct qmt_err *err)
 {
 	struct chat_message prompt = {.role = qmt_str("user"), .content = req->text};
 	char title[STORE_TITLE_CHARS * 4];
-	int r = store__run(db, err, TURN_INSERT, V_INT(slot->key), V_INT(slot->last_turn + 1), V_INT(slot->last_pos + 1), V_TEXT(req->request), V_INT(now_ms));
+	int r = store__run(db, err, TURN_INSERT, V_INT(slot->key), V_INT(slot->last_turn + 1), V_INT(slot->last_pos + 1),
+		V_TEXT(req->request), V_INT(now_ms));
 
 	if (r < 0)
 		return r;
@@ -237,8 +245,8 @@ static int insert_turn(struct store_db *db, struct store_slot *slot, const struc
 	return store__run(db, err, SESSION_TITLE, V_TEXT(qmt_strn(title, make_title(req->text, title))), V_INT(slot->key));
 }
 
-int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req, uint64_t now_ms, struct store_arena *arena,
-	struct store_turn_begun *ret_begun, struct qmt_err *err)
+int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req, uint64_t now_ms,
+	struct store_arena *arena, struct store_turn_begun *ret_begun, struct qmt_err *err)
 {
 	struct store_slot *slot;
 	sqlite3_stmt *stmt;
@@ -266,8 +274,8 @@ int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req,
 		return r;
 	}
 	if (r == 0 && slot->running)
-		r = qmt_err_set(err, STORE_E_BUSY, "turn %llu of session %s is under way: wait for its end, or cancel it", (unsigned long long)slot->last_turn,
-			slot->id);
+		r = qmt_err_set(err, STORE_E_BUSY, "turn %llu of session %s is under way: wait for its end, or cancel it",
+			(unsigned long long)slot->last_turn, slot->id);
 	if (r == 0)
 		r = insert_turn(db, slot, req, now_ms, err);
 	if (r == 0)
@@ -275,7 +283,8 @@ int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req,
 	return r;
 }
 
-int store_db_append(struct store_db *db, const struct store_append *req, uint64_t now_ms, uint64_t *ret_pos, struct qmt_err *err)
+int store_db_append(
+	struct store_db *db, const struct store_append *req, uint64_t now_ms, uint64_t *ret_pos, struct qmt_err *err)
 {
 	struct store_slot *slot;
 	int r = slot_of_turn(db, req->session, req->turn, &slot, err);
@@ -305,7 +314,8 @@ static uint64_t token_count(uint64_t tokens)
 	return tokens > UINT64_C(1) << 53 ? UINT64_C(1) << 53 : tokens;
 }
 
-static int end_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_end *req, uint64_t now_ms, struct qmt_err *err)
+static int end_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_end *req, uint64_t now_ms,
+	struct qmt_err *err)
 {
 	const struct chat_usage u = {
 		.input_tokens = token_count(req->usage.input_tokens),
@@ -313,12 +323,13 @@ static int end_turn(struct store_db *db, struct store_slot *slot, const struct s
 		.cached_tokens = token_count(req->usage.cached_tokens),
 		.reasoning_tokens = token_count(req->usage.reasoning_tokens),
 	};
-	int r = store__run(db, err, TURN_END, V_TEXT(req->state), V_OPT(req->finish), V_OPT(req->error), V_INT(req->steps), V_INT(u.input_tokens),
-		V_INT(u.output_tokens), V_INT(u.cached_tokens), V_INT(u.reasoning_tokens), V_INT(now_ms), V_INT(slot->key), V_INT(slot->last_turn));
+	int r = store__run(db, err, TURN_END, V_TEXT(req->state), V_OPT(req->finish), V_OPT(req->error), V_INT(req->steps),
+		V_INT(u.input_tokens), V_INT(u.output_tokens), V_INT(u.cached_tokens), V_INT(u.reasoning_tokens), V_INT(now_ms),
+		V_INT(slot->key), V_INT(slot->last_turn));
 
 	if (r == 0)
-		r = store__run(db, err, SESSION_USAGE, V_INT(u.input_tokens), V_INT(u.output_tokens), V_INT(u.cached_tokens), V_INT(u.reasoning_tokens),
-			V_INT(slot->key));
+		r = store__run(db, err, SESSION_USAGE, V_INT(u.input_tokens), V_INT(u.output_tokens), V_INT(u.cached_tokens),
+			V_INT(u.reasoning_tokens), V_INT(slot->key));
 	if (r == 0) {
 		slot->running = slot->checkpoint = false;
 		slot->touched_ms = now_ms;
@@ -326,9 +337,9 @@ static int end_turn(struct store_db *db, struct store_slot *slot, const struct s
 	return r;
 }
 
-/* The next call of message `pos` that has no result; STORE_ROW or 0. One at a time: the answer to it changes the table. */
-static int next_open_call(struct store_db *db, struct store_slot *slot, int64_t pos, struct store_arena *arena, struct chat_message *ret_answer,
-	struct qmt_err *err)
+/* The next call of message `pos` that has no result; STORE_ROW or 0. One at a time: answering it changes the table. */
+static int next_open_call(struct store_db *db, struct store_slot *slot, int64_t pos, struct store_arena *arena,
+	struct chat_message *ret_answer, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, CALLS_OPEN, V_INT(slot->key), V_INT(pos));
@@ -346,7 +357,8 @@ static int next_open_call(struct store_db *db, struct store_slot *slot, int64_t 
 }
 
 /* A model refuses a history in which a call has no result. */
-static int answer_open_calls(struct store_db *db, struct store_slot *slot, uint64_t now_ms, struct store_arena *arena, struct qmt_err *err)
+static int answer_open_calls(
+	struct store_db *db, struct store_slot *slot, uint64_t now_ms, struct store_arena *arena, struct qmt_err *err)
 {
 	struct chat_message answer;
 	sqlite3_stmt *stmt;
@@ -371,7 +383,8 @@ static int answer_open_calls(struct store_db *db, struct store_slot *slot, uint6
 	return r;
 }
 
-static int keep_checkpoint(struct store_db *db, struct store_slot *slot, uint64_t now_ms, struct store_arena *arena, struct qmt_err *err)
+static int keep_checkpoint(
+	struct store_db *db, struct store_slot *slot, uint64_t now_ms, struct store_arena *arena, struct qmt_err *err)
 {
 	struct chat_message cut = {.role = qmt_str("assistant")};
 	sqlite3_stmt *stmt;
@@ -420,7 +433,8 @@ int store_db_turn_end(struct store_db *db, const struct store_turn_end *req, uin
 /* Ids of sessions with a running turn, at most as many as fit. */
 enum { RECOVER_AT_ONCE = 64 };
 
-static int running_sessions(struct store_db *db, char ret_ids[RECOVER_AT_ONCE][STORE_ID_CHARS + 1], int *ret_count, struct qmt_err *err)
+static int running_sessions(
+	struct store_db *db, char ret_ids[RECOVER_AT_ONCE][STORE_ID_CHARS + 1], int *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, TURNS_RUNNING, V_INT(RECOVER_AT_ONCE)), count = 0;
@@ -450,7 +464,8 @@ static int interrupt(struct store_db *db, const char *id, uint64_t now_ms, struc
 	return store_db_turn_end(db, &end, now_ms, err);
 }
 
-/* One batch, and pass after pass over those that still run. A pass that ends none would go on for ever: then the index lies. */
+/* One batch, and pass after pass over those that still run. A pass that ends none would go on for ever: then the index
+ * lies. */
 static int interrupt_all(struct store_db *db, uint64_t now_ms, uint64_t *ret_turns, struct qmt_err *err)
 {
 	char ids[RECOVER_AT_ONCE][STORE_ID_CHARS + 1], first[STORE_ID_CHARS + 1] = "";
@@ -459,7 +474,8 @@ static int interrupt_all(struct store_db *db, uint64_t now_ms, uint64_t *ret_tur
 
 	while ((r = running_sessions(db, ids, &count, err)) == 0 && count > 0) {
 		if (strcmp(first, ids[0]) == 0)
-			return qmt_err_set(err, -EUCLEAN, "store %s: damaged: session %s has a running turn that is not its last", db->path, first);
+			return qmt_err_set(err, -EUCLEAN, "store %s: damaged: session %s has a running turn that is not its last",
+				db->path, first);
 		memcpy(first, ids[0], sizeof first);
 		for (int i = 0; r == 0 && i < count; i++)
 			r = interrupt(db, ids[i], now_ms, err);
@@ -507,7 +523,8 @@ int store_db_pin_put(struct store_db *db, const struct store_pin_put *req, uint6
 		return store__run(db, err, PIN_PUT, V_TEXT(req->name), V_TEXT(req->peer_id), V_INT(now_ms));
 	if (qmt_str_eq(there.peer_id, req->peer_id))
 		return 0;
-	return qmt_err_set(err, STORE_E_BAD, "peer %.*s is pinned to %.*s: if it really has a new identity, qmt peers forget %.*s", QMT_STR_ARG(req->name),
+	return qmt_err_set(err, STORE_E_BAD,
+		"peer %.*s is pinned to %.*s: if it really has a new identity, qmt peers forget %.*s", QMT_STR_ARG(req->name),
 		QMT_STR_ARG(there.peer_id), QMT_STR_ARG(req->name));
 }
 

@@ -10,10 +10,14 @@ struct store_reader {
 
 void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, const char *text)
 {
-	int fail = result == STORE_E_NOT_FOUND ? QMT_FAIL_NOT_FOUND
-		: result == STORE_E_BAD            ? QMT_FAIL_BAD_REQUEST
-		: result == STORE_E_TOO_LARGE      ? QMT_FAIL_TOO_LARGE
-						   : QMT_FAIL_FAILED;
+	static const int fails[] = {
+		[STORE_E_NOT_FOUND] = QMT_FAIL_NOT_FOUND,
+		[STORE_E_BAD] = QMT_FAIL_BAD_REQUEST,
+		[STORE_E_TOO_LARGE] = QMT_FAIL_TOO_LARGE,
+		[STORE_E_BUSY] = QMT_FAIL_FAILED,
+		[STORE_E_ENDED] = QMT_FAIL_FAILED,
+	};
+	int fail = result > 0 ? fails[result] : QMT_FAIL_FAILED;
 
 	qmt_reply_fail(ctx, token, fail, store_db_kind(result), 0, "%s", text);
 }

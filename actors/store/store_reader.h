@@ -1,5 +1,5 @@
-/* actors/store/store_reader.h - the child of the store that reads: a thread and a connection of its own, so that no page of history
- * waits for a commit.
+/* actors/store/store_reader.h - the child of the store that reads: a thread and a connection of its own, so that no
+ * page of history waits for a commit.
  *
  * Threads: spawned by the store's start hook with own_thread.   Blocks: on the disk.
  * It speaks the reading part of the store protocol; the store forwards to it, and it answers the first asker.
@@ -17,8 +17,8 @@ struct store_reader_config {
 
 extern const struct qmt_actor_desc store_reader_desc;
 
-/* Answers the request that is being handled; the reading messages of the protocol, by index. NULL: not a read. For the reader, and
- * for a store in memory, which has no reader. */
+/* Answers the request that is being handled; the reading messages of the protocol, by index. NULL: not a read. For the
+ * reader, and for a store in memory, which has no reader. */
 typedef void store_read(struct qmt_ctx *ctx, struct store_db *db, struct store_arena *arena, const void *body);
 store_read *store_read_of(uint32_t message);
 

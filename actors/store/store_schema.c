@@ -1,13 +1,12 @@
 /* actors/store/store_schema.c - the tables.
  *
- * messages is a plain table that grows at its end, with an index on (session, pos): measured against WITHOUT ROWID and a
- * clustered key, 64 sessions in turn, 64 rows a commit, it takes 2 to 3 times as many appends a second (fewer pages are
- * touched), a page of 100 reads as fast while it is in the cache, and twice as slow with 4 KB rows.
- * Sessions are named by `key` inside: 16-byte ids in each row of messages would double the index.
- * REFERENCES is for readers of this file and of the database: the writer looks every key up itself, so SQLite's own check
- * (a seek per row) stays off.
- * A fork is one row of sessions: positions up to fork_pos are read from its parent (and so on), its own follow. fork_turn: turn of
- * the message at fork_pos.
+ * messages is a plain table that grows at its end, with an index on (session, pos): measured against WITHOUT ROWID and
+ * a clustered key, 64 sessions in turn, 64 rows a commit, it takes 2 to 3 times as many appends a second (fewer pages
+ * are touched), a page of 100 reads as fast while it is in the cache, and twice as slow with 4 KB rows. Sessions are
+ * named by `key` inside: 16-byte ids in each row of messages would double the index. REFERENCES is for readers of this
+ * file and of the database: the writer looks every key up itself, so SQLite's own check (a seek per row) stays off. A
+ * fork is one row of sessions: positions up to fork_pos are read from its parent (and so on), its own follow.
+ * fork_turn: turn of the message at fork_pos.
  */
 #include "actors/store/store_schema.h"
 

@@ -4,9 +4,9 @@
  *
  * bare:  the same rows into the same tables by one prepared INSERT, 64 a commit, WAL, synchronous=FULL, no actor.
  * actor: 64 clients append to a session each; `waiting` of their requests are under way at any time.
- * Rounds alternate; the ratio is the median of the rounds' ratios. Syncs are counted by a fdatasync of our own, which SQLite's unix
- * files find first. DIR must be on the disk that is meant: /tmp may be memory.
- * Then: a fork of a session of 100,000 messages (one row by hand, as the operation is not in the contract yet), and its first page.
+ * Rounds alternate; the ratio is the median of the rounds' ratios. Syncs are counted by a fdatasync of our own, which
+ * SQLite's unix files find first. DIR must be on the disk that is meant: /tmp may be memory. Then: a fork of a session
+ * of 100,000 messages (one row by hand, as the operation is not in the contract yet), and its first page.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -91,17 +91,20 @@ static struct sample run_bare(const struct bench *bench)
 	sqlite3_stmt *insert;
 
 	wipe(bench);
-	if (sqlite3_open_v2(bench->path, &sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(bench->path, &sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+		SQLITE_OK)
 		die(bench->path, "cannot be made");
-	snprintf(checkpoint, sizeof checkpoint, "PRAGMA wal_autocheckpoint = %llu", (unsigned long long)limits.wal_checkpoint_pages);
+	snprintf(checkpoint, sizeof checkpoint, "PRAGMA wal_autocheckpoint = %llu",
+		(unsigned long long)limits.wal_checkpoint_pages);
 	sql_run(sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF");
 	sql_run(sql, checkpoint);
 	for (const struct store_migration *m = store_migrations; m->sql; m++)
 		sql_run(sql, m->sql);
 	if (sqlite3_prepare_v2(sql,
-		    "INSERT INTO messages(session, pos, turn, role, content, reasoning, calls, tool_call_id, tool_name, is_error, partial, created_ms)"
-		    " VALUES(?, ?, 1, 'assistant', ?, NULL, 0, NULL, NULL, 0, 0, 1764000000000)",
-		    -1, &insert, NULL) != SQLITE_OK)
+			"INSERT INTO messages(session, pos, turn, role, content, reasoning, calls, tool_call_id,"
+			" tool_name, is_error, partial, created_ms)"
+			" VALUES(?, ?, 1, 'assistant', ?, NULL, 0, NULL, NULL, 0, 0, 1764000000000)",
+			-1, &insert, NULL) != SQLITE_OK)
 		die("prepare", sqlite3_errmsg(sql));
 
 	atomic_store(&syncs, 0);
@@ -164,7 +167,8 @@ static void client_send(struct qmt_ctx *ctx, struct client *client)
 	const struct chat_message m = {.role = qmt_str("assistant"), .content = config->text};
 
 	client->sent++;
-	qmt_ask_or(ctx, config->store, &store_append_type, &(struct store_append){qmt_str(config->session), 1, {&m, 1}}, DEADLINE_MS, client_answered, NULL);
+	qmt_ask_or(ctx, config->store, &store_append_type, &(struct store_append){qmt_str(config->session), 1, {&m, 1}},
+		DEADLINE_MS, client_answered, NULL);
 }
 
 static int client_start(struct qmt_ctx *ctx, void *state, const void *config)
@@ -177,8 +181,11 @@ static int client_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 
-static const struct qmt_actor_desc client_desc = {
-	.abi = QMT_ABI, .name = "client", .doc = "Appends as fast as it is answered.", .state_size = sizeof(struct client), .start = client_start};
+static const struct qmt_actor_desc client_desc = {.abi = QMT_ABI,
+	.name = "client",
+	.doc = "Appends as fast as it is answered.",
+	.state_size = sizeof(struct client),
+	.start = client_start};
 
 static const void *ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
 {
@@ -200,7 +207,8 @@ static void make_sessions(struct qmt_ctx *ctx, struct qmt_ref store, struct clie
 			ask(ctx, store, &store_session_create_type, &(struct store_session_create){.request = qmt_str(request)});
 
 		snprintf(configs[i].session, sizeof configs[i].session, "%.*s", QMT_STR_ARG(created->session.id));
-		(void)ask(ctx, store, &store_turn_begin_type, &(struct store_turn_begin){qmt_str(configs[i].session), qmt_str("t"), qmt_str("go")});
+		(void)ask(ctx, store, &store_turn_begin_type,
+			&(struct store_turn_begin){qmt_str(configs[i].session), qmt_str("t"), qmt_str("go")});
 	}
 }
 
@@ -217,7 +225,8 @@ static struct sample run_actor(const struct bench *bench, uint32_t waiting)
 	wipe(bench);
 	if (!ctx || pipe(ends) != 0)
 		die("runtime", err.text);
-	if (qmt_spawn(ctx, &store_desc, &(struct qmt_spawn){.name = "store", .config = &config, .own_thread = true}, &store, &err) != 0)
+	if (qmt_spawn(ctx, &store_desc, &(struct qmt_spawn){.name = "store", .config = &config, .own_thread = true}, &store,
+			&err) != 0)
 		die("spawn", err.text);
 	make_sessions(ctx, store, configs);
 
@@ -234,7 +243,8 @@ static struct sample run_actor(const struct bench *bench, uint32_t waiting)
 			die("spawn", err.text);
 	}
 	for (int i = 0; i < CLIENTS; i++)
-		if (poll(&(struct pollfd){.fd = ends[0], .events = POLLIN}, 1, DEADLINE_MS) != 1 || read(ends[0], &(char){0}, 1) != 1)
+		if (poll(&(struct pollfd){.fd = ends[0], .events = POLLIN}, 1, DEADLINE_MS) != 1 ||
+			read(ends[0], &(char){0}, 1) != 1)
 			die("clients", "not done in time");
 
 	struct sample sample = sample_of(bench, now_ns() - start, atomic_load(&syncs));
@@ -276,8 +286,9 @@ static void compare(const struct bench *bench, uint32_t waiting)
 		actor_syncs[i] = a.syncs_per_row;
 		ratio[i] = a.rows_per_s / b.rows_per_s;
 	}
-	printf("%-8u %12.0f %12.0f %8.2f %16.1f %16.1f\n", waiting, median(bare, bench->rounds), median(actor, bench->rounds), median(ratio, bench->rounds),
-		1 / median(bare_syncs, bench->rounds), 1 / median(actor_syncs, bench->rounds));
+	printf("%-8u %12.0f %12.0f %8.2f %16.1f %16.1f\n", waiting, median(bare, bench->rounds),
+		median(actor, bench->rounds), median(ratio, bench->rounds), 1 / median(bare_syncs, bench->rounds),
+		1 / median(actor_syncs, bench->rounds));
 	fflush(stdout);
 }
 
@@ -294,7 +305,8 @@ static struct store_db *open_store(const struct bench *bench)
 
 static void fork_of_a_long_session(const struct bench *bench)
 {
-	static const char parent[] = "01900000-0000-7000-8000-000000000001", child[] = "01900000-0000-7000-8000-000000000002";
+	static const char parent[] = "01900000-0000-7000-8000-000000000001",
+					  child[] = "01900000-0000-7000-8000-000000000002";
 	struct store_arena arena = {0};
 	struct store_page page;
 	struct qmt_err err;
@@ -307,15 +319,18 @@ static void fork_of_a_long_session(const struct bench *bench)
 		die(bench->path, "cannot be opened");
 	snprintf(fill, sizeof fill,
 		"PRAGMA synchronous = FULL; BEGIN;"
-		"INSERT INTO sessions(key, id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools, created_ms, updated_ms)"
+		"INSERT INTO sessions(key, id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools,"
+		" created_ms, updated_ms)"
 		" VALUES(1, '%s', '', 'p', '', '', '', '', '', '', 0, 1, 1);"
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
-		" INSERT INTO messages(session, pos, turn, role, content, created_ms) SELECT 1, i, 1, 'user', hex(zeroblob(%u)), 1 FROM n; COMMIT",
+		" INSERT INTO messages(session, pos, turn, role, content, created_ms) "
+		" SELECT 1, i, 1, 'user', hex(zeroblob(%u)), 1 FROM n; COMMIT",
 		parent, LONG_SESSION, bench->bytes / 2);
 	sql_run(sql, fill);
 	snprintf(fill, sizeof fill,
-		"INSERT INTO sessions(id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools, parent, fork_pos, fork_turn, created_ms,"
-		" updated_ms) VALUES('%s', '', 'c', '', '', '', '', '', '', 0, 1, %d, 1, 1, 1)",
+		"INSERT INTO sessions(id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools,"
+		" parent, fork_pos, fork_turn, created_ms, updated_ms)"
+		" VALUES('%s', '', 'c', '', '', '', '', '', '', 0, 1, %d, 1, 1, 1)",
 		child, LONG_SESSION);
 
 	uint64_t start = now_ns();
@@ -327,14 +342,16 @@ static void fork_of_a_long_session(const struct bench *bench)
 	struct store_db *db = open_store(bench);
 	uint64_t before = now_ns();
 
-	if (store_db_history(db, &(struct store_history){.session = qmt_str(child), .from = LONG_SESSION - 99, .limit = 100}, &arena, &page, &err) != 0)
+	if (store_db_history(db,
+			&(struct store_history){.session = qmt_str(child), .from = LONG_SESSION - 99, .limit = 100}, &arena, &page,
+			&err) != 0)
 		die("history", err.text);
 	uint64_t paged = now_ns();
 
 	if (page.messages.count != 100 || page.total != LONG_SESSION)
 		die("history", "is not what was written");
-	printf("fork of %d messages: %.2f ms with its commit; a page of 100 of it, first read: %.2f ms\n", LONG_SESSION, (double)(forked - start) / 1e6,
-		(double)(paged - before) / 1e6);
+	printf("fork of %d messages: %.2f ms with its commit; a page of 100 of it, first read: %.2f ms\n", LONG_SESSION,
+		(double)(forked - start) / 1e6, (double)(paged - before) / 1e6);
 	store_arena_fini(&arena);
 	store_db_close(db);
 }
@@ -374,7 +391,8 @@ int main(int argc, char **argv)
 	snprintf(bench.path, sizeof bench.path, "%s/bench-store.%d.db", bench.dir, (int)getpid());
 
 	printf("%u rows of %u bytes, %u rounds, medians\n", bench.rows, bench.bytes, bench.rounds);
-	printf("%-8s %12s %12s %8s %16s %16s\n", "waiting", "bare rows/s", "actor rows/s", "ratio", "bare rows/sync", "actor rows/sync");
+	printf("%-8s %12s %12s %8s %16s %16s\n", "waiting", "bare rows/s", "actor rows/s", "ratio", "bare rows/sync",
+		"actor rows/sync");
 	compare(&bench, CLIENTS);
 	compare(&bench, 4 * CLIENTS);
 	compare(&bench, 16 * CLIENTS);

@@ -1,8 +1,8 @@
 /* Whatever write, sync or allocation fails, and wherever the process is killed: the database opens again and holds each
  * acknowledged message exactly once; a message that was refused is not in it.
  *
- * This program stands between SQLite and the system: it defines the few calls by which SQLite's unix files change a disk, so the
- * library finds these first. Nothing in the store knows of it. */
+ * This program stands between SQLite and the system: it defines the few calls by which SQLite's unix files change a
+ * disk, so the library finds these first. Nothing in the store knows of it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -122,7 +122,8 @@ static int make_turn(struct work *work, int unused)
 	struct store_turn_begun begun;
 
 	(void)unused;
-	return store_db_turn_begin(work->f->db, &(struct store_turn_begin){qmt_str(session_id), qmt_str("t"), qmt_str("go")}, 1, &work->f->arena, &begun,
+	return store_db_turn_begin(work->f->db,
+		&(struct store_turn_begin){qmt_str(session_id), qmt_str("t"), qmt_str("go")}, 1, &work->f->arena, &begun,
 		&work->f->err);
 }
 
@@ -175,7 +176,8 @@ static void run(struct work *work)
 	}
 }
 
-/* What a fresh start finds. A message that was under way at a kill may be there or not: it was neither acknowledged nor refused. */
+/* What a fresh start finds. A message that was under way at a kill may be there or not: it was neither acknowledged nor
+ * refused. */
 static void verify(struct work *work, const char *what, long n)
 {
 	struct store_fixture *f = work->f;
@@ -183,9 +185,11 @@ static void verify(struct work *work, const char *what, long n)
 	int seen[MESSAGES] = {0};
 	uint64_t turns;
 
-	if (store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err) != 0 || store_db_recover(f->db, 1, &turns, &f->err) != 0)
+	if (store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err) != 0 ||
+		store_db_recover(f->db, 1, &turns, &f->err) != 0)
 		fail_msg("%s %ld: does not open: %s", what, n, f->err.text);
-	int r = store_db_history(f->db, &(struct store_history){.session = qmt_str(session_id), .limit = 1000}, &f->arena, &page, &f->err);
+	int r = store_db_history(
+		f->db, &(struct store_history){.session = qmt_str(session_id), .limit = 1000}, &f->arena, &page, &f->err);
 
 	if (r < 0 || (r > 0 && work->session))
 		fail_msg("%s %ld: %s", what, n, f->err.text);
@@ -204,7 +208,8 @@ static void verify(struct work *work, const char *what, long n)
 		if (seen[i] > 1 || (work->refused[i] && seen[i]))
 			fail_msg("%s %ld: message %d was refused and is there %d times", what, n, i, seen[i]);
 	}
-	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+	assert_int_equal(
+		store_fixture_number(f->path, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
 	store_fixture_close(f);
 	store_arena_reset(&f->arena);
 }
@@ -345,7 +350,8 @@ static void killed_before_each_call(void **state)
 
 enum { ROUND_NUMBERS = 1000000 };
 
-/* Appends until it is killed, in batches of 1 to 7: numbers from the round's first on. After each commit writes them to ack_fd. */
+/* Appends until it is killed, in batches of 1 to 7: numbers from the round's first on. After each commit writes them to
+ * ack_fd. */
 static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 {
 	struct work work = {.f = f};
@@ -358,7 +364,8 @@ static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 	if (store_db_recover(f->db, 1, &turns, &f->err) != 0 || work_batch(&work, make_session, 0) != 0)
 		_exit(1);
 	store_fixture_begin(f);
-	if (store_db_turn_begin(f->db, &(struct store_turn_begin){qmt_str(session_id), qmt_str(text), qmt_str("go")}, 1, &f->arena, &begun, &f->err) != 0)
+	if (store_db_turn_begin(f->db, &(struct store_turn_begin){qmt_str(session_id), qmt_str(text), qmt_str("go")}, 1,
+			&f->arena, &begun, &f->err) != 0)
 		_exit(2);
 	store_fixture_commit(f);
 	for (uint32_t next = round * ROUND_NUMBERS, done = next;;) {
@@ -368,7 +375,8 @@ static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 
 			snprintf(text, sizeof text, "%u", next++);
 			m.content = qmt_str(text);
-			if (store_db_append(f->db, &(struct store_append){qmt_str(session_id), begun.turn, {&m, 1}}, 1, &pos, &f->err) != 0)
+			if (store_db_append(
+					f->db, &(struct store_append){qmt_str(session_id), begun.turn, {&m, 1}}, 1, &pos, &f->err) != 0)
 				_exit(3);
 		}
 		store_fixture_commit(f);
@@ -378,7 +386,8 @@ static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 	}
 }
 
-/* Reads acknowledgements, `count` of them or to the end. Returns how many numbers of the round are acknowledged by now. */
+/* Reads acknowledgements, `count` of them or to the end. Returns how many numbers of the round are acknowledged by now.
+ */
 static uint32_t read_numbers(int fd, uint32_t round, uint32_t have, uint32_t count)
 {
 	uint32_t number;
@@ -393,7 +402,8 @@ static void assert_numbers(struct store_fixture *f, uint32_t round, uint32_t cou
 {
 	char sql[200];
 
-	snprintf(sql, sizeof sql, "SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) BETWEEN %u AND %u",
+	snprintf(sql, sizeof sql,
+		"SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) BETWEEN %u AND %u",
 		round * ROUND_NUMBERS, round * ROUND_NUMBERS + count - 1);
 	if (count > 0)
 		assert_int_equal(store_fixture_number(f->path, sql), count);
@@ -433,7 +443,9 @@ static void killed_at_random(void **state)
 	}
 	for (uint32_t round = 0; round < ROUNDS; round++) /* what came later has not touched them */
 		assert_numbers(f, round, acked[round]);
-	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - count(DISTINCT content) FROM messages WHERE role = 'assistant'"), 0);
+	assert_int_equal(store_fixture_number(
+						 f->path, "SELECT count(*) - count(DISTINCT content) FROM messages WHERE role = 'assistant'"),
+		0);
 	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - max(pos) FROM messages"), 0);
 	qmt_os_free(os);
 }

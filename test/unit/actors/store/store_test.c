@@ -1,6 +1,6 @@
-/* The store as an actor: every message of its contract is answered after its commit; many waiting requests share one commit; a read
- * sees what was acknowledged before; a batch that fails is answered as a whole, and a killed node has lost nothing that it
- * acknowledged.
+/* The store as an actor: every message of its contract is answered after its commit; many waiting requests share one
+ * commit; a read sees what was acknowledged before; a batch that fails is answered as a whole, and a killed node has
+ * lost nothing that it acknowledged.
  *
  * fdatasync is defined here, so that SQLite's unix files come through it: that counts the syncs. */
 #include <errno.h>
@@ -33,8 +33,6 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
-#define assert_text(s, text) assert_true(qmt_str_is((s), (text)))
-
 /* ---- a node ------------------------------------------------------------------------------------------------------ */
 
 struct node {
@@ -50,7 +48,8 @@ struct node {
 
 static void node_start(struct node *node, struct store_fixture *f, const struct qmt_param_value *params)
 {
-	struct qmt_spawn spawn = {.name = "store", .config = &node->config, .params = params, .restart = QMT_TEMPORARY, .own_thread = true};
+	struct qmt_spawn spawn = {
+		.name = "store", .config = &node->config, .params = params, .restart = QMT_TEMPORARY, .own_thread = true};
 	struct qmt_err err;
 
 	*node = (struct node){.f = f, .config = {.path = f->path}};
@@ -93,20 +92,24 @@ static const void *ask_ok(struct node *node, const struct qmt_type *type, const 
 	assert_ptr_equal(node->result.type, want);
 	return node->result.body;
 }
-#define ASK(node, want, message, ...) ((const struct want *)ask_ok(node, &message##_type, &(struct message){__VA_ARGS__}, &want##_type))
+#define ASK(node, want, message, ...) \
+	((const struct want *)ask_ok(node, &message##_type, &(struct message){__VA_ARGS__}, &want##_type))
 
-static void ask_fails(struct node *node, const struct qmt_type *type, const void *body, int fail, const char *kind, const char *says)
+static void ask_fails(
+	struct node *node, const struct qmt_type *type, const void *body, int fail, const char *kind, const char *says)
 {
 	assert_int_equal(qmt_outside_ask(node->ctx, node->store, type, body, DEADLINE_MS, &node->result), fail);
 	assert_true(qmt_str_is(node->result.kind, kind ? kind : ""));
 	if (!memmem(node->result.text.p, node->result.text.len, says, strlen(says)))
 		fail_msg("\"%s\" is not in: %.*s", says, QMT_STR_ARG(node->result.text));
 }
-#define ASK_FAILS(node, fail, kind, says, message, ...) ask_fails(node, &message##_type, &(struct message){__VA_ARGS__}, fail, kind, says)
+#define ASK_FAILS(node, fail, kind, says, message, ...) \
+	ask_fails(node, &message##_type, &(struct message){__VA_ARGS__}, fail, kind, says)
 
 static struct qmt_str new_session(struct node *node, const char *request)
 {
-	struct qmt_str id = ASK(node, store_session_created, store_session_create, .request = qmt_str(request))->session.id, copy;
+	struct qmt_str id = ASK(node, store_session_created, store_session_create, .request = qmt_str(request))->session.id,
+				   copy;
 
 	assert_true(store_arena_text(&node->f->arena, id.p, id.len, &copy));
 	return copy;
@@ -121,14 +124,18 @@ static void use_every_message(struct node *node)
 	const struct store_session *s;
 	struct qmt_str id;
 
-	s = &ASK(node, store_session_created, store_session_create, .request = qmt_str("r"), .session = {.name = qmt_str("n"), .agent = qmt_str("a")})->session;
+	s = &ASK(node, store_session_created, store_session_create, .request = qmt_str("r"),
+		.session = {.name = qmt_str("n"), .agent = qmt_str("a")})
+			 ->session;
 	assert_text(s->name, "n");
 	assert_int_equal(s->id.len, 36);
 	assert_int_equal(s->id.p[14], '7'); /* uuid version */
 	assert_true(store_arena_text(&node->f->arena, s->id.p, s->id.len, &id));
-	assert_true(qmt_str_eq(ASK(node, store_session_created, store_session_create, .request = qmt_str("r"))->session.id, id));
+	assert_true(
+		qmt_str_eq(ASK(node, store_session_created, store_session_create, .request = qmt_str("r"))->session.id, id));
 
-	const struct store_turn_begun *begun = ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+	const struct store_turn_begun *begun =
+		ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
 
 	assert_int_equal(begun->turn, 1);
 	assert_false(begun->duplicate);
@@ -137,7 +144,8 @@ static void use_every_message(struct node *node)
 	assert_text(begun->state, "running");
 	assert_int_equal(ASK(node, store_appended, store_append, id, 1, {&one, 1})->pos, 2);
 	(void)ASK(node, store_done, store_checkpoint, id, 1, qmt_str("half"));
-	(void)ASK(node, store_done, store_turn_end, .session = id, .turn = 1, .state = qmt_str("complete"), .messages = {&one, 1});
+	(void)ASK(node, store_done, store_turn_end, .session = id, .turn = 1, .state = qmt_str("complete"),
+		.messages = {&one, 1});
 
 	const struct store_page *page = ASK(node, store_page, store_history, .session = id);
 
@@ -155,11 +163,13 @@ static void use_every_message(struct node *node)
 
 	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no session x", store_session_find, qmt_str("x"));
 	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no session x", store_history, .session = qmt_str("x"));
-	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "request: is missing", store_session_create, .session = {.name = qmt_str("n")});
+	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "request: is missing", store_session_create,
+		.session = {.name = qmt_str("n")});
 	ASK_FAILS(node, QMT_FAIL_FAILED, "ended", "has ended", store_append, id, 1, {&one, 1});
 	(void)ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t2"), qmt_str("go"));
 	ASK_FAILS(node, QMT_FAIL_FAILED, "busy", "under way", store_turn_begin, id, qmt_str("t3"), qmt_str("go"));
-	(void)ASK(node, store_session_created, store_session_create, .request = qmt_str("r2"), .session = {.name = qmt_str("n")});
+	(void)ASK(
+		node, store_session_created, store_session_create, .request = qmt_str("r2"), .session = {.name = qmt_str("n")});
 	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "several sessions", store_session_find, qmt_str("n"));
 }
 
@@ -191,8 +201,10 @@ static void limits_are_parameters(void **state)
 
 	node_start(&node, *state, params);
 	id = new_session(&node, "r");
-	ASK_FAILS(&node, QMT_FAIL_TOO_LARGE, NULL, "text: 5 bytes, the bound is 4 (message_max_bytes)", store_turn_begin, id, qmt_str("t"), qmt_str("12345"));
-	ASK_FAILS(&node, QMT_FAIL_TOO_LARGE, NULL, "name_max_bytes", store_turn_begin, id, qmt_str("123456789"), qmt_str("1"));
+	ASK_FAILS(&node, QMT_FAIL_TOO_LARGE, NULL, "text: 5 bytes, the bound is 4 (message_max_bytes)", store_turn_begin,
+		id, qmt_str("t"), qmt_str("12345"));
+	ASK_FAILS(
+		&node, QMT_FAIL_TOO_LARGE, NULL, "name_max_bytes", store_turn_begin, id, qmt_str("123456789"), qmt_str("1"));
 	node_stop(&node);
 }
 
@@ -212,7 +224,8 @@ static void a_restart_interrupts_what_ran(void **state)
 
 	assert_int_equal(page->messages.count, 2);
 	assert_text(page->messages.items[1].content, "half an ans");
-	const struct store_turn_begun *begun = ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+	const struct store_turn_begun *begun =
+		ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
 
 	assert_true(begun->duplicate);
 	assert_text(begun->state, "interrupted");
@@ -227,7 +240,9 @@ static void a_start_that_fails_says_why(void **state)
 
 	store_fixture_sql(f->path, "CREATE TABLE cookies(a)");
 	node_start(&node, f, NULL);
-	assert_int_equal(qmt_outside_ask(node.ctx, node.store, &store_session_list_type, &(struct store_session_list){0}, DEADLINE_MS, &node.result) != 0, 1);
+	assert_int_equal(qmt_outside_ask(node.ctx, node.store, &store_session_list_type, &(struct store_session_list){0},
+						 DEADLINE_MS, &node.result) != 0,
+		1);
 	node_log(&node, log, sizeof log);
 	if (!strstr(log, "actor.failed") || !strstr(log, f->path) || !strstr(log, "another program"))
 		fail_msg("log: %s", log);
@@ -248,7 +263,9 @@ static void a_full_store_fails_the_batch_and_goes_on(void **state)
 	node_start(&node, *state, params);
 	id = new_session(&node, "r");
 	(void)ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
-	while (qmt_outside_ask(node.ctx, node.store, &store_append_type, &(struct store_append){id, 1, {&large, 1}}, DEADLINE_MS, &node.result) == 0 && last < 1000)
+	while (qmt_outside_ask(node.ctx, node.store, &store_append_type, &(struct store_append){id, 1, {&large, 1}},
+			   DEADLINE_MS, &node.result) == 0 &&
+		last < 1000)
 		last = ((const struct store_appended *)node.result.body)->pos;
 	assert_int_equal(node.result.fail, QMT_FAIL_FAILED);
 	assert_text(node.result.kind, "full");
@@ -256,14 +273,15 @@ static void a_full_store_fails_the_batch_and_goes_on(void **state)
 	node_log(&node, log, sizeof log);
 	assert_non_null(strstr(log, "store.batch_failed"));
 	assert_int_equal(ASK(&node, store_page, store_history, .session = id)->total, last);
-	assert_int_equal(ASK(&node, store_appended, store_append, id, 1, {&one, 1})->pos, last + 1); /* a small one still fits */
+	assert_int_equal(
+		ASK(&node, store_appended, store_append, id, 1, {&one, 1})->pos, last + 1); /* a small one still fits */
 	node_stop(&node);
 }
 
 /* ---- many clients ------------------------------------------------------------------------------------------------ */
 
-/* A client keeps `depth` appends under way until it has sent `count`, and reads its history after each tenth answer. When all is
- * answered it writes a byte to done_fd. */
+/* A client keeps `depth` appends under way until it has sent `count`, and reads its history after each tenth answer.
+ * When all is answered it writes a byte to done_fd. */
 struct client_config {
 	struct qmt_ref store;
 	char session[40];
@@ -302,8 +320,8 @@ static void client_send(struct qmt_ctx *ctx, struct client *client)
 
 	snprintf(text, sizeof text, "%u", (unsigned)number);
 	m.content = qmt_str(text);
-	qmt_ask_or(ctx, config->store, &store_append_type, &(struct store_append){qmt_str(config->session), 1, {&m, 1}}, DEADLINE_MS, client_answered,
-		(void *)number);
+	qmt_ask_or(ctx, config->store, &store_append_type, &(struct store_append){qmt_str(config->session), 1, {&m, 1}},
+		DEADLINE_MS, client_answered, (void *)number);
 }
 
 static void client_answered(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -321,8 +339,9 @@ static void client_answered(struct qmt_ctx *ctx, void *state, const struct qmt_r
 		if (config->ack_fd >= 0 && write(config->ack_fd, &number, sizeof number) != sizeof number)
 			_exit(9);
 		if (config->reads && client->answered % 10 == 0)
-			qmt_ask_or(ctx, config->store, &store_history_type, &(struct store_history){.session = qmt_str(config->session), .limit = 1}, DEADLINE_MS,
-				client_page, (void *)(uintptr_t)client->last_pos);
+			qmt_ask_or(ctx, config->store, &store_history_type,
+				&(struct store_history){.session = qmt_str(config->session), .limit = 1}, DEADLINE_MS, client_page,
+				(void *)(uintptr_t)client->last_pos);
 	}
 	if (client->sent < config->count)
 		client_send(ctx, client);
@@ -357,7 +376,8 @@ static void wait_done(int fd, uint32_t count)
 	}
 }
 
-static void run_clients(struct node *node, struct client_config *configs, uint32_t clients, const struct client_config *base)
+static void run_clients(
+	struct node *node, struct client_config *configs, uint32_t clients, const struct client_config *base)
 {
 	int ends[2];
 
@@ -400,7 +420,8 @@ static void one_sync_serves_many_appends(void **state)
 
 	for (int i = 0; i < CLIENTS; i++) {
 		assert_int_equal(configs[i].failed, 0);
-		const struct store_page *page = ASK(&node, store_page, store_history, .session = qmt_str(configs[i].session), .limit = 1000);
+		const struct store_page *page =
+			ASK(&node, store_page, store_history, .session = qmt_str(configs[i].session), .limit = 1000);
 
 		assert_int_equal(page->messages.count, EACH + 1);
 		for (uint32_t k = 1; k < page->messages.count; k++) { /* once each, in the order sent */
@@ -423,7 +444,8 @@ static void a_read_sees_what_was_acknowledged(void **state)
 	struct node node;
 
 	node_start(&node, *state, NULL);
-	run_clients(&node, configs, CLIENTS, &(struct client_config){.count = 300, .depth = 3, .reads = true, .ack_fd = -1});
+	run_clients(
+		&node, configs, CLIENTS, &(struct client_config){.count = 300, .depth = 3, .reads = true, .ack_fd = -1});
 	/* The last pages may still be under way: the reader serves in order, so this answer comes after them. */
 	(void)ASK(&node, store_page, store_history, .session = qmt_str(configs[0].session), .limit = 1);
 	node_stop(&node);
@@ -433,7 +455,8 @@ static void a_read_sees_what_was_acknowledged(void **state)
 
 static void batches_end_at_their_bounds(void **state)
 {
-	const struct qmt_param_value small[] = {{"batch_max", "1"}, {NULL, NULL}}, narrow[] = {{"batch_bytes", "1"}, {NULL, NULL}};
+	const struct qmt_param_value small[] = {{"batch_max", "1"}, {NULL, NULL}},
+								 narrow[] = {{"batch_bytes", "1"}, {NULL, NULL}};
 	const struct qmt_param_value *const params[] = {small, narrow};
 
 	for (int i = 0; i < 2; i++) {
@@ -488,8 +511,8 @@ enum { ROUNDS = 5 };
 enum { ROUNDS = 50 };
 #endif
 
-/* A node in a process of its own appends to one session and writes the number of each answer to a pipe; it is killed after some, 50
- * times, each time with an empty folder. */
+/* A node in a process of its own appends to one session and writes the number of each answer to a pipe; it is killed
+ * after some, 50 times, each time with an empty folder. */
 static void a_killed_node_has_lost_nothing(void **state)
 {
 	struct store_fixture *f = *state;
@@ -525,7 +548,8 @@ static void a_killed_node_has_lost_nothing(void **state)
 
 		store_fixture_open(f);
 		store_fixture_close(f);
-		snprintf(sql, sizeof sql, "SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) < %u", acked);
+		snprintf(sql, sizeof sql,
+			"SELECT count(*) FROM messages WHERE role = 'assistant' AND CAST(content AS INT) < %u", acked);
 		assert_int_equal(store_fixture_number(f->path, sql), acked);
 		assert_int_equal(store_fixture_number(f->path, "SELECT count(*) - count(DISTINCT content) FROM messages"), 0);
 	}
