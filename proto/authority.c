@@ -1,7 +1,7 @@
 /* proto/authority.c - the table, and the words of a refusal.
  *
- * An operation that the table does not name is refused, so a message whose .def has a new word in its third column reaches
- * nobody from afar until a row here says who may.
+ * An operation that the table does not name is refused, so a message whose .def has a new word in its third column
+ * reaches nobody from afar until a row here says who may.
  */
 #include "authority.h"
 
@@ -15,13 +15,13 @@ enum rule {
 };
 
 /* A(operation, rule for a peer, rule for the owner). A role that has no column may nothing. */
-#define AUTHORITY(A) \
-	A(node_info, YES, YES) \
-	A(provider_use, YES, YES) \
-	A(stream, BY_REF, BY_REF) \
+#define AUTHORITY(A)               \
+	A(node_info, YES, YES)         \
+	A(provider_use, YES, YES)      \
+	A(stream, BY_REF, BY_REF)      \
 	A(session_host, SESSIONS, YES) \
-	A(control, NO, YES) \
-	A(local, NO, NO) \
+	A(control, NO, YES)            \
+	A(local, NO, NO)               \
 	A(reply, NO, NO)
 
 struct row {
@@ -45,9 +45,11 @@ static enum rule rule_of(enum authority_role role, const char *operation)
 	return NO;
 }
 
-bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type, bool by_ref, struct qmt_err *err)
+bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type,
+	bool by_ref, struct qmt_err *err)
 {
-	const char *name = type->record.name, *who = (unsigned)role < AUTHORITY_ROLES ? role_names[role] : role_names[AUTHORITY_NONE];
+	const char *name = type->record.name,
+			   *who = (unsigned)role < AUTHORITY_ROLES ? role_names[role] : role_names[AUTHORITY_NONE];
 
 	switch (rule_of(role, type->access)) {
 	case YES:
@@ -60,7 +62,8 @@ bool authority_allows(enum authority_role role, const struct authority_grants *g
 	case SESSIONS:
 		if (grants->allow_remote_sessions)
 			return true;
-		qmt_err_set(err, -EACCES, "%s: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)", name);
+		qmt_err_set(err, -EACCES,
+			"%s: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)", name);
 		return false;
 	case NO:
 		break;

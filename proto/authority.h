@@ -18,7 +18,9 @@ struct authority_grants {
 	bool allow_remote_tools;
 };
 
-/* by_ref: it was sent to a ref that this node gave out, not to a name. False: err says which key to set, if one would help. */
-bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type, bool by_ref, struct qmt_err *err);
+/* by_ref: it was sent to a ref that this node gave out, not to a name. False: err says which key to set, if one would
+ * help. */
+bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type,
+	bool by_ref, struct qmt_err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* proto/base58.h - bytes as text in Bitcoin's alphabet (no 0, O, I, l), as libp2p writes PeerIds: no prefix, no checksum.
+/* proto/base58.h - bytes as text in Bitcoin's alphabet (no 0, O, I, l), as libp2p writes PeerIds: no prefix, no
+ * checksum.
  *
  * Threads: none kept.   Blocks: never.
  * Format:  the bytes as one big-endian number in base 58; each leading zero byte is a leading '1'.

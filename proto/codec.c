@@ -1,11 +1,12 @@
 /* proto/codec.c - records <-> msgpack, along field tables.
  *
- * Decoding is one walk, done twice. The first time (codec_measure) it has nowhere to write: it checks every byte and counts
- * what the variable parts will need. The second time (codec_decode) it fills struct and room. Both times the same code reads,
- * so nothing can be accepted by one and misread by the other, and the second walk checks its bounds all the same.
+ * Decoding is one walk, done twice. The first time (codec_measure) it has nowhere to write: it checks every byte and
+ * counts what the variable parts will need. The second time (codec_decode) it fills struct and room. Both times the
+ * same code reads, so nothing can be accepted by one and misread by the other, and the second walk checks its bounds
+ * all the same.
  *
- * The room is filled from both ends: lists, which are aligned, from the front; texts and bytes from the back. So what was
- * counted is exactly what is used, whatever the order.
+ * The room is filled from both ends: lists, which are aligned, from the front; texts and bytes from the back. So what
+ * was counted is exactly what is used, whatever the order.
  */
 #include "codec.h"
 
@@ -100,9 +101,11 @@ static int put_ref(struct qmt_buf *out, const struct codec_refs *refs, struct qm
 	return 0;
 }
 
-static int put_record(struct qmt_buf *out, const struct qmt_record *record, const char *body, const struct codec_refs *refs, unsigned depth);
+static int put_record(struct qmt_buf *out, const struct qmt_record *record, const char *body,
+	const struct codec_refs *refs, unsigned depth);
 
-static int put_list(struct qmt_buf *out, const struct qmt_field *field, const char *at, const struct codec_refs *refs, unsigned depth)
+static int put_list(
+	struct qmt_buf *out, const struct qmt_field *field, const char *at, const struct codec_refs *refs, unsigned depth)
 {
 	struct qmt_list list = list_at(at);
 	int r = depth > CODEC_DEPTH ? -EINVAL : 0;
@@ -112,12 +115,14 @@ static int put_list(struct qmt_buf *out, const struct qmt_field *field, const ch
 		if (field->kind == QMT_KIND_STRS)
 			r = put_text(out, ((const struct qmt_str *)list.items)[i]);
 		else
-			r = put_record(out, field->record, (const char *)list.items + (size_t)i * field->record->size, refs, depth + 1);
+			r = put_record(
+				out, field->record, (const char *)list.items + (size_t)i * field->record->size, refs, depth + 1);
 	}
 	return r;
 }
 
-static int put_value(struct qmt_buf *out, const struct qmt_field *field, const char *at, const struct codec_refs *refs, unsigned depth)
+static int put_value(
+	struct qmt_buf *out, const struct qmt_field *field, const char *at, const struct codec_refs *refs, unsigned depth)
 {
 	switch ((enum qmt_kind)field->kind) {
 	case QMT_KIND_BOOL:
@@ -153,7 +158,8 @@ static int put_value(struct qmt_buf *out, const struct qmt_field *field, const c
 	return -EINVAL;
 }
 
-static int put_record(struct qmt_buf *out, const struct qmt_record *record, const char *body, const struct codec_refs *refs, unsigned depth)
+static int put_record(struct qmt_buf *out, const struct qmt_record *record, const char *body,
+	const struct codec_refs *refs, unsigned depth)
 {
 	uint64_t present = 0;
 	unsigned count = 0, i = 0;
@@ -195,9 +201,9 @@ int codec_encode(const struct qmt_record *record, const void *body, const struct
 
 struct walk {
 	struct unpack in;
-	bool fill;           /* false: measuring, there is no body and no room */
-	char *front, *back;  /* what is left of the room */
-	size_t need, most;   /* bytes of variable parts that were counted, and that may be */
+	bool fill;          /* false: measuring, there is no body and no room */
+	char *front, *back; /* what is left of the room */
+	size_t need, most;  /* bytes of variable parts that were counted, and that may be */
 	const struct codec_refs *refs;
 	struct qmt_err *err;
 };
@@ -266,6 +272,13 @@ static const char *take_text(struct walk *walk, const struct unpack_head *head, 
 	return fault;
 }
 
+static double real_of(const struct unpack_head *head)
+{
+	if (head->type == UNPACK_FLOAT)
+		return head->real;
+	return head->type == UNPACK_NEG ? (double)(int64_t)head->value : (double)head->value;
+}
+
 static const char *read_number(const struct unpack_head *head, enum qmt_kind kind, char *at)
 {
 	switch (kind) {
@@ -297,17 +310,16 @@ static const char *read_number(const struct unpack_head *head, enum qmt_kind kin
 		if (head->type != UNPACK_FLOAT && head->type != UNPACK_UINT && head->type != UNPACK_NEG)
 			return "not a number";
 		if (at)
-			*(double *)at = head->type == UNPACK_FLOAT ? head->real
-				: head->type == UNPACK_NEG         ? (double)(int64_t)head->value
-								   : (double)head->value;
+			*(double *)at = real_of(head);
 		return NULL;
 	}
 }
 
-static int walk_record(struct walk *walk, const struct qmt_record *record, char *body, unsigned depth, const struct unpack_head *head);
+static int walk_record(
+	struct walk *walk, const struct qmt_record *record, char *body, unsigned depth, const struct unpack_head *head);
 
-static int walk_list(struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at, unsigned depth,
-	const struct unpack_head *head)
+static int walk_list(struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at,
+	unsigned depth, const struct unpack_head *head)
 {
 	size_t size = field->kind == QMT_KIND_STRS ? sizeof(struct qmt_str) : field->record->size;
 	char *items;
@@ -347,7 +359,8 @@ static int walk_list(struct walk *walk, const struct qmt_record *record, const s
 	return 0;
 }
 
-static int walk_ref(struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at, const struct unpack_head *head)
+static int walk_ref(struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at,
+	const struct unpack_head *head)
 {
 	if (head->type != UNPACK_UINT)
 		return refuse(walk, record, field, "not a ref");
@@ -360,12 +373,14 @@ static int walk_ref(struct walk *walk, const struct qmt_record *record, const st
 	int r = walk->refs->in(walk->refs->arg, head->value, &ref);
 
 	if (r < 0)
-		return qmt_err_set(walk->err, r, "%s.%s: no such ref: %llu", record->name, field->name, (unsigned long long)head->value);
+		return qmt_err_set(
+			walk->err, r, "%s.%s: no such ref: %llu", record->name, field->name, (unsigned long long)head->value);
 	*(struct qmt_ref *)at = ref;
 	return 0;
 }
 
-static int walk_value(struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at, unsigned depth)
+static int walk_value(
+	struct walk *walk, const struct qmt_record *record, const struct qmt_field *field, char *at, unsigned depth)
 {
 	struct unpack_head head;
 	struct qmt_str text;
@@ -398,7 +413,8 @@ static int walk_value(struct walk *walk, const struct qmt_record *record, const 
 	return fault ? refuse(walk, record, field, fault) : 0;
 }
 
-/* The field of a key: writers go through the table in order, so the one behind the last is tried first. NULL: not known. */
+/* The field of a key: writers go through the table in order, so the one behind the last is tried first. NULL: not
+ * known. */
 static const struct qmt_field *field_of(const struct qmt_record *record, const struct qmt_field *hint, uint64_t key)
 {
 	if (hint->kind != QMT_KIND_END && hint->key == key)
@@ -411,7 +427,8 @@ static const struct qmt_field *field_of(const struct qmt_record *record, const s
 }
 
 /* depth counts the containers that are open, this one included. */
-static int walk_record(struct walk *walk, const struct qmt_record *record, char *body, unsigned depth, const struct unpack_head *head)
+static int walk_record(
+	struct walk *walk, const struct qmt_record *record, char *body, unsigned depth, const struct unpack_head *head)
 {
 	const struct qmt_field *hint = record->fields;
 	uint64_t seen = 0;
@@ -471,7 +488,8 @@ static int walk_all(struct walk *walk, const struct qmt_record *record, char *bo
 
 int codec_measure(const struct qmt_record *record, struct qmt_bytes data, size_t *ret_extra, struct qmt_err *err)
 {
-	struct walk walk = {.in = unpack_from(data), .most = CODEC_EXTRA_BASE + (size_t)CODEC_EXTRA_FACTOR * data.len, .err = err};
+	struct walk walk = {
+		.in = unpack_from(data), .most = CODEC_EXTRA_BASE + (size_t)CODEC_EXTRA_FACTOR * data.len, .err = err};
 	int r = walk_all(&walk, record, NULL);
 
 	if (r == 0)
@@ -479,8 +497,8 @@ int codec_measure(const struct qmt_record *record, struct qmt_bytes data, size_t
 	return r;
 }
 
-int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, void *ret_body, void *room,
-	size_t room_size, struct qmt_err *err)
+int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, void *ret_body,
+	void *room, size_t room_size, struct qmt_err *err)
 {
 	char no_room;
 	struct walk walk = {.in = unpack_from(data), .fill = true, .refs = refs, .err = err};
@@ -496,7 +514,8 @@ int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const s
 	return r;
 }
 
-void *codec_decode_new(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, struct qmt_err *err)
+void *codec_decode_new(
+	const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, struct qmt_err *err)
 {
 	size_t extra, size = (record->size + 15u) & ~(size_t)15;
 

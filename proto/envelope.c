@@ -165,8 +165,8 @@ static const char *get_trace(struct unpack *in, struct envelope *env)
 static const struct {
 	const char *name;
 	const char *(*get)(struct unpack *in, struct envelope *env);
-} elements[ELEMENTS] = {{"kind", get_kind}, {"id", get_id}, {"to", get_to}, {"type", get_type}, {"deadline_ms", get_deadline},
-	{"scope", get_scope}, {"trace", get_trace}, {"body", get_body}};
+} elements[ELEMENTS] = {{"kind", get_kind}, {"id", get_id}, {"to", get_to}, {"type", get_type},
+	{"deadline_ms", get_deadline}, {"scope", get_scope}, {"trace", get_trace}, {"body", get_body}};
 
 int envelope_get(struct qmt_bytes *data, struct envelope *ret_env, struct qmt_err *err)
 {

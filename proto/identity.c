@@ -41,12 +41,14 @@ void identity_fini(struct identity *identity)
 		sodium_memzero(identity, sizeof *identity);
 }
 
-void identity_sign(const struct identity *identity, const void *data, size_t len, uint8_t ret_signature[IDENTITY_SIGNATURE])
+void identity_sign(
+	const struct identity *identity, const void *data, size_t len, uint8_t ret_signature[IDENTITY_SIGNATURE])
 {
 	crypto_sign_detached(ret_signature, NULL, data, len, identity->secret);
 }
 
-bool identity_verify(const struct peer_id *who, const void *data, size_t len, const uint8_t signature[IDENTITY_SIGNATURE])
+bool identity_verify(
+	const struct peer_id *who, const void *data, size_t len, const uint8_t signature[IDENTITY_SIGNATURE])
 {
 	return crypto_sign_verify_detached(signature, data, len, who->key) == 0;
 }

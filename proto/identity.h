@@ -21,7 +21,9 @@ void identity_generate(struct identity *ret_identity);
 /* From the bytes of a file. Errors: "has N bytes, expected 64"; "public half does not belong to the seed". */
 QMT_MUST_CHECK int identity_parse(struct qmt_bytes file, struct identity *ret_identity, struct qmt_err *err);
 void identity_fini(struct identity *identity);
-void identity_sign(const struct identity *identity, const void *data, size_t len, uint8_t ret_signature[IDENTITY_SIGNATURE]);
-bool identity_verify(const struct peer_id *who, const void *data, size_t len, const uint8_t signature[IDENTITY_SIGNATURE]);
+void identity_sign(
+	const struct identity *identity, const void *data, size_t len, uint8_t ret_signature[IDENTITY_SIGNATURE]);
+bool identity_verify(
+	const struct peer_id *who, const void *data, size_t len, const uint8_t signature[IDENTITY_SIGNATURE]);
 
 #endif

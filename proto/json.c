@@ -1,7 +1,8 @@
 /* proto/json.c - a small face over jansson: parsing, reading, building. Text is written by json_write.c.
  *
  * A struct json is a json_t; the name stays opaque so that no other file needs jansson's header.
- * jansson allows 2048 levels and its destructor recurses, so depth is counted here, in front of it, in one pass over the text.
+ * jansson allows 2048 levels and its destructor recurses, so depth is counted here, in front of it, in one pass over
+ * the text.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -75,7 +76,8 @@ static int check_depth(struct qmt_str text, struct qmt_err *err)
 			quoted = true;
 		} else if (c == '[' || c == '{') {
 			if (++depth > JSON_DEPTH)
-				return qmt_err_set(err, -EBADMSG, "line %u column %u: nested more than %d deep", line, i - line_start + 1, JSON_DEPTH);
+				return qmt_err_set(
+					err, -EBADMSG, "line %u column %u: nested more than %d deep", line, i - line_start + 1, JSON_DEPTH);
 		} else if ((c == ']' || c == '}') && depth > 0) {
 			depth--;
 		}
@@ -91,7 +93,8 @@ int json_parse(struct qmt_str text, struct json **ret_value, struct qmt_err *err
 	if (r < 0)
 		return r;
 
-	json_t *value = json_loadb(text.len > 0 ? text.p : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+	json_t *value = json_loadb(
+		text.len > 0 ? text.p : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
 
 	if (value) {
 		*ret_value = outer(value);

@@ -1,8 +1,8 @@
 /* proto/json_write.c - JSON text: our own writer over the values of json.h.
  *
- * jansson's writer prints 0.7 as 0.69999999999999996; what goes to upstreams and into files should be what was meant, so a
- * number is printed with as few digits as still read back the same. The recursion is as deep as the value, which the parser
- * bounds; values that are built are as deep as the code that builds them.
+ * jansson's writer prints 0.7 as 0.69999999999999996; what goes to upstreams and into files should be what was meant,
+ * so a number is printed with as few digits as still read back the same. The recursion is as deep as the value, which
+ * the parser bounds; values that are built are as deep as the code that builds them.
  */
 #include "json.h"
 #include "utf8.h"
@@ -14,7 +14,8 @@ enum { REAL_TEXT = 40, REAL_DIGITS_MIN = 15, REAL_DIGITS_MAX = 17 };
 
 static void quote_char(struct qmt_buf *out, unsigned char c)
 {
-	static const char letters[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
+	static const char letters[] = {
+		['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
 
 	if (c < sizeof letters && letters[c])
 		qmt_buf_append(out, (char[]){'\\', letters[c]}, 2);

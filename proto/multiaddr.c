@@ -1,4 +1,5 @@
-/* proto/multiaddr.c - addresses as libp2p writes them, the part of that language that this project dials and listens on.
+/* proto/multiaddr.c - addresses as libp2p writes them, the part of that language that this project dials and listens
+ * on.
  *
  * The text is a row of /name/value parts. Every error shows the part that is wrong, and what would have been right.
  */
@@ -18,7 +19,8 @@ static bool take(struct qmt_str *rest, struct qmt_str *ret_part)
 	if (rest->len == 0)
 		return false;
 
-	const char *from = rest->p + 1; /* parse() has seen to it that the text begins with a slash, and so does every rest */
+	const char *from =
+		rest->p + 1; /* parse() has seen to it that the text begins with a slash, and so does every rest */
 	uint32_t left = rest->len - 1;
 	const char *slash = left > 0 ? memchr(from, '/', left) : NULL;
 	uint32_t len = slash ? (uint32_t)(slash - from) : left;
@@ -36,10 +38,12 @@ static int check_characters(struct qmt_str text, struct qmt_err *err)
 		return qmt_err_set(err, -EINVAL, "an address of %u bytes, at most %d", text.len, MULTIADDR_TEXT - 1);
 	for (uint32_t i = 0; i < text.len; i++) {
 		if (text.p[i] <= 0x20 || text.p[i] > 0x7e)
-			return qmt_err_set(err, -EINVAL, "byte 0x%02x at %u has no place in an address", (unsigned char)text.p[i], i);
+			return qmt_err_set(
+				err, -EINVAL, "byte 0x%02x at %u has no place in an address", (unsigned char)text.p[i], i);
 	}
 	if (text.p[0] != '/')
-		return qmt_err_set(err, -EINVAL, "%.*s: an address begins with \"/\" (example: /ip4/192.168.1.100/tcp/9000)", QMT_STR_ARG(text));
+		return qmt_err_set(err, -EINVAL, "%.*s: an address begins with \"/\" (example: /ip4/192.168.1.100/tcp/9000)",
+			QMT_STR_ARG(text));
 	return 0;
 }
 
@@ -141,7 +145,8 @@ static int parse_transport(struct qmt_str *rest, struct multiaddr *addr, struct 
 	struct qmt_str name, value;
 
 	if (!take(rest, &name))
-		return qmt_err_set(err, -EINVAL, "/%s/%s: /tcp/PORT or /udp/PORT must follow", host_names[addr->host_kind], addr->host);
+		return qmt_err_set(
+			err, -EINVAL, "/%s/%s: /tcp/PORT or /udp/PORT must follow", host_names[addr->host_kind], addr->host);
 	if (!qmt_str_is(name, "tcp") && !qmt_str_is(name, "udp"))
 		return qmt_err_set(err, -EINVAL, "/%.*s: expected /tcp/PORT or /udp/PORT", QMT_STR_ARG(name));
 	addr->transport = qmt_str_is(name, "tcp") ? MULTIADDR_TCP : MULTIADDR_UDP;

@@ -25,11 +25,11 @@ static inline int pack_write(void *data, const char *bytes, size_t len)
 	return 0; /* the buffer remembers its failure */
 }
 
-#define PACK_WITH(out, call, ...) \
-	do { \
-		msgpack_packer packer; \
+#define PACK_WITH(out, call, ...)                      \
+	do {                                               \
+		msgpack_packer packer;                         \
 		msgpack_packer_init(&packer, out, pack_write); \
-		call(&packer, ##__VA_ARGS__); \
+		call(&packer, ##__VA_ARGS__);                  \
 	} while (0)
 
 static inline void pack_uint(struct qmt_buf *out, uint64_t value)

@@ -32,10 +32,11 @@ void peer_id_text(const struct peer_id *id, char ret_text[PEER_ID_TEXT + 1])
 int peer_id_from_bytes(struct qmt_bytes bytes, struct peer_id *ret_id, struct qmt_err *err)
 {
 	if (bytes.len != PEER_ID_BYTES)
-		return qmt_err_set(err, -EINVAL, "a PeerId of %u bytes, expected %d (an ed25519 key)", bytes.len, PEER_ID_BYTES);
+		return qmt_err_set(
+			err, -EINVAL, "a PeerId of %u bytes, expected %d (an ed25519 key)", bytes.len, PEER_ID_BYTES);
 	if (memcmp(bytes.p, prefix, sizeof prefix) != 0)
-		return qmt_err_set(err, -EINVAL, "not the PeerId of an ed25519 key (begins %02x %02x %02x %02x %02x %02x)", bytes.p[0], bytes.p[1],
-			bytes.p[2], bytes.p[3], bytes.p[4], bytes.p[5]);
+		return qmt_err_set(err, -EINVAL, "not the PeerId of an ed25519 key (begins %02x %02x %02x %02x %02x %02x)",
+			bytes.p[0], bytes.p[1], bytes.p[2], bytes.p[3], bytes.p[4], bytes.p[5]);
 	memcpy(ret_id->key, bytes.p + sizeof prefix, PEER_ID_KEY);
 	return 0;
 }

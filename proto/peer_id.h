@@ -1,8 +1,8 @@
 /* proto/peer_id.h - a node's name: its ed25519 public key in libp2p's text form (reference 1.1).
  *
  * Threads: values.   Blocks: never.
- * Format:  identity multihash 00 24 || protobuf 08 01 12 20 || key[32]; text is base58btc of those 38 bytes, 52 characters,
- *          begins 12D3KooW.
+ * Format:  identity multihash 00 24 || protobuf 08 01 12 20 || key[32]; text is base58btc of those 38 bytes, 52
+ *          characters, begins 12D3KooW.
  */
 #ifndef PROTO_PEER_ID_H
 #define PROTO_PEER_ID_H

@@ -33,7 +33,8 @@ static const char *set_real(struct unpack_head *ret_head, double real)
 }
 
 /* A length or count, if so much can follow. */
-static const char *set_sized(const struct unpack *in, struct unpack_head *ret_head, enum unpack_type type, uint64_t value)
+static const char *set_sized(
+	const struct unpack *in, struct unpack_head *ret_head, enum unpack_type type, uint64_t value)
 {
 	uint64_t least = type == UNPACK_MAP ? 2 * value : value;
 
@@ -42,14 +43,29 @@ static const char *set_sized(const struct unpack *in, struct unpack_head *ret_he
 
 /* Formats 0xc4 to 0xdf: how many bytes of number (length, count or value) stand behind the first byte. */
 static const uint8_t number_size[] = {
-	[0xc4 - 0xc0] = 1, [0xc5 - 0xc0] = 2, [0xc6 - 0xc0] = 4, /* bin */
-	[0xc7 - 0xc0] = 1, [0xc8 - 0xc0] = 2, [0xc9 - 0xc0] = 4, /* ext */
-	[0xca - 0xc0] = 4, [0xcb - 0xc0] = 8, /* float */
-	[0xcc - 0xc0] = 1, [0xcd - 0xc0] = 2, [0xce - 0xc0] = 4, [0xcf - 0xc0] = 8, /* uint */
-	[0xd0 - 0xc0] = 1, [0xd1 - 0xc0] = 2, [0xd2 - 0xc0] = 4, [0xd3 - 0xc0] = 8, /* int */
-	[0xd9 - 0xc0] = 1, [0xda - 0xc0] = 2, [0xdb - 0xc0] = 4, /* str */
-	[0xdc - 0xc0] = 2, [0xdd - 0xc0] = 4, /* array */
-	[0xde - 0xc0] = 2, [0xdf - 0xc0] = 4, /* map */
+	[0xc4 - 0xc0] = 1,
+	[0xc5 - 0xc0] = 2,
+	[0xc6 - 0xc0] = 4, /* bin */
+	[0xc7 - 0xc0] = 1,
+	[0xc8 - 0xc0] = 2,
+	[0xc9 - 0xc0] = 4, /* ext */
+	[0xca - 0xc0] = 4,
+	[0xcb - 0xc0] = 8, /* float */
+	[0xcc - 0xc0] = 1,
+	[0xcd - 0xc0] = 2,
+	[0xce - 0xc0] = 4,
+	[0xcf - 0xc0] = 8, /* uint */
+	[0xd0 - 0xc0] = 1,
+	[0xd1 - 0xc0] = 2,
+	[0xd2 - 0xc0] = 4,
+	[0xd3 - 0xc0] = 8, /* int */
+	[0xd9 - 0xc0] = 1,
+	[0xda - 0xc0] = 2,
+	[0xdb - 0xc0] = 4, /* str */
+	[0xdc - 0xc0] = 2,
+	[0xdd - 0xc0] = 4, /* array */
+	[0xde - 0xc0] = 2,
+	[0xdf - 0xc0] = 4, /* map */
 };
 
 static const char *ext(struct unpack *in, struct unpack_head *ret_head, uint64_t len)

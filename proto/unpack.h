@@ -48,7 +48,8 @@ static inline size_t unpack_left(const struct unpack *in)
 
 QMT_MUST_CHECK const char *unpack_head_long(struct unpack *in, struct unpack_head *ret_head);
 
-/* Reads a head; what follows it (elements, bytes) is the caller's to read. Small numbers, the keys, are read in line. */
+/* Reads a head; what follows it (elements, bytes) is the caller's to read. Small numbers, the keys, are read in
+ * line. */
 QMT_MUST_CHECK static inline const char *unpack_head(struct unpack *in, struct unpack_head *ret_head)
 {
 	if (in->at < in->end && *in->at < 0x80) {

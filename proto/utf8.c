@@ -1,6 +1,7 @@
 /* proto/utf8.c - UTF-8 checked with the table of well-formed sequences (Unicode 3.9, table 3-7).
  *
- * Nearly all text of this project is ASCII, so eight bytes at a time are passed over while none of them has its top bit set.
+ * Nearly all text of this project is ASCII, so eight bytes at a time are passed over while none of them has its top bit
+ * set.
  */
 #include "utf8.h"
 
@@ -25,7 +26,8 @@ static struct lead lead_of(uint8_t first)
 	return (struct lead){0, 0, 0};
 }
 
-/* How many bytes at p[0..left) belong to one character, as far as they are well-formed; *ret_whole: the character is complete. */
+/* How many bytes at p[0..left) belong to one character, as far as they are well-formed; *ret_whole: the character is
+ * complete. */
 static uint32_t sequence(const uint8_t *p, uint32_t left, bool *ret_whole)
 {
 	struct lead lead = lead_of(p[0]);

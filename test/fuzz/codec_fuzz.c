@@ -1,27 +1,28 @@
 /* test/fuzz/codec_fuzz.c - any bytes against any table.
  *
- * The first byte selects a table: a record with every kind of field, then every message of the contracts. What is accepted
- * decodes into exactly the room that was measured, within the bound of codec.h, and encodes to bytes that decode and encode to
- * themselves; as JSON it is text that parses. What is refused stays harmless when it is decoded all the same. */
+ * The first byte selects a table: a record with every kind of field, then every message of the contracts. What is
+ * accepted decodes into exactly the room that was measured, within the bound of codec.h, and encodes to bytes that
+ * decode and encode to themselves; as JSON it is text that parses. What is refused stays harmless when it is decoded
+ * all the same. */
 #include <errno.h>
 
 #include "proto/codec.h"
 #include "proto/contract/contract.h"
 #include "proto/json.h"
 
-#define FUZZ_PART(F, T) \
+#define FUZZ_PART(F, T)      \
 	F(T, U32, number, 1, "") \
 	F(T, STRS, words, 2, "")
-#define FUZZ_ALL(F, T) \
-	F(T, BOOL, flag, 1, "") \
-	F(T, U32, small, 2, "") \
-	F(T, U64, large, 3, "") \
-	F(T, I64, whole, 4, "") \
-	F(T, F64, real, 5, "") \
-	F(T, STR, text, 6, "") \
-	F(T, BYTES, bytes, 7, "") \
-	F(T, REF, ref, 8, "") \
-	F(T, REC(fuzz_part), part, 9, "") \
+#define FUZZ_ALL(F, T)                   \
+	F(T, BOOL, flag, 1, "")              \
+	F(T, U32, small, 2, "")              \
+	F(T, U64, large, 3, "")              \
+	F(T, I64, whole, 4, "")              \
+	F(T, F64, real, 5, "")               \
+	F(T, STR, text, 6, "")               \
+	F(T, BYTES, bytes, 7, "")            \
+	F(T, REF, ref, 8, "")                \
+	F(T, REC(fuzz_part), part, 9, "")    \
 	F(T, LIST(fuzz_part), parts, 10, "") \
 	F(T, STRS, words, 300, "")
 
@@ -30,12 +31,12 @@ QMT_DECLARE_RECORD(fuzz_all, FUZZ_ALL)
 QMT_DEFINE_RECORD(fuzz_part, FUZZ_PART, "")
 QMT_DEFINE_RECORD(fuzz_all, FUZZ_ALL, "")
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

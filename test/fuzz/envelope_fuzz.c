@@ -5,12 +5,12 @@
 
 #include "proto/envelope.h"
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

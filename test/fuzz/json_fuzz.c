@@ -1,16 +1,16 @@
-/* test/fuzz/json_fuzz.c - any text as JSON: what is accepted is written as text that reads back and is written the same; any text
- * at all can be quoted, and is then a string. */
+/* test/fuzz/json_fuzz.c - any text as JSON: what is accepted is written as text that reads back and is written the
+ * same; any text at all can be quoted, and is then a string. */
 #include <errno.h>
 
 #include "proto/json.h"
 #include "proto/utf8.h"
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,14 +1,15 @@
-/* test/fuzz/multiaddr_fuzz.c - any text as an address: what is accepted is written in a form that reads back the same. */
+/* test/fuzz/multiaddr_fuzz.c - any text as an address: what is accepted is written in a form that reads back the
+ * same. */
 #include <errno.h>
 
 #include "proto/multiaddr.h"
 
-#define MUST(x) \
-	do { \
-		if (!(x)) { \
+#define MUST(x)                                                     \
+	do {                                                            \
+		if (!(x)) {                                                 \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                           \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,4 +1,5 @@
-/* test/fuzz/replay.c - runs a fuzz target over the files in argv, so that `make test` needs no clang: what was found stays found.
+/* test/fuzz/replay.c - runs a fuzz target over the files in argv, so that `make test` needs no clang: what was found
+ * stays found.
  *
  * Each file is read into a block of exactly its size, so that a sanitizer sees a read behind it. No file: exit 2. */
 #include "runtime/base/os.h"

@@ -7,7 +7,8 @@ QMT_DEFINE_RECORD(sample_part, SAMPLE_PART, "A part of a sample.")
 QMT_DEFINE_RECORD(sample, SAMPLE, "Every kind of field.")
 
 static const struct qmt_field tree_fields[] = {
-	{"children", "More of the same.", 1, QMT_KIND_LIST, (uint32_t)offsetof(struct sample_tree, children), &sample_tree_record},
+	{"children", "More of the same.", 1, QMT_KIND_LIST, (uint32_t)offsetof(struct sample_tree, children),
+		&sample_tree_record},
 	{.kind = QMT_KIND_END}};
 const struct qmt_record sample_tree_record = {
 	.name = "sample_tree", .doc = "Holds itself.", .size = (uint32_t)sizeof(struct sample_tree), .fields = tree_fields};
@@ -71,12 +72,14 @@ static uint32_t random_length(uint64_t *seed)
 {
 	static const uint32_t edges[] = {1, 3, 31, 32, 33, 255, 256, 257};
 
-	return next(seed) % 64 == 0 ? 65535 + (uint32_t)(next(seed) % 3) : edges[next(seed) % (sizeof edges / sizeof *edges)];
+	return next(seed) % 64 == 0 ? 65535 + (uint32_t)(next(seed) % 3)
+								: edges[next(seed) % (sizeof edges / sizeof *edges)];
 }
 
 static struct qmt_str random_text(uint64_t *seed, struct sample_room *room)
 {
-	static const char *const letters[] = {"a", "B", " ", "\n", "\"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x7f"};
+	static const char *const letters[] = {
+		"a", "B", " ", "\n", "\"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x7f"};
 	uint32_t most = random_length(seed), len = 0;
 	char *text = sample_alloc(room, most);
 
@@ -192,7 +195,7 @@ static bool equal_list(const struct qmt_field *field, const void *a, const void 
 			if (!qmt_str_eq(((const struct qmt_str *)x.items)[i], ((const struct qmt_str *)y.items)[i]))
 				return false;
 		} else if (!sample_equal(field->record, (const char *)x.items + i * (size_t)field->record->size,
-				   (const char *)y.items + i * (size_t)field->record->size)) {
+					   (const char *)y.items + i * (size_t)field->record->size)) {
 			return false;
 		}
 	}

@@ -1,25 +1,25 @@
-/* test/lib/samples.h - records for tests of whatever walks field tables: one with every kind of field, and random contents for
- * any table. Same seed, same contents.
+/* test/lib/samples.h - records for tests of whatever walks field tables: one with every kind of field, and random
+ * contents for any table. Same seed, same contents.
  */
 #ifndef TEST_SAMPLES_H
 #define TEST_SAMPLES_H
 
 #include "proto/codec.h"
 
-#define SAMPLE_PART(F, T) \
+#define SAMPLE_PART(F, T)             \
 	F(T, U32, number, 1, "A number.") \
 	F(T, STR, text, 2, "A text.")
 
-#define SAMPLE(F, T) \
-	F(T, BOOL, flag, 1, "bool") \
-	F(T, U32, small, 2, "uint32_t") \
-	F(T, U64, large, 3, "uint64_t") \
-	F(T, I64, whole, 4, "int64_t") \
-	F(T, F64, real, 5, "double") \
-	F(T, STR, text, 6, "text") \
-	F(T, BYTES, bytes, 7, "bytes") \
-	F(T, REF, ref, 8, "ref") \
-	F(T, REC(sample_part), part, 9, "record") \
+#define SAMPLE(F, T)                           \
+	F(T, BOOL, flag, 1, "bool")                \
+	F(T, U32, small, 2, "uint32_t")            \
+	F(T, U64, large, 3, "uint64_t")            \
+	F(T, I64, whole, 4, "int64_t")             \
+	F(T, F64, real, 5, "double")               \
+	F(T, STR, text, 6, "text")                 \
+	F(T, BYTES, bytes, 7, "bytes")             \
+	F(T, REF, ref, 8, "ref")                   \
+	F(T, REC(sample_part), part, 9, "record")  \
 	F(T, LIST(sample_part), parts, 10, "list") \
 	F(T, STRS, words, 300, "texts; a key of two bytes")
 
@@ -42,8 +42,8 @@ struct sample_room {
 void *sample_alloc(struct sample_room *room, size_t size); /* zeroed, aligned; aborts without memory */
 void sample_free(struct sample_room *room);
 
-/* A body with random contents: about one field in four stays empty; numbers sit at the edges of their widths more than by
- * chance. */
+/* A body with random contents: about one field in four stays empty; numbers sit at the edges of their widths more than
+ * by chance. */
 void *sample_random(const struct qmt_record *record, uint64_t *seed, struct sample_room *room);
 bool sample_equal(const struct qmt_record *record, const void *a, const void *b);
 

@@ -7,7 +7,7 @@
 
 #include "proto/json.h"
 
-struct json *vectors_load(const char *path);                       /* json_free it */
+struct json *vectors_load(const char *path);                             /* json_free it */
 struct qmt_str vectors_text(const struct json *object, const char *key); /* must be there */
 /* Bytes of a member that is hexadecimal text; returns their number. */
 uint32_t vectors_bytes(const struct json *object, const char *key, uint8_t *ret_bytes, size_t room);

@@ -1,4 +1,5 @@
-/* Authority: each operation of the contracts has exactly the senders of the table; whatever the table does not name is refused. */
+/* Authority: each operation of the contracts has exactly the senders of the table; whatever the table does not name is
+ * refused. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,8 @@ static bool allows(const char *operation, enum authority_role role, const struct
 	return allowed;
 }
 
-/* The table, written a second time: who may with everything closed, and with everything open; to a name, and to a ref. */
+/* The table, written a second time: who may with everything closed, and with everything open; to a name, and to a
+ * ref. */
 static void test_table(void **state)
 {
 	static const struct {
@@ -34,15 +36,27 @@ static void test_table(void **state)
 		enum authority_role role;
 		bool closed_name, closed_ref, open_name, open_ref;
 	} expected[] = {
-		{"node_info", AUTHORITY_NONE, 0, 0, 0, 0}, {"node_info", AUTHORITY_PEER, 1, 1, 1, 1}, {"node_info", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"provider_use", AUTHORITY_NONE, 0, 0, 0, 0}, {"provider_use", AUTHORITY_PEER, 1, 1, 1, 1},
+		{"node_info", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"node_info", AUTHORITY_PEER, 1, 1, 1, 1},
+		{"node_info", AUTHORITY_OWNER, 1, 1, 1, 1},
+		{"provider_use", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"provider_use", AUTHORITY_PEER, 1, 1, 1, 1},
 		{"provider_use", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"stream", AUTHORITY_NONE, 0, 0, 0, 0}, {"stream", AUTHORITY_PEER, 0, 1, 0, 1}, {"stream", AUTHORITY_OWNER, 0, 1, 0, 1},
-		{"session_host", AUTHORITY_NONE, 0, 0, 0, 0}, {"session_host", AUTHORITY_PEER, 0, 0, 1, 1},
+		{"stream", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"stream", AUTHORITY_PEER, 0, 1, 0, 1},
+		{"stream", AUTHORITY_OWNER, 0, 1, 0, 1},
+		{"session_host", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"session_host", AUTHORITY_PEER, 0, 0, 1, 1},
 		{"session_host", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"control", AUTHORITY_NONE, 0, 0, 0, 0}, {"control", AUTHORITY_PEER, 0, 0, 0, 0}, {"control", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"local", AUTHORITY_NONE, 0, 0, 0, 0}, {"local", AUTHORITY_PEER, 0, 0, 0, 0}, {"local", AUTHORITY_OWNER, 0, 0, 0, 0},
-		{"reply", AUTHORITY_NONE, 0, 0, 0, 0}, {"reply", AUTHORITY_PEER, 0, 0, 0, 0}, {"reply", AUTHORITY_OWNER, 0, 0, 0, 0},
+		{"control", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"control", AUTHORITY_PEER, 0, 0, 0, 0},
+		{"control", AUTHORITY_OWNER, 1, 1, 1, 1},
+		{"local", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"local", AUTHORITY_PEER, 0, 0, 0, 0},
+		{"local", AUTHORITY_OWNER, 0, 0, 0, 0},
+		{"reply", AUTHORITY_NONE, 0, 0, 0, 0},
+		{"reply", AUTHORITY_PEER, 0, 0, 0, 0},
+		{"reply", AUTHORITY_OWNER, 0, 0, 0, 0},
 	};
 
 	(void)state;
@@ -57,7 +71,8 @@ static void test_table(void **state)
 /* Deny by default: an unknown operation, an empty one, a part of a known one, an unknown role. */
 static void test_unknown(void **state)
 {
-	static const char *const unknown[] = {"", "anyone", "node", "node_inf", "node_info2", "NODE_INFO", "control ", "session_host\n"};
+	static const char *const unknown[] = {
+		"", "anyone", "node", "node_inf", "node_info2", "NODE_INFO", "control ", "session_host\n"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
@@ -67,7 +82,7 @@ static void test_unknown(void **state)
 		}
 	}
 	assert_false(allows("node_info", AUTHORITY_ROLES, &open_, true));
-	assert_false(allows("node_info", (enum authority_role)-1, &open_, true));
+	assert_false(allows("node_info", (enum authority_role) - 1, &open_, true));
 }
 
 /* A refusal that a key would lift names the key; the key for tools opens no sessions. */
@@ -79,7 +94,8 @@ static void test_words(void **state)
 	assert_false(allows("session_host", AUTHORITY_PEER, &only_tools, false));
 	assert_false(authority_allows(AUTHORITY_PEER, &closed, &node_session_create_type, false, &err));
 	assert_string_equal(err.text,
-		"node.session_create: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)");
+		"node.session_create: this node holds no sessions for peers "
+		"(set [mesh] allow_remote_sessions = true on this node)");
 	assert_false(authority_allows(AUTHORITY_PEER, &closed, &node_status_type, false, &err));
 	assert_string_equal(err.text, "node.status: a peer may not send this (operation control)");
 	assert_false(authority_allows(AUTHORITY_PEER, &closed, &provider_chunk_type, false, &err));
@@ -89,7 +105,8 @@ static void test_words(void **state)
 /* Every message of the contracts names an operation that the table knows: the word is spelled right. */
 static void test_contracts(void **state)
 {
-	static const char *const known[] = {"node_info", "provider_use", "stream", "session_host", "control", "local", "reply"};
+	static const char *const known[] = {
+		"node_info", "provider_use", "stream", "session_host", "control", "local", "reply"};
 
 	(void)state;
 	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
@@ -106,8 +123,8 @@ static void test_contracts(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table), cmocka_unit_test(test_unknown), cmocka_unit_test(test_words), cmocka_unit_test(test_contracts)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_words), cmocka_unit_test(test_contracts)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,8 @@ static const struct {
 	{"\x3a", 1, "21"},
 	{"\xff", 1, "5Q"},
 	{"Hello World!", 12, "2NEpo7TZRRrLZSi2U"}, /* draft-msporny-base58, test vectors */
-	{"The quick brown fox jumps over the lazy dog.", 44, "USm3fpXnKG5EUBx2ndxBDMPVciP5hGey2Jh4NDv6gmeo1LkMeiKrLJUUBk6Z"},
+	{"The quick brown fox jumps over the lazy dog.", 44,
+		"USm3fpXnKG5EUBx2ndxBDMPVciP5hGey2Jh4NDv6gmeo1LkMeiKrLJUUBk6Z"},
 	{"\0\0\x28\x7f\xb4\xcd", 6, "11233QC4"},
 };
 
@@ -88,7 +89,8 @@ static void test_refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_known), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_known), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Codec, bad bytes: everything that is not a record in this format is refused, with a text that names the place; nothing makes the
- * reader allocate more than the rule says, go deeper than the limit, or touch a byte outside. */
+/* Codec, bad bytes: everything that is not a record in this format is refused, with a text that names the place;
+ * nothing makes the reader allocate more than the rule says, go deeper than the limit, or touch a byte outside. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,8 @@
 
 #define BYTES(literal) ((struct qmt_bytes){(const uint8_t *)(literal), sizeof(literal) - 1})
 
-/* Measures a heap copy of exactly these bytes, so that a sanitizer sees a read behind them. Returns the text of the error. */
+/* Measures a heap copy of exactly these bytes, so that a sanitizer sees a read behind them. Returns the text of the
+ * error. */
 static const char *refusal(const struct qmt_record *record, struct qmt_bytes data, struct qmt_err *err)
 {
 	uint8_t *copy = malloc(data.len > 0 ? data.len : 1);
@@ -57,14 +58,22 @@ static void test_wrong_types(void **state)
 		{BYTES("\x81\x03\xd3\xff\xff\xff\xff\xff\xff\xff\xff"), "sample.large: not a number from 0 to 2^64 - 1"},
 		{BYTES("\x81\x03\xca\0\0\0\0"), "sample.large: not a number from 0 to 2^64 - 1"},
 		{BYTES("\x81\x04\xcf\x80\0\0\0\0\0\0\0"), "sample.whole: not a number from -2^63 to 2^63 - 1"},
-		{BYTES("\x81\x04\xa1" "1"), "sample.whole: not a number from -2^63 to 2^63 - 1"},
+		{BYTES("\x81\x04\xa1"
+			   "1"),
+			"sample.whole: not a number from -2^63 to 2^63 - 1"},
 		{BYTES("\x81\x05\xc2"), "sample.real: not a number"},
 		{BYTES("\x81\x06\xc4\1a"), "sample.text: not a text"},
 		{BYTES("\x81\x06\x01"), "sample.text: not a text"},
 		{BYTES("\x81\x06\xc0"), "sample.text: not a text"},
-		{BYTES("\x81\x07\xa1" "a"), "sample.bytes: not bytes"},
-		{BYTES("\x81\x07\xd4\x01" "a"), "sample.bytes: not bytes"},
-		{BYTES("\x81\x08\xa1" "a"), "sample.ref: not a ref"},
+		{BYTES("\x81\x07\xa1"
+			   "a"),
+			"sample.bytes: not bytes"},
+		{BYTES("\x81\x07\xd4\x01"
+			   "a"),
+			"sample.bytes: not bytes"},
+		{BYTES("\x81\x08\xa1"
+			   "a"),
+			"sample.ref: not a ref"},
 		{BYTES("\x81\x08\xff"), "sample.ref: not a ref"},
 		{BYTES("\x81\x09\x90"), "sample_part: not a map"},
 		{BYTES("\x81\x09\x81\x01\xc3"), "sample_part.number: not a number from 0 to 2^32 - 1"},
@@ -75,7 +84,9 @@ static void test_wrong_types(void **state)
 		{BYTES("\x81\xcd\x01\x2c\x80"), "sample.words: not a list"},
 		{BYTES("\x90"), "sample: not a map"},
 		{BYTES("\xc0"), "sample: not a map"},
-		{BYTES("\x81\xa1" "a\x01"), "sample: a key is not a number"},
+		{BYTES("\x81\xa1"
+			   "a\x01"),
+			"sample: a key is not a number"},
 		{BYTES("\x81\xff\x01"), "sample: a key is not a number"},
 		{BYTES("\x81\xc0\x01"), "sample: a key is not a number"},
 		{BYTES("\x81\x01\xc1"), "sample.flag: byte 0xc1 begins no value"},
@@ -101,14 +112,16 @@ static void test_truncated(void **state)
 
 		assert_int_equal(codec_encode(&sample_record, body, &sample_refs, &out), 0);
 		for (size_t len = 0; len < out.len; len = len < 3000 || len + 4000 > out.len ? len + 1 : len + 997)
-			assert_non_null(refusal(&sample_record, (struct qmt_bytes){(const uint8_t *)out.data, (uint32_t)len}, &err));
+			assert_non_null(
+				refusal(&sample_record, (struct qmt_bytes){(const uint8_t *)out.data, (uint32_t)len}, &err));
 		assert_null(refusal(&sample_record, (struct qmt_bytes){(const uint8_t *)out.data, (uint32_t)out.len}, &err));
 		qmt_buf_free(&out);
 		sample_free(&room);
 	}
 	assert_refused(&sample_record, BYTES(""), "sample: the bytes end too early");
 	assert_refused(&sample_record, BYTES("\x81\x06\xa2h"), "sample.text: the bytes end too early");
-	assert_refused(&sample_record, BYTES("\x81\x06"), "sample: the bytes end too early"); /* a pair has two bytes at least */
+	assert_refused(
+		&sample_record, BYTES("\x81\x06"), "sample: the bytes end too early"); /* a pair has two bytes at least */
 }
 
 /* Every message of the contracts, too, is refused when cut anywhere. */
@@ -148,21 +161,24 @@ static void test_duplicate_keys(void **state)
 	assert_refused(&sample_record, BYTES("\x83\x02\x01\x01\xc3\xcd\0\x02\x01"), "sample.small: its key comes twice");
 	assert_refused(&sample_record, BYTES("\x82\xcd\x01\x2c\x90\xcd\x01\x2c\x90"), "sample.words: its key comes twice");
 	assert_refused(&sample_record, BYTES("\x81\x09\x82\x01\x01\x01\x01"), "sample_part.number: its key comes twice");
-	assert_refused(&sample_record, BYTES("\x81\x0a\x92\x80\x82\x02\xa0\x02\xa0"), "sample_part.text: its key comes twice");
+	assert_refused(
+		&sample_record, BYTES("\x81\x0a\x92\x80\x82\x02\xa0\x02\xa0"), "sample_part.text: its key comes twice");
 }
 
 /* Text is UTF-8 or refused, in texts, lists of texts and records. */
 static void test_utf8(void **state)
 {
-	static const struct qmt_bytes broken[] = {BYTES("\x80"), BYTES("\xff"), BYTES("\xc3"), BYTES("\xc0\x80"), BYTES("\xc1\xbf"),
-		BYTES("\xe0\x80\x80"), BYTES("\xe2\x82"), BYTES("\xed\xa0\x80"), BYTES("\xf0\x80\x80\x80"), BYTES("\xf4\x90\x80\x80"),
-		BYTES("\xf5\x80\x80\x80"), BYTES("abcdefgh\xc3"), BYTES("\xc3\x28"), BYTES("caf\xe9")};
+	static const struct qmt_bytes broken[] = {BYTES("\x80"), BYTES("\xff"), BYTES("\xc3"), BYTES("\xc0\x80"),
+		BYTES("\xc1\xbf"), BYTES("\xe0\x80\x80"), BYTES("\xe2\x82"), BYTES("\xed\xa0\x80"), BYTES("\xf0\x80\x80\x80"),
+		BYTES("\xf4\x90\x80\x80"), BYTES("\xf5\x80\x80\x80"), BYTES("abcdefgh\xc3"), BYTES("\xc3\x28"),
+		BYTES("caf\xe9")};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
 		static const struct {
 			const char *head, *reason;
-		} places[] = {{"\x81\x06", "sample.text: text is not UTF-8"}, {"\x81\xcd\x01\x2c\x91", "sample.words: text is not UTF-8"},
+		} places[] = {{"\x81\x06", "sample.text: text is not UTF-8"},
+			{"\x81\xcd\x01\x2c\x91", "sample.words: text is not UTF-8"},
 			{"\x81\x09\x81\x02", "sample_part.text: text is not UTF-8"}};
 
 		for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
@@ -171,7 +187,8 @@ static void test_utf8(void **state)
 			qmt_buf_str(&data, places[p].head);
 			qmt_buf_append(&data, (uint8_t[]){(uint8_t)(0xa0 | broken[i].len)}, 1);
 			qmt_buf_append(&data, broken[i].p, broken[i].len);
-			assert_refused(&sample_record, (struct qmt_bytes){(const uint8_t *)data.data, (uint32_t)data.len}, places[p].reason);
+			assert_refused(
+				&sample_record, (struct qmt_bytes){(const uint8_t *)data.data, (uint32_t)data.len}, places[p].reason);
 			qmt_buf_free(&data);
 		}
 	}
@@ -187,7 +204,8 @@ static struct qmt_bytes repeated(struct qmt_buf *room, const char *head, const c
 	return (struct qmt_bytes){(const uint8_t *)room->data, (uint32_t)room->len};
 }
 
-/* 1,000 levels, and one more than the limit, are refused both where the table nests and where a value is only skipped. */
+/* 1,000 levels, and one more than the limit, are refused both where the table nests and where a value is only
+ * skipped. */
 static void test_depth(void **state)
 {
 	static const struct {
@@ -195,8 +213,11 @@ static void test_depth(void **state)
 		const char *head, *unit;
 		size_t levels; /* per unit */
 	} bombs[] = {
-		{&sample_record, "\x81\x0b", "\x91", 1}, {&sample_record, "\x81\x0b", "\x81\x01", 1}, {&sample_record, "\x81\x0b", "\x81\x91", 2},
-		{&sample_tree_record, "", "\x81\x01\x91", 2}, {&sample_tree_record, "", "\x81\x02\x91", 2},
+		{&sample_record, "\x81\x0b", "\x91", 1},
+		{&sample_record, "\x81\x0b", "\x81\x01", 1},
+		{&sample_record, "\x81\x0b", "\x81\x91", 2},
+		{&sample_tree_record, "", "\x81\x01\x91", 2},
+		{&sample_tree_record, "", "\x81\x02\x91", 2},
 	};
 
 	(void)state;
@@ -228,7 +249,8 @@ static void test_depth(void **state)
 	qmt_buf_free(&room);
 	repeated(&room, "\x81\x0b", "\x91", CODEC_DEPTH);
 	qmt_buf_append(&room, "\xc0", 1);
-	assert_refused(&sample_record, (struct qmt_bytes){(const uint8_t *)room.data, (uint32_t)room.len}, "sample: nested too deep");
+	assert_refused(
+		&sample_record, (struct qmt_bytes){(const uint8_t *)room.data, (uint32_t)room.len}, "sample: nested too deep");
 	qmt_buf_free(&room);
 }
 
@@ -236,14 +258,34 @@ static void test_depth(void **state)
 static void test_oversize(void **state)
 {
 	static const struct qmt_bytes bad[] = {
-		BYTES("\xdf\xff\xff\xff\xff"), BYTES("\xdf\x80\0\0\0\x01\xc3"), BYTES("\xde\xff\xff"), BYTES("\x8f\x01\xc3"), /* pairs */
-		BYTES("\x81\x0a\xdd\xff\xff\xff\xff"), BYTES("\x81\x0a\xdc\xff\xff\x80"), BYTES("\x81\x0a\x9f\x80"),       /* items */
-		BYTES("\x81\xcd\x01\x2c\xdd\xff\xff\xff\xff"), BYTES("\x81\xcd\x01\x2c\xdd\0\0\0\2\xa0"),                      /* texts */
-		BYTES("\x81\x06\xdb\xff\xff\xff\xff"), BYTES("\x81\x06\xda\xff\xff"), BYTES("\x81\x06\xd9\xff"), BYTES("\x81\x06\xbf"),
-		BYTES("\x81\x07\xc6\xff\xff\xff\xff"), BYTES("\x81\x07\xc5\xff\xff"), BYTES("\x81\x07\xc4\1"),
-		BYTES("\x81\x0b\xc9\xff\xff\xff\xff\x01"), BYTES("\x81\x0b\xc8\0\2\x01" "a"), BYTES("\x81\x0b\xc7\1\1"), BYTES("\x81\x0b\xc7\1"),
-		BYTES("\x81\x0b\xd8\x01" "abcdefghijklmno"), BYTES("\x81\x0b\xd4"), BYTES("\x81\x0b\xd4\1"), /* ext, skipped */
-		BYTES("\x81\x0b\xdd\xff\xff\xff\xff\xc0"), BYTES("\x81\x0b\xdf\xff\xff\xff\xff\xc0\xc0"), BYTES("\x81\x0b\x81\xc0"),
+		BYTES("\xdf\xff\xff\xff\xff"),
+		BYTES("\xdf\x80\0\0\0\x01\xc3"),
+		BYTES("\xde\xff\xff"),
+		BYTES("\x8f\x01\xc3"), /* pairs */
+		BYTES("\x81\x0a\xdd\xff\xff\xff\xff"),
+		BYTES("\x81\x0a\xdc\xff\xff\x80"),
+		BYTES("\x81\x0a\x9f\x80"), /* items */
+		BYTES("\x81\xcd\x01\x2c\xdd\xff\xff\xff\xff"),
+		BYTES("\x81\xcd\x01\x2c\xdd\0\0\0\2\xa0"), /* texts */
+		BYTES("\x81\x06\xdb\xff\xff\xff\xff"),
+		BYTES("\x81\x06\xda\xff\xff"),
+		BYTES("\x81\x06\xd9\xff"),
+		BYTES("\x81\x06\xbf"),
+		BYTES("\x81\x07\xc6\xff\xff\xff\xff"),
+		BYTES("\x81\x07\xc5\xff\xff"),
+		BYTES("\x81\x07\xc4\1"),
+		BYTES("\x81\x0b\xc9\xff\xff\xff\xff\x01"),
+		BYTES("\x81\x0b\xc8\0\2\x01"
+			  "a"),
+		BYTES("\x81\x0b\xc7\1\1"),
+		BYTES("\x81\x0b\xc7\1"),
+		BYTES("\x81\x0b\xd8\x01"
+			  "abcdefghijklmno"),
+		BYTES("\x81\x0b\xd4"),
+		BYTES("\x81\x0b\xd4\1"), /* ext, skipped */
+		BYTES("\x81\x0b\xdd\xff\xff\xff\xff\xc0"),
+		BYTES("\x81\x0b\xdf\xff\xff\xff\xff\xc0\xc0"),
+		BYTES("\x81\x0b\x81\xc0"),
 	};
 	struct qmt_err err;
 
@@ -259,14 +301,16 @@ static void test_oversize(void **state)
 /* Appends `key: [count empty maps]`. */
 static void append_empty_items(struct qmt_buf *room, uint8_t key, uint32_t count)
 {
-	const uint8_t head[] = {key, 0xdd, (uint8_t)(count >> 24), (uint8_t)(count >> 16), (uint8_t)(count >> 8), (uint8_t)count};
+	const uint8_t head[] = {
+		key, 0xdd, (uint8_t)(count >> 24), (uint8_t)(count >> 16), (uint8_t)(count >> 8), (uint8_t)count};
 
 	qmt_buf_append(room, head, sizeof head);
 	for (uint32_t i = 0; i < count; i++)
 		qmt_buf_append(room, "\x80", 1);
 }
 
-/* What codec_measure says to provider.chat with so many empty messages and tools, and that decoding gives what it measured. */
+/* What codec_measure says to provider.chat with so many empty messages and tools, and that decoding gives what it
+ * measured. */
 static int measure_chat(uint32_t messages, uint32_t tools, struct qmt_err *err)
 {
 	const struct qmt_record *record = &provider_chat_type.record;
@@ -293,11 +337,12 @@ static int measure_chat(uint32_t messages, uint32_t tools, struct qmt_err *err)
 	return r;
 }
 
-/* An empty item costs one byte on the wire and a struct in memory: the sum over all lists is bounded, at the byte; what is within
- * the bound is decoded. */
+/* An empty item costs one byte on the wire and a struct in memory: the sum over all lists is bounded, at the byte; what
+ * is within the bound is decoded. */
 static void test_amplification(void **state)
 {
-	size_t message = sizeof(struct chat_message), tool = sizeof(struct chat_tool), base = CODEC_EXTRA_BASE, head = 1 + 6 + 6;
+	size_t message = sizeof(struct chat_message), tool = sizeof(struct chat_tool), base = CODEC_EXTRA_BASE,
+		   head = 1 + 6 + 6;
 	struct qmt_err err = {0};
 
 	(void)state;
@@ -366,7 +411,8 @@ static void test_small_room(void **state)
 
 		assert_non_null(exact);
 		memset(&body, 0xee, sizeof body);
-		assert_int_equal(codec_decode(&sample_record, data, &sample_refs, &body, size > 0 ? exact : NULL, size, &err), -EBADMSG);
+		assert_int_equal(
+			codec_decode(&sample_record, data, &sample_refs, &body, size > 0 ? exact : NULL, size, &err), -EBADMSG);
 		assert_non_null(strstr(err.text, "the room is too small"));
 		assert_memory_equal(&body, &zero, sizeof body);
 		free(exact);
@@ -405,9 +451,10 @@ static void test_refs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_truncated_contracts), cmocka_unit_test(test_trailing), cmocka_unit_test(test_duplicate_keys),
-		cmocka_unit_test(test_utf8), cmocka_unit_test(test_depth), cmocka_unit_test(test_oversize), cmocka_unit_test(test_amplification),
-		cmocka_unit_test(test_flipped), cmocka_unit_test(test_small_room), cmocka_unit_test(test_refs)};
+		cmocka_unit_test(test_truncated_contracts), cmocka_unit_test(test_trailing),
+		cmocka_unit_test(test_duplicate_keys), cmocka_unit_test(test_utf8), cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_oversize), cmocka_unit_test(test_amplification), cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_small_room), cmocka_unit_test(test_refs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

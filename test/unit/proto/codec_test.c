@@ -1,5 +1,5 @@
-/* Codec, good bytes: what goes in comes out, for every kind of field and every message of the contracts; msgpack-c's own reader
- * sees the same; what a reader does not know is skipped; what is empty is not sent. */
+/* Codec, good bytes: what goes in comes out, for every kind of field and every message of the contracts; msgpack-c's
+ * own reader sees the same; what a reader does not know is skipped; what is empty is not sent. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -71,7 +71,8 @@ static void assert_value(const struct qmt_field *field, const void *at, const ms
 		assert_int_equal(value->via.u64, *(const uint64_t *)at);
 		break;
 	case QMT_KIND_I64:
-		assert_int_equal(value->type, *(const int64_t *)at < 0 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER);
+		assert_int_equal(
+			value->type, *(const int64_t *)at < 0 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER);
 		assert_int_equal(value->via.i64, *(const int64_t *)at);
 		break;
 	case QMT_KIND_F64:
@@ -102,7 +103,8 @@ static void assert_value(const struct qmt_field *field, const void *at, const ms
 			if (field->kind == QMT_KIND_STRS)
 				assert_str(((const struct qmt_str *)list.items)[i], value->via.array.ptr + i);
 			else
-				assert_object(field->record, (const char *)list.items + i * (size_t)field->record->size, value->via.array.ptr + i);
+				assert_object(field->record, (const char *)list.items + i * (size_t)field->record->size,
+					value->via.array.ptr + i);
 		}
 		break;
 	case QMT_KIND_END:
@@ -121,7 +123,8 @@ static void assert_object(const struct qmt_record *record, const char *body, con
 	for (const struct qmt_field *field = record->fields; field->kind != QMT_KIND_END; field++) {
 		const msgpack_object_kv *kv = map->via.map.ptr + pair;
 
-		if (pair < map->via.map.size && kv->key.type == MSGPACK_OBJECT_POSITIVE_INTEGER && kv->key.via.u64 == field->key) {
+		if (pair < map->via.map.size && kv->key.type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
+			kv->key.via.u64 == field->key) {
 			assert_value(field, body + field->offset, &kv->val);
 			pair++;
 		} else {
@@ -209,12 +212,16 @@ static void test_known_bytes(void **state)
 	(void)state;
 	assert_encodes(&sample_record, &nothing, BYTES("\x80"));
 	assert_encodes(&sample_record, &full,
-		BYTES("\x8b\x01\xc3\x02\xcc\x80\x03\xcf\0\0\0\x01\0\0\0\0\x04\xd0\xdf\x05\xcb\x3f\xf8\0\0\0\0\0\0\x06\xa2hi\x07\xc4\x02\0\xff\x08\x05"
-		      "\x09\x81\x01\x09\x0a\x93\x81\x01\x01\x81\x02\xa1" "b\x80\xcd\x01\x2c\x92\xa1x\xa0"));
+		BYTES(
+			"\x8b\x01\xc3\x02\xcc\x80\x03\xcf\0\0\0\x01\0\0\0\0\x04\xd0\xdf\x05\xcb\x3f\xf8\0\0\0\0\0\0"
+			"\x06\xa2hi\x07\xc4\x02\0\xff\x08\x05"
+			"\x09\x81\x01\x09\x0a\x93\x81\x01\x01\x81\x02\xa1"
+			"b\x80\xcd\x01\x2c\x92\xa1x\xa0"));
 	assert_encodes(&node_info_type.record, "", BYTES("\x80"));
 }
 
-/* Zero, false, empty and unset fields are left out, also a record whose fields are all empty; they come back as zero. */
+/* Zero, false, empty and unset fields are left out, also a record whose fields are all empty; they come back as
+ * zero. */
 static void test_empty(void **state)
 {
 	struct sample empty = {.text = {"", 0}, .bytes = {(const uint8_t *)"", 0}, .parts = {NULL, 0}, .real = -0.0};
@@ -227,7 +234,9 @@ static void test_empty(void **state)
 
 	/* Another writer may send them all the same. */
 	back = decode(&sample_record,
-		BYTES("\x8b\x01\xc2\x02\x00\x03\x00\x04\x00\x05\xcb\0\0\0\0\0\0\0\0\x06\xa0\x07\xc4\x00\x08\x00\x09\x80\x0a\x90\xcd\x01\x2c\x90"));
+		BYTES(
+			"\x8b\x01\xc2\x02\x00\x03\x00\x04\x00\x05\xcb\0\0\0\0\0\0\0\0"
+			"\x06\xa0\x07\xc4\x00\x08\x00\x09\x80\x0a\x90\xcd\x01\x2c\x90"));
 	assert_true(sample_equal(&sample_record, back, &(struct sample){0}));
 	free(back);
 }
@@ -239,20 +248,61 @@ static void test_unknown_skipped(void **state)
 		const char *what;
 		struct qmt_bytes value;
 	} unknown[] = {
-		{"nil", BYTES("\xc0")}, {"bool", BYTES("\xc3")}, {"fixint", BYTES("\x7f")}, {"negative fixint", BYTES("\xff")},
-		{"uint8", BYTES("\xcc\xff")}, {"uint16", BYTES("\xcd\1\2")}, {"uint32", BYTES("\xce\1\2\3\4")},
-		{"uint64", BYTES("\xcf\1\2\3\4\5\6\7\x8")}, {"int8", BYTES("\xd0\x80")}, {"int16", BYTES("\xd1\x80\1")},
-		{"int32", BYTES("\xd2\x80\1\1\1")}, {"int64", BYTES("\xd3\x80\1\1\1\1\1\1\1")}, {"float32", BYTES("\xca\1\2\3\4")},
-		{"float64", BYTES("\xcb\1\2\3\4\5\6\7\x8")}, {"fixstr", BYTES("\xa2\xff\xfe")}, {"str8", BYTES("\xd9\1a")},
-		{"str16", BYTES("\xda\0\1a")}, {"str32", BYTES("\xdb\0\0\0\1a")}, {"bin8", BYTES("\xc4\1a")}, {"bin16", BYTES("\xc5\0\1a")},
-		{"bin32", BYTES("\xc6\0\0\0\1a")}, {"fixext1", BYTES("\xd4\x05" "a")}, {"fixext2", BYTES("\xd5\x05" "ab")},
-		{"fixext4", BYTES("\xd6\x05" "abcd")}, {"fixext8", BYTES("\xd7\x05" "abcdefgh")},
-		{"fixext16", BYTES("\xd8\x05" "abcdefghijklmnop")}, {"ext8", BYTES("\xc7\3\x05" "abc")}, {"ext16", BYTES("\xc8\0\3\x05" "abc")},
-		{"ext32", BYTES("\xc9\0\0\0\3\x05" "abc")}, {"fixarray", BYTES("\x92\x01\x90")}, {"array16", BYTES("\xdc\0\2\x01\x02")},
-		{"array32", BYTES("\xdd\0\0\0\2\x01\x02")}, {"fixmap", BYTES("\x81\xa1k\x81\x01\x02")}, {"map16", BYTES("\xde\0\1\x01\x02")},
-		{"map32", BYTES("\xdf\0\0\0\1\x01\x02")}, {"14 more levels", BYTES("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x90")},
+		{"nil", BYTES("\xc0")},
+		{"bool", BYTES("\xc3")},
+		{"fixint", BYTES("\x7f")},
+		{"negative fixint", BYTES("\xff")},
+		{"uint8", BYTES("\xcc\xff")},
+		{"uint16", BYTES("\xcd\1\2")},
+		{"uint32", BYTES("\xce\1\2\3\4")},
+		{"uint64", BYTES("\xcf\1\2\3\4\5\6\7\x8")},
+		{"int8", BYTES("\xd0\x80")},
+		{"int16", BYTES("\xd1\x80\1")},
+		{"int32", BYTES("\xd2\x80\1\1\1")},
+		{"int64", BYTES("\xd3\x80\1\1\1\1\1\1\1")},
+		{"float32", BYTES("\xca\1\2\3\4")},
+		{"float64", BYTES("\xcb\1\2\3\4\5\6\7\x8")},
+		{"fixstr", BYTES("\xa2\xff\xfe")},
+		{"str8", BYTES("\xd9\1a")},
+		{"str16", BYTES("\xda\0\1a")},
+		{"str32", BYTES("\xdb\0\0\0\1a")},
+		{"bin8", BYTES("\xc4\1a")},
+		{"bin16", BYTES("\xc5\0\1a")},
+		{"bin32", BYTES("\xc6\0\0\0\1a")},
+		{"fixext1",
+			BYTES("\xd4\x05"
+				  "a")},
+		{"fixext2",
+			BYTES("\xd5\x05"
+				  "ab")},
+		{"fixext4",
+			BYTES("\xd6\x05"
+				  "abcd")},
+		{"fixext8",
+			BYTES("\xd7\x05"
+				  "abcdefgh")},
+		{"fixext16",
+			BYTES("\xd8\x05"
+				  "abcdefghijklmnop")},
+		{"ext8",
+			BYTES("\xc7\3\x05"
+				  "abc")},
+		{"ext16",
+			BYTES("\xc8\0\3\x05"
+				  "abc")},
+		{"ext32",
+			BYTES("\xc9\0\0\0\3\x05"
+				  "abc")},
+		{"fixarray", BYTES("\x92\x01\x90")},
+		{"array16", BYTES("\xdc\0\2\x01\x02")},
+		{"array32", BYTES("\xdd\0\0\0\2\x01\x02")},
+		{"fixmap", BYTES("\x81\xa1k\x81\x01\x02")},
+		{"map16", BYTES("\xde\0\1\x01\x02")},
+		{"map32", BYTES("\xdf\0\0\0\1\x01\x02")},
+		{"14 more levels", BYTES("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x90")},
 	};
-	static const struct qmt_bytes keys[] = {BYTES("\x0b"), BYTES("\x00"), BYTES("\xcd\xff\xff"), BYTES("\xcf\xff\xff\xff\xff\xff\xff\xff\xff")};
+	static const struct qmt_bytes keys[] = {
+		BYTES("\x0b"), BYTES("\x00"), BYTES("\xcd\xff\xff"), BYTES("\xcf\xff\xff\xff\xff\xff\xff\xff\xff")};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
@@ -279,7 +329,9 @@ static void test_unknown_skipped(void **state)
 static void test_liberal(void **state)
 {
 	struct sample *back = decode(&sample_record,
-		BYTES("\x86\x06\xdb\0\0\0\2hi\x05\x03\x04\xd3\0\0\0\0\0\0\0\x07\xcf\0\0\0\0\0\0\0\x03\xcf\0\0\0\0\0\0\0\x09\x02\xd3\0\0\0\0\0\0\0\x08\xcc\x01\xc3"));
+		BYTES(
+			"\x86\x06\xdb\0\0\0\2hi\x05\x03\x04\xd3\0\0\0\0\0\0\0\x07\xcf\0\0\0\0\0\0\0\x03"
+			"\xcf\0\0\0\0\0\0\0\x09\x02\xd3\0\0\0\0\0\0\0\x08\xcc\x01\xc3"));
 
 	(void)state;
 	assert_true(sample_equal(&sample_record, back,
@@ -343,7 +395,8 @@ static void test_encode_refused(void **state)
 	assert_int_equal(codec_encode(&sample_record, &with_words, NULL, &out), -EINVAL);
 	assert_string_equal(out.data, "before");
 	assert_int_equal(out.len, 6);
-	assert_int_equal(codec_encode(&sample_record, &(struct sample){0}, NULL, &out), 0); /* without refs none are needed */
+	assert_int_equal(
+		codec_encode(&sample_record, &(struct sample){0}, NULL, &out), 0); /* without refs none are needed */
 	assert_int_equal(out.len, 7);
 	out.failed = true;
 	assert_int_equal(codec_encode(&sample_record, &(struct sample){0}, NULL, &out), -ENOMEM);
@@ -369,7 +422,8 @@ static void test_depth(void **state)
 	qmt_buf_free(&out);
 }
 
-/* Every table of the contracts keeps the rules of runtime/message.h: keys from 1, unique, no more fields than the codec takes. */
+/* Every table of the contracts keeps the rules of runtime/message.h: keys from 1, unique, no more fields than the codec
+ * takes. */
 static void check_table(const struct qmt_record *record)
 {
 	size_t count = 0;
@@ -395,9 +449,10 @@ static void test_tables(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind), cmocka_unit_test(test_every_message), cmocka_unit_test(test_known_bytes),
-		cmocka_unit_test(test_empty), cmocka_unit_test(test_unknown_skipped), cmocka_unit_test(test_liberal), cmocka_unit_test(test_owns),
-		cmocka_unit_test(test_encode_refused), cmocka_unit_test(test_depth), cmocka_unit_test(test_tables)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind), cmocka_unit_test(test_every_message),
+		cmocka_unit_test(test_known_bytes), cmocka_unit_test(test_empty), cmocka_unit_test(test_unknown_skipped),
+		cmocka_unit_test(test_liberal), cmocka_unit_test(test_owns), cmocka_unit_test(test_encode_refused),
+		cmocka_unit_test(test_depth), cmocka_unit_test(test_tables)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Envelopes: what is put is got, one after the other in a frame; additions are skipped; anything malformed is refused by its
- * element and moves nothing. */
+/* Envelopes: what is put is got, one after the other in a frame; additions are skipped; anything malformed is refused
+ * by its element and moves nothing. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,10 +45,21 @@ static char long_name[ENVELOPE_NAME + 1], long_type[ENVELOPE_TYPE + 1];
 
 static struct envelope samples[] = {
 	{.kind = ENVELOPE_TELL},
-	{.kind = ENVELOPE_ASK, .id = 1, .to_name = {"node_manager", 12}, .type = 3, .type_name = {"node.info", 9}, .deadline_ms = 5000, .trace = 9,
+	{.kind = ENVELOPE_ASK,
+		.id = 1,
+		.to_name = {"node_manager", 12},
+		.type = 3,
+		.type_name = {"node.info", 9},
+		.deadline_ms = 5000,
+		.trace = 9,
 		.body = {(const uint8_t *)"\x80", 1}},
 	{.kind = ENVELOPE_TELL, .to = 1, .type = 3, .body = {(const uint8_t *)"\x81\x01\xa1x", 4}},
-	{.kind = ENVELOPE_REPLY, .id = UINT64_MAX, .type = UINT32_MAX, .scope = UINT32_MAX, .trace = UINT64_MAX, .deadline_ms = UINT64_MAX},
+	{.kind = ENVELOPE_REPLY,
+		.id = UINT64_MAX,
+		.type = UINT32_MAX,
+		.scope = UINT32_MAX,
+		.trace = UINT64_MAX,
+		.deadline_ms = UINT64_MAX},
 	{.kind = ENVELOPE_ERROR, .id = 1ull << 40, .body = {(const uint8_t *)"\x82\x01\x05\x03\xa2no", 7}},
 	{.kind = ENVELOPE_CANCEL, .id = 200},
 	{.kind = ENVELOPE_CONTROL, .type = 1, .to = UINT32_MAX},
@@ -56,7 +67,8 @@ static struct envelope samples[] = {
 };
 enum { SAMPLES = sizeof samples / sizeof *samples };
 
-/* One frame holds envelopes of every kind, back to back, and gives them back one by one; then it says that there are no more. */
+/* One frame holds envelopes of every kind, back to back, and gives them back one by one; then it says that there are no
+ * more. */
 static void test_round_trip(void **state)
 {
 	struct qmt_buf out = {0};
@@ -114,7 +126,8 @@ static void test_independent(void **state)
 		assert_int_equal(whole.data.via.array.size, 8);
 		assert_int_equal(whole.data.via.array.ptr[0].via.u64, samples[i].kind);
 		assert_int_equal(whole.data.via.array.ptr[1].via.u64, samples[i].id);
-		assert_int_equal(whole.data.via.array.ptr[7].type, samples[i].body.len > 0 ? MSGPACK_OBJECT_MAP : MSGPACK_OBJECT_NIL);
+		assert_int_equal(
+			whole.data.via.array.ptr[7].type, samples[i].body.len > 0 ? MSGPACK_OBJECT_MAP : MSGPACK_OBJECT_NIL);
 		msgpack_unpacked_destroy(&whole);
 		qmt_buf_free(&out);
 	}
@@ -153,7 +166,7 @@ static void test_truncated(void **state)
 static void test_additions(void **state)
 {
 	struct qmt_bytes data = BYTES("\x9b\x00\x00\xc0\x05\x00\x00\x00\x80\xa3new\x82\x01\x02\x03\x91\xc0\xd4\x01x"
-				      "\x98\x02\x07\xc0\x00\x00\x00\x00\xc0");
+								  "\x98\x02\x07\xc0\x00\x00\x00\x00\xc0");
 	struct envelope env;
 
 	(void)state;
@@ -191,7 +204,8 @@ static void test_malformed(void **state)
 		{BYTES("\x98\x00\x00\xc0\x92\x01\x01\x00\x00\x00\xc0"), "envelope.type: not a number or [number, text]"},
 		{BYTES("\x98\x00\x00\xc0\x92\xa1x\x01\x00\x00\x00\xc0"), "envelope.type: not a number, or too large"},
 		{BYTES("\x98\x00\x00\xc0\x92\x01\xa0\x00\x00\x00\xc0"), "envelope.type: an empty text"},
-		{BYTES("\x98\x00\x00\xc0\xcf\0\0\0\1\0\0\0\0\x00\x00\x00\xc0"), "envelope.type: not a number or [number, text]"},
+		{BYTES("\x98\x00\x00\xc0\xcf\0\0\0\1\0\0\0\0\x00\x00\x00\xc0"),
+			"envelope.type: not a number or [number, text]"},
 		{BYTES("\x98\x00\x00\xc0\x00\xff\x00\x00\xc0"), "envelope.deadline_ms: not a number, or too large"},
 		{BYTES("\x98\x00\x00\xc0\x00\x00\xcf\0\0\0\1\0\0\0\0\x00\xc0"), "envelope.scope: not a number, or too large"},
 		{BYTES("\x98\x00\x00\xc0\x00\x00\x00\xc0\xc0"), "envelope.trace: not a number, or too large"},
@@ -215,7 +229,8 @@ static void test_malformed(void **state)
 /* Names over the limits are not written, and refused when they come. */
 static void test_limits(void **state)
 {
-	struct envelope name = {.to_name = {long_name, ENVELOPE_NAME + 1}}, type = {.type_name = {long_type, ENVELOPE_TYPE + 1}};
+	struct envelope name = {.to_name = {long_name, ENVELOPE_NAME + 1}},
+					type = {.type_name = {long_type, ENVELOPE_TYPE + 1}};
 	struct qmt_buf out = {0}, raw = {0};
 	struct qmt_bytes data;
 	struct envelope env;
@@ -288,9 +303,9 @@ static int setup(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_known_bytes), cmocka_unit_test(test_independent),
-		cmocka_unit_test(test_truncated), cmocka_unit_test(test_additions), cmocka_unit_test(test_malformed), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_depth)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_known_bytes),
+		cmocka_unit_test(test_independent), cmocka_unit_test(test_truncated), cmocka_unit_test(test_additions),
+		cmocka_unit_test(test_malformed), cmocka_unit_test(test_limits), cmocka_unit_test(test_depth)};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -1,4 +1,5 @@
-/* Identities: the vectors' files are read and give the vectors' PeerIds; a bad file is refused; signatures bind key and data. */
+/* Identities: the vectors' files are read and give the vectors' PeerIds; a bad file is refused; signatures bind key and
+ * data. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,7 +94,8 @@ static void test_wrong_half(void **state)
 	assert_int_equal(identity_parse((struct qmt_bytes){file, sizeof file}, &a, &err), -EINVAL);
 }
 
-/* The signatures of the vectors' invites verify under their signers, and ours are the same bytes (ed25519 is deterministic). */
+/* The signatures of the vectors' invites verify under their signers, and ours are the same bytes (ed25519 is
+ * deterministic). */
 static void test_vector_signatures(void **state)
 {
 	struct json *file = vectors_load(vectors);
@@ -184,9 +186,9 @@ static int setup(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vectors), cmocka_unit_test(test_invalid_files), cmocka_unit_test(test_wrong_half),
-		cmocka_unit_test(test_vector_signatures), cmocka_unit_test(test_sign_verify), cmocka_unit_test(test_weak_key),
-		cmocka_unit_test(test_fini)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vectors), cmocka_unit_test(test_invalid_files),
+		cmocka_unit_test(test_wrong_half), cmocka_unit_test(test_vector_signatures), cmocka_unit_test(test_sign_verify),
+		cmocka_unit_test(test_weak_key), cmocka_unit_test(test_fini)};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
 }

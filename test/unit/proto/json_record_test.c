@@ -1,4 +1,5 @@
-/* Records as JSON: every kind of field, with and without what is empty; every message of the contracts gives text that reads back. */
+/* Records as JSON: every kind of field, with and without what is empty; every message of the contracts gives text that
+ * reads back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -43,8 +44,10 @@ static void test_every_kind(void **state)
 		"\"parts\":[{\"number\":1},{\"text\":\"b\"},{}],\"words\":[\"x\",\"\"]}");
 	assert_json(&sample_record, &full, true,
 		"{\"flag\":true,\"small\":4294967295,\"large\":9223372036854775807,\"whole\":-9223372036854775808,\"real\":0.7,"
-		"\"text\":\"hi \\\"\xef\xbf\xbd\\\"\",\"bytes\":\"AP/+Pw==\",\"ref\":null,\"part\":{\"number\":9,\"text\":\"\"},"
-		"\"parts\":[{\"number\":1,\"text\":\"\"},{\"number\":0,\"text\":\"b\"},{\"number\":0,\"text\":\"\"}],\"words\":[\"x\",\"\"]}");
+		"\"text\":\"hi \\\"\xef\xbf\xbd\\\"\",\"bytes\":\"AP/+Pw==\",\"ref\":null,"
+		"\"part\":{\"number\":9,\"text\":\"\"},"
+		"\"parts\":[{\"number\":1,\"text\":\"\"},{\"number\":0,\"text\":\"b\"},{\"number\":0,\"text\":\"\"}],"
+		"\"words\":[\"x\",\"\"]}");
 }
 
 /* What is empty is left out, or, for scripts, there with its zero. */
@@ -134,8 +137,8 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind), cmocka_unit_test(test_empty), cmocka_unit_test(test_odd_numbers),
-		cmocka_unit_test(test_contracts), cmocka_unit_test(test_no_memory)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind), cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_contracts), cmocka_unit_test(test_no_memory)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

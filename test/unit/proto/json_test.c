@@ -1,5 +1,5 @@
-/* JSON: what is valid is read and written back the same; what is not is refused with line and column; values are built and taken
- * apart without a crash on NULL, wrong types or missing memory. */
+/* JSON: what is valid is read and written back the same; what is not is refused with line and column; values are built
+ * and taken apart without a crash on NULL, wrong types or missing memory. */
 #include <errno.h>
 #include <math.h>
 #include <setjmp.h>
@@ -35,15 +35,34 @@ static void test_round_trip(void **state)
 	static const struct {
 		const char *text, *written;
 	} rows[] = {
-		{"{}", "{}"}, {"[]", "[]"}, {" [ 1 , 2 ] ", "[1,2]"}, {"null", "null"}, {"true", "true"}, {"false", "false"}, {"\"\"", "\"\""},
+		{"{}", "{}"},
+		{"[]", "[]"},
+		{" [ 1 , 2 ] ", "[1,2]"},
+		{"null", "null"},
+		{"true", "true"},
+		{"false", "false"},
+		{"\"\"", "\"\""},
 		{"{\"z\":1,\"a\":{\"y\":[],\"b\":null}}", "{\"z\":1,\"a\":{\"y\":[],\"b\":null}}"},
-		{"0", "0"}, {"-0", "0"}, {"-1", "-1"}, {"9223372036854775807", "9223372036854775807"},
-		{"-9223372036854775808", "-9223372036854775808"}, {"0.7", "0.7"}, {"0.1", "0.1"}, {"1e2", "100.0"}, {"1.0", "1.0"},
-		{"1e300", "1e+300"}, {"2.5e-8", "2.5e-08"}, {"0.30000000000000004", "0.30000000000000004"},
-		{"1.7976931348623157e308", "1.7976931348623157e+308"}, {"-0.0", "-0.0"}, {"5e-324", "4.94065645841247e-324"},
+		{"0", "0"},
+		{"-0", "0"},
+		{"-1", "-1"},
+		{"9223372036854775807", "9223372036854775807"},
+		{"-9223372036854775808", "-9223372036854775808"},
+		{"0.7", "0.7"},
+		{"0.1", "0.1"},
+		{"1e2", "100.0"},
+		{"1.0", "1.0"},
+		{"1e300", "1e+300"},
+		{"2.5e-8", "2.5e-08"},
+		{"0.30000000000000004", "0.30000000000000004"},
+		{"1.7976931348623157e308", "1.7976931348623157e+308"},
+		{"-0.0", "-0.0"},
+		{"5e-324", "4.94065645841247e-324"},
 		{"\"\\u0041\\n\\t\\\\\\\"\\/\\u001f\"", "\"A\\n\\t\\\\\\\"/\\u001f\""},
-		{"\"\xc3\xa9\xf0\x9f\x98\x80\"", "\"\xc3\xa9\xf0\x9f\x98\x80\""}, {"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""},
-		{"\"a\\u0000b\"", "\"a\\u0000b\""}, {"{\"\":1}", "{\"\":1}"},
+		{"\"\xc3\xa9\xf0\x9f\x98\x80\"", "\"\xc3\xa9\xf0\x9f\x98\x80\""},
+		{"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""},
+		{"\"a\\u0000b\"", "\"a\\u0000b\""},
+		{"{\"\":1}", "{\"\":1}"},
 	};
 
 	(void)state;
@@ -73,9 +92,26 @@ static void test_refused(void **state)
 		{"1e400", "line 1 column 5: real number overflow near '1e400'"},
 		{"\"\\ud800\"", "line 1 column 8: invalid Unicode '\\uD800' near '\"\\ud800\"'"},
 		{"{\"a\\u0000b\":1}", "line 1 column 11: NUL byte in object key not supported near '\"a\\u0000b\"'"},
-		{"\"a\tb\"", NULL}, {"nope", NULL}, {"'a'", NULL}, {"01", NULL}, {"+1", NULL}, {".5", NULL}, {"1.", NULL}, {"NaN", NULL},
-		{"Infinity", NULL}, {"{a:1}", NULL}, {"{\"a\"}", NULL}, {"// c\n1", NULL}, {"\"\xff\"", NULL}, {"\"\xed\xa0\x80\"", NULL},
-		{"\"\xc0\x80\"", NULL}, {"\xef\xbb\xbf{}", NULL}, {"\"abc", NULL}, {"\"\\x\"", NULL}, {"]", NULL}, {"}{", NULL},
+		{"\"a\tb\"", NULL},
+		{"nope", NULL},
+		{"'a'", NULL},
+		{"01", NULL},
+		{"+1", NULL},
+		{".5", NULL},
+		{"1.", NULL},
+		{"NaN", NULL},
+		{"Infinity", NULL},
+		{"{a:1}", NULL},
+		{"{\"a\"}", NULL},
+		{"// c\n1", NULL},
+		{"\"\xff\"", NULL},
+		{"\"\xed\xa0\x80\"", NULL},
+		{"\"\xc0\x80\"", NULL},
+		{"\xef\xbb\xbf{}", NULL},
+		{"\"abc", NULL},
+		{"\"\\x\"", NULL},
+		{"]", NULL},
+		{"}{", NULL},
 	};
 
 	(void)state;
@@ -120,8 +156,8 @@ static void fill_depth(struct qmt_buf *text, const char *open, const char *close
 		qmt_buf_str(text, close);
 }
 
-/* JSON_DEPTH levels are read and written; one more, and a million more, are refused without recursion. Brackets inside of a text
- * are text. */
+/* JSON_DEPTH levels are read and written; one more, and a million more, are refused without recursion. Brackets inside
+ * of a text are text. */
 static void test_depth(void **state)
 {
 	static const struct {
@@ -244,8 +280,9 @@ static void test_numbers(void **state)
 	static const struct {
 		const char *text;
 		int64_t whole;
-	} rows[] = {{"1.9", 1}, {"-1.9", -1}, {"1e18", 1000000000000000000}, {"1e19", INT64_MAX}, {"-1e19", INT64_MIN}, {"9.3e18", INT64_MAX},
-		{"9223372036854775808.0", INT64_MAX}, {"-9223372036854775808.0", INT64_MIN}, {"1e-300", 0}};
+	} rows[] = {{"1.9", 1}, {"-1.9", -1}, {"1e18", 1000000000000000000}, {"1e19", INT64_MAX}, {"-1e19", INT64_MIN},
+		{"9.3e18", INT64_MAX}, {"9223372036854775808.0", INT64_MAX}, {"-9223372036854775808.0", INT64_MIN},
+		{"1e-300", 0}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -311,8 +348,12 @@ static void test_replaced(void **state)
 	static const struct {
 		const char *text, *written;
 	} rows[] = {
-		{"caf\xe9", "\"caf\xef\xbf\xbd\""}, {"\xff\xfe", "\"\xef\xbf\xbd\xef\xbf\xbd\""}, {"\xe2\x82", "\"\xef\xbf\xbd\""},
-		{"a\xf0\x9f\x98z", "\"a\xef\xbf\xbdz\""}, {"ok \xc3\xa9", "\"ok \xc3\xa9\""}, {"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+		{"caf\xe9", "\"caf\xef\xbf\xbd\""},
+		{"\xff\xfe", "\"\xef\xbf\xbd\xef\xbf\xbd\""},
+		{"\xe2\x82", "\"\xef\xbf\xbd\""},
+		{"a\xf0\x9f\x98z", "\"a\xef\xbf\xbdz\""},
+		{"ok \xc3\xa9", "\"ok \xc3\xa9\""},
+		{"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
 	};
 
 	(void)state;
@@ -425,9 +466,10 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused), cmocka_unit_test(test_nul),
-		cmocka_unit_test(test_depth), cmocka_unit_test(test_depth_position), cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_walk),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_build), cmocka_unit_test(test_build_refused), cmocka_unit_test(test_replaced),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_nul), cmocka_unit_test(test_depth), cmocka_unit_test(test_depth_position),
+		cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_walk), cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_build), cmocka_unit_test(test_build_refused), cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_quote), cmocka_unit_test(test_reals), cmocka_unit_test(test_no_memory)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

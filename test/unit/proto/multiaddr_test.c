@@ -1,4 +1,5 @@
-/* Addresses: every form that the project knows is read and written in canonical form; anything else is refused by its part. */
+/* Addresses: every form that the project knows is read and written in canonical form; anything else is refused by its
+ * part. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,12 +30,12 @@ static const struct {
 	{"/ip4/10.0.0.1/tcp/9000/p2p/" PEER, NULL, MULTIADDR_IP4, "10.0.0.1", MULTIADDR_TCP, 9000, true, false},
 	{"/ip6/fe80::1/udp/9000/quic/p2p/" PEER, NULL, MULTIADDR_IP6, "fe80::1", MULTIADDR_QUIC, 9000, true, false},
 	/* canonical form: RFC 5952, lower case, no leading zeros */
-	{"/ip6/2001:0DB8:0000:0000:0001:0000:0000:0001/tcp/1", "/ip6/2001:db8::1:0:0:1/tcp/1", MULTIADDR_IP6, "2001:db8::1:0:0:1",
-		MULTIADDR_TCP, 1, false, false},
+	{"/ip6/2001:0DB8:0000:0000:0001:0000:0000:0001/tcp/1", "/ip6/2001:db8::1:0:0:1/tcp/1", MULTIADDR_IP6,
+		"2001:db8::1:0:0:1", MULTIADDR_TCP, 1, false, false},
 	{"/ip6/0:0:0:0:0:0:0:0/tcp/00009000", "/ip6/::/tcp/9000", MULTIADDR_IP6, "::", MULTIADDR_TCP, 9000, false, true},
 	{"/ip6/::ffff:10.0.0.1/tcp/65535", NULL, MULTIADDR_IP6, "::ffff:10.0.0.1", MULTIADDR_TCP, 65535, false, false},
-	{"/dns4/GPU-Box.Example.org/tcp/9000", "/dns4/gpu-box.example.org/tcp/9000", MULTIADDR_DNS4, "gpu-box.example.org", MULTIADDR_TCP,
-		9000, false, false},
+	{"/dns4/GPU-Box.Example.org/tcp/9000", "/dns4/gpu-box.example.org/tcp/9000", MULTIADDR_DNS4, "gpu-box.example.org",
+		MULTIADDR_TCP, 9000, false, false},
 	{"/dns6/a/tcp/9000", NULL, MULTIADDR_DNS6, "a", MULTIADDR_TCP, 9000, false, false},
 	{"/dns4/3com.com/tcp/1", NULL, MULTIADDR_DNS4, "3com.com", MULTIADDR_TCP, 1, false, false},
 };
@@ -192,8 +193,8 @@ static void test_limits(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_bad), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_limits)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_prefixes), cmocka_unit_test(test_limits)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

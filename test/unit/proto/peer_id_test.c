@@ -1,4 +1,5 @@
-/* PeerIds: the vectors' keys have the vectors' texts, both ways; anything that is no ed25519 PeerId is refused with its reason. */
+/* PeerIds: the vectors' keys have the vectors' texts, both ways; anything that is no ed25519 PeerId is refused with its
+ * reason. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,8 +128,8 @@ static void test_order(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vectors), cmocka_unit_test(test_extremes), cmocka_unit_test(test_refused), cmocka_unit_test(test_order)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vectors), cmocka_unit_test(test_extremes),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_order)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* UTF-8: every code point's own encoding is valid, everything else is not, and the valid prefix ends exactly where the fault is. */
+/* UTF-8: every code point's own encoding is valid, everything else is not, and the valid prefix ends exactly where the
+ * fault is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -88,8 +89,9 @@ static void test_broken_length(void **state)
 	static const struct {
 		const char *text;
 		uint32_t len;
-	} broken[] = {{"\xff", 1}, {"\x80", 1}, {"\xc0\x80", 1}, {"\xc3", 1}, {"\xc3z", 1}, {"\xe2\x82", 2}, {"\xe2\x82z", 2}, {"\xe0\x80\x80", 1},
-		{"\xed\xa0\x80", 1}, {"\xf0\x9f\x98", 3}, {"\xf0\x9f\x98z", 3}, {"\xf0\x80\x80", 1}, {"\xf4\x90\x80\x80", 1}, {"\xf1\x80z", 2}};
+	} broken[] = {{"\xff", 1}, {"\x80", 1}, {"\xc0\x80", 1}, {"\xc3", 1}, {"\xc3z", 1}, {"\xe2\x82", 2},
+		{"\xe2\x82z", 2}, {"\xe0\x80\x80", 1}, {"\xed\xa0\x80", 1}, {"\xf0\x9f\x98", 3}, {"\xf0\x9f\x98z", 3},
+		{"\xf0\x80\x80", 1}, {"\xf4\x90\x80\x80", 1}, {"\xf1\x80z", 2}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
