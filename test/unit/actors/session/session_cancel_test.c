@@ -66,11 +66,11 @@ static void test_storing_results(void **state)
 	world_start(w);
 	w->delay_message = "store.append";
 	w->delay_ms = 500;
-	world_script(w, "call:a:ls:{}|finish:tool_calls");
+	world_script(w, "text:x|call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_run(w, 700);
 	cancelled_in_time(w, "end cancelled tool_calls 1 (10+2)\n");
-	assert_stored(w, "user: hi\nassistant:  a=ls({})\ntool: (nothing here)\n for a\nuser: again\nassistant: ok\nturn 1 cancelled\nturn 2 complete\n");
+	assert_stored(w, "user: hi\nassistant: x a=ls({})\ntool: (nothing here)\n for a\nuser: again\nassistant: ok\nturn 1 cancelled\nturn 2 complete\n");
 }
 
 /* While the model is asked, streams, or is waited for: upstream is told, the text so far is kept, late pieces are dropped. */
@@ -178,6 +178,33 @@ static void test_shell(void **state)
 	world_wait(w, "delta 0 ok", 1);
 }
 
+/* A job that does not end in time is left behind; what it finds later is not taken for a result of the next turn. */
+static void test_abandoned_job(void **state)
+{
+	struct place *p = *state;
+	struct world *w = p->w;
+	w->agent.limits.max_file_bytes = 1 << 28;
+	w->agent.limits.cancel_grace_ms = 1;
+	world_start(w);
+	char text[8193];
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	fixture_put(p->f->root, "large", text);
+	assert_int_equal(truncate(fixture_path(p->f->root, "large"), 1 << 28), 0); /* a hole: slow to read, no room on disk */
+	world_script(w, "call:a:read_tool:{\"path\":\"large\"}|finish:tool_calls");
+	world_prompt(w, "r1", "hi");
+	world_wait(w, "tool read_tool started", 1);
+	world_cancel(w, 0);
+	world_wait(w, "cancelled true", 1);
+	world_log(w);
+	world_script(w, "call:a:shell:{\"command\":\"sleep 2; echo mine\"}|finish:tool_calls");
+	world_prompt(w, "r2", "again");
+	world_wait(w, "end complete", 1);
+	const char *log = world_log(w);
+	assert_seen(log, "tool shell finished {\"exit_code\":0,\"stdout\":\"mine\\n\"");
+	assert_null(strstr(log, "xxxx"));
+}
+
 /* The session is stopped while a command runs: it is killed, nothing leaks (a sanitizer tells). */
 static void test_stop_in_shell(void **state)
 {
@@ -196,6 +223,6 @@ static void test_stop_in_shell(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_idle), SEEDED(test_waiting_for_neighbours), SEEDED(test_storing_results),
-		SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice), REAL(test_shell), REAL(test_stop_in_shell)};
+		SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice), REAL(test_shell), REAL(test_abandoned_job), REAL(test_stop_in_shell)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

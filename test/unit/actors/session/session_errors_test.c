@@ -131,7 +131,7 @@ static void test_silence(void **state)
 	w->agent.limits.idle_timeout_ms = 3000;
 	world_start(w);
 	world_script(w, "wait:99999999");
-	world_script(w, "text:a|wait:2900|text:b|wait:99999999");
+	world_script(w, "text:a|wait:2900|text:b|wait:2900|text:c|wait:99999999");
 	world_prompt(w, "r1", "hi");
 	world_run(w, 4900);
 	assert_log(w, "prompted 1 running\n");
@@ -139,10 +139,10 @@ static void test_silence(void **state)
 	assert_int_equal(w->cancels, 1);
 	assert_seen(w->log.data, "notice timeout: no answer for 5.0 s (first_chunk_timeout_ms); trying again");
 	world_wait(w, "end ", 1);
-	assert_seen(world_log(w), "delta 0 a\ndelta 1 b\n"
+	assert_seen(world_log(w), "delta 0 a\ndelta 1 b\ndelta 2 c\n"
 		"end failed  1 4 timeout: no further piece of the answer for 3.0 s (idle_timeout_ms)\n");
 	assert_int_equal(w->cancels, 2);
-	assert_stored(w, "user: hi\nassistant: ab\nturn 1 failed\n");
+	assert_stored(w, "user: hi\nassistant: abc\nturn 1 failed\n");
 	usable(w, "u");
 }
 

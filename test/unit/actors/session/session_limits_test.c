@@ -149,9 +149,8 @@ static void test_shell(void **state)
 		"tool shell finished {\"exit_code\":0,\"stdout\":\"here\\n\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":false}\n"));
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"echo out; echo err >&2; ulimit -n; exit 3\"}|finish:tool_calls"),
 		"{\"exit_code\":3,\"stdout\":\"out\\n77\\n\",\"stderr\":\"err\\n\",\"truncated\":false,\"timed_out\":false}\n"));
-	const char *env = shell(w, "call:a:shell:{\"command\":\"env; cat\"}|finish:tool_calls");
-	assert_seen(env, "PATH=");
-	assert_null(strstr(env, "sk-secret"));
+	const char *env = shell(w, "call:a:shell:{\"command\":\"echo key=$QMT_TEST_API_KEY. path=$PATH; cat\"}|finish:tool_calls");
+	assert_seen(env, "key=. path=/");
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"sleep 60\",\"timeout_ms\":100}|finish:tool_calls"),
 		"{\"exit_code\":-1,\"signal\":9,\"stdout\":\"\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":true}\n"));
 	const char *flood = shell(w, "call:a:shell:{\"command\":\"seq 1 20000\"}|finish:tool_calls");

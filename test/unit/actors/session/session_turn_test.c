@@ -221,12 +221,33 @@ static void test_odd(void **state)
 	world_wait(w, "end ", 2);
 	assert_log(w, "prompted 1 running\ndelta 0 quick\nend complete stop 1 (10+2)\nprompted 2 running\ndelta 0 ok\nend complete stop 1 (10+2)\n");
 	assert_string_equal(w->last_request.data, "user: hi\nassistant: quick\nuser: again\n");
+	world_script(w, "early|call:a:ls:{}|finish:tool_calls");
+	world_prompt(w, "r3", "tools");
+	world_wait(w, "end complete stop 2", 1);
+}
+
+/* Pieces of a request that was given up, or of nobody's, do not get into the answer. */
+static void test_foreign_pieces(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	world_start(w);
+	world_script(w, "text:a|wait:1000|text:b|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_wait(w, "delta", 1);
+	assert_int_equal(QMT_TELL(w->out, w->session, provider_chunk, .request = qmt_str("other"), .seq = 2, .text = qmt_str("evil")), 0);
+	assert_int_equal(QMT_TELL(w->out, w->session, provider_finish, .request = qmt_str("other"), .seq = 2, .reason = qmt_str("stop")), 0);
+	assert_int_equal(QMT_TELL(w->out, w->session, provider_finish, .seq = 2, .reason = qmt_str("stop")), 0);
+	world_wait(w, "end ", 1);
+	assert_log(w, "prompted 1 running\ndelta 0 a\ndelta 1 b\nend complete stop 1 (10+2)\n");
+	assert_int_equal(QMT_TELL(w->out, w->session, provider_chunk, .seq = 1, .text = qmt_str("late")), 0);
+	world_run(w, 100);
+	assert_stored(w, "user: hi\nassistant: ab\nturn 1 complete\n");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_plain), SEEDED(test_tools), SEEDED(test_bad_calls), SEEDED(test_remote_owner),
 		SEEDED(test_remote_owner_allowed), SEEDED(test_duplicates), SEEDED(test_leftover), SEEDED(test_checkpoints), SEEDED(test_watcher_gone),
-		SEEDED(test_peer), SEEDED(test_odd)};
+		SEEDED(test_peer), SEEDED(test_odd), SEEDED(test_foreign_pieces)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
