@@ -386,6 +386,8 @@ struct qmt_system {
 	struct sim *sim;
 	int epoll_fd, wake_fd, timer_fd, watch_fd;
 	uint64_t coarse_step_ns;
+	void (*root_failed)(void *arg);
+	void *root_failed_arg;
 
 	CACHE_LINE _Atomic uint64_t sleep;   /* park.c: sleepers | tokens << 32 */
 	_Atomic uint32_t watching;           /* the watch timer is armed */

@@ -16,6 +16,7 @@ struct monitored {
 struct down {
 	struct qmt_actor *who;
 	uint32_t gen;
+	uint32_t rid; /* of a DOWN: only the ref with this number is; 0: the actor itself */
 	int reason;
 };
 
@@ -24,7 +25,7 @@ static struct qmt_msg *new_message(struct qmt_ctx *ctx, uint16_t type, struct qm
 	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct down));
 
 	if (m) {
-		*(struct down *)(void *)m->body = (struct down){who.actor, who.gen, QMT_FAIL_NOT_RUNNING};
+		*(struct down *)(void *)m->body = (struct down){who.actor, who.gen, 0, QMT_FAIL_NOT_RUNNING};
 		m->flags = MSG_INTERNAL;
 		m->type = type;
 		m->from = ctx->cur;
@@ -155,14 +156,14 @@ static void report_down(struct qmt_ctx *ctx, struct qmt_actor *a, const struct d
 		struct monitored *on = *at;
 		struct qmt_ref who = on->who;
 
-		if (who.actor != down->who || who.gen != down->gen) {
+		if (who.actor != down->who || who.gen != down->gen || (down->rid && who.rid != down->rid)) {
 			at = &on->next;
 			continue;
 		}
 		*at = on->next;
 		free(on);
 		if (a->status == STATUS_RUN && !(ctx->ctl & (CTL_STOP | CTL_FAIL)) && actor_desc(a)->down) {
-			actor_desc(a)->down(ctx, actor_state(a), who, who.rid ? QMT_FAIL_PEER_GONE : down->reason);
+			actor_desc(a)->down(ctx, actor_state(a), who, who.rid && !down->rid ? QMT_FAIL_PEER_GONE : down->reason);
 			at = &ext->monitored; /* the hook may have changed the list */
 		}
 	}
@@ -194,6 +195,28 @@ void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 		report_down(ctx, a, (const struct down *)(const void *)m->body);
 	}
 	msg_free(ctx, m);
+}
+
+/* Whoever watches anything of this link is told; only those who watch that number listen. */
+void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid)
+{
+	struct actor_ext *ext = ctx->cur ? actor_ext(ctx->cur) : NULL;
+
+	for (struct qmt_msg *watcher = ext ? ext->watchers : NULL; watcher; watcher = watcher->next) {
+		struct qmt_msg *m = msg_alloc(ctx, sizeof(struct down));
+
+		if (!m) {
+			qmt_log(ctx->sys->log, QMT_ERROR, "monitor.lost", "kind", actor_desc(ctx->cur)->name, "reason", "out of memory", NULL);
+			return;
+		}
+		*(struct down *)(void *)m->body = (struct down){ctx->cur, actor_gen(ctx->cur), rid, QMT_FAIL_NOT_RUNNING};
+		m->flags = MSG_INTERNAL;
+		m->type = INTERNAL_DOWN;
+		m->from = watcher->from;
+		m->to_gen = m->src_gen = watcher->src_gen;
+		if (qmt__system_push(ctx, watcher->from, m))
+			msg_free(ctx, m);
+	}
 }
 
 /* `ext` of an actor that has ended. */

@@ -95,12 +95,35 @@ static void watch_arm(struct qmt_system *sys, uint32_t ms)
 	timer_fd_set(sys->watch_fd, (uint64_t)ms * NS_PER_MS, 0);
 }
 
+static void watch_start(struct qmt_system *sys)
+{
+	/* seq_cst: pairs with watch_rescue, which gives the watch up and then looks for who works */
+	if (!atomic_load(&sys->watching) && !atomic_exchange(&sys->watching, 1))
+		watch_arm(sys, WATCH_MIN_MS);
+}
+
+/* A worker begins to work after it had none. */
+void qmt__watch_while_working(struct qmt_ctx *ctx)
+{
+	if (sleepers(atomic_load_explicit(&ctx->sys->sleep, RELAXED)))
+		watch_start(ctx->sys);
+}
+
+static bool others_work(struct qmt_ctx *ctx)
+{
+	struct qmt_system *sys = ctx->sys;
+
+	for (uint32_t i = 0; i < sys->worker_count; i++)
+		if (sys->workers[i] != ctx && !atomic_load(&sys->workers[i]->parked))
+			return true;
+	return false;
+}
+
 /* The watch was due and we were asleep. Returns work of a worker that did not move. */
 static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 {
 	struct qmt_system *sys = ctx->sys;
-	bool busy = false;
-	uint32_t ms;
+	uint32_t ms = atomic_load_explicit(&sys->watch_ms, RELAXED);
 
 	for (uint32_t i = 0; i < sys->worker_count; i++) {
 		struct qmt_ctx *victim = sys->workers[i];
@@ -108,7 +131,6 @@ static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 
 		if (victim == ctx || atomic_load_explicit(&victim->parked, RELAXED))
 			continue;
-		busy = true;
 		if (atomic_load_explicit(&victim->turns, RELAXED) != atomic_load_explicit(&sys->watch_turns[i], RELAXED))
 			continue;
 		atomic_store_explicit(&victim->late, 1, RELAXED);
@@ -120,11 +142,13 @@ static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 			return a;
 		}
 	}
-	ms = atomic_load_explicit(&sys->watch_ms, RELAXED);
-	if (busy)
+	if (others_work(ctx)) {
 		watch_arm(sys, ms < WATCH_MAX_MS ? ms * 2 : ms);
-	else
-		atomic_store(&sys->watching, 0);
+		return NULL;
+	}
+	atomic_store(&sys->watching, 0);
+	if (others_work(ctx))
+		watch_start(sys);
 	return NULL;
 }
 
@@ -194,28 +218,29 @@ struct qmt_actor *qmt__park(struct qmt_ctx *ctx)
 	struct qmt_system *sys = ctx->sys;
 	struct qmt_actor *a = spin_for_work(ctx);
 	bool watch = false;
+	uint64_t before;
 
 	if (a)
 		return a;
 	ctx->parks++;
 	atomic_store_explicit(&ctx->parked, 1, RELAXED);
-	atomic_fetch_add(&sys->sleep, 1); /* seq_cst: a sender from outside sees this, or we see its actor */
+	before = atomic_fetch_add(&sys->sleep, 1); /* seq_cst: a sender from outside sees this, or we see its actor */
 	a = qmt__work_find(ctx);
-	if (!a && !atomic_load(&sys->quit))
+	if (!a && !atomic_load(&sys->quit)) {
+		if (sleepers(before) + 1 < sys->worker_count)
+			watch_start(sys); /* over those who still work */
 		poll_fds(ctx, -1, &watch);
+	}
 	leave_sleep(sys);
-	atomic_store_explicit(&ctx->parked, 0, RELAXED);
+	atomic_store(&ctx->parked, 0); /* seq_cst: as in watch_start */
 	if (watch) {
 		struct qmt_actor *rescued = watch_rescue(ctx);
 
-		if (a && rescued)
+		if (rescued)
 			ring_push(ctx, rescued);
-		return a ? a : rescued;
 	}
-	if (sleepers(atomic_load_explicit(&sys->sleep, RELAXED)) && !atomic_load_explicit(&sys->watching, RELAXED) &&
-		!atomic_exchange(&sys->watching, 1))
-		watch_arm(sys, WATCH_MIN_MS);
-	return a;
+	/* what polling made runnable is in our slot and ring */
+	return a ? a : slot_swap(ctx, NULL);
 }
 
 /* ---- set-up -------------------------------------------------------------------------------------------------------- */

@@ -31,6 +31,8 @@ struct qmt_outgoing {
 /* Inside `outgoing`, once: the link cannot carry this message. An ask is answered with `fail`, a tell goes back to its
  * sender's `undelivered`. *out is gone afterwards. */
 QMT_EXPORT void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail);
+/* By a link: the actor that the peer exported under this number has ended. Those who monitor the ref are told `down`. */
+QMT_EXPORT void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid);
 /* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset, or it has
  * ended meanwhile: as qmt_register. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of memory. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder);
@@ -48,6 +50,8 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to
 QMT_EXPORT void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, struct qmt_msg **msg);
 /* The message type called `name` ("module.message") among those that `to` accepts; NULL: none, or not running. */
 QMT_EXPORT const struct qmt_type *qmt_accepts(struct qmt_ctx *ctx, struct qmt_ref to, struct qmt_str name);
+/* True while somebody still waits for this answer: the asker has not ended, its deadline has not passed. A moment's picture. */
+QMT_EXPORT bool qmt_token_waits(struct qmt_token token);
 /* True while the actor behind the ref runs. */
 QMT_EXPORT bool qmt_is_running(struct qmt_ref ref);
 /* The type called `name` in the protocol of `of` (to decode replies); NULL: none. */

@@ -280,6 +280,7 @@ void qmt__worker_main(void *arg)
 				a = qmt__park(ctx);
 			if (!a)
 				continue;
+			qmt__watch_while_working(ctx);
 		}
 		turns = atomic_load_explicit(&ctx->turns, RELAXED) + 1;
 		atomic_store_explicit(&ctx->turns, turns, RELAXED);

@@ -28,6 +28,7 @@ void qmt__park_fini(struct qmt_system *sys);
 void qmt__wake_one(struct qmt_system *sys);
 void qmt__wake_all(struct qmt_system *sys);
 struct qmt_actor *qmt__park(struct qmt_ctx *ctx);
+void qmt__watch_while_working(struct qmt_ctx *ctx);
 void qmt__poll_busy(struct qmt_ctx *ctx, uint64_t now);
 void qmt__timer_fd_set(struct qmt_system *sys, uint64_t at_ns);
 

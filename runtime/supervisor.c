@@ -104,9 +104,11 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 			free(ext->fail_text);
 			ext->fail_text = strdup(ctx->fail_text);
 		}
-		qmt_log(ctx->sys->log, QMT_WARN, "actor.failed", "kind", desc->name, "name", qmt__actor_name(a), "reason",
+		qmt_log(ctx->sys->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name", qmt__actor_name(a), "reason",
 			ctx->fail_text, NULL);
 	}
+	if (a->reason && a == ctx->sys->root && ctx->sys->root_failed)
+		ctx->sys->root_failed(ctx->sys->root_failed_arg);
 	if (a->restart == QMT_TEMPORARY || (a->restart == QMT_TRANSIENT && !a->reason))
 		a->flags |= ACTOR_FINAL;
 	a->status = STATUS_STOPPING;

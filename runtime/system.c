@@ -141,6 +141,8 @@ struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct
 	}
 	memset(sys, 0, sizeof *sys);
 	sys->log = opt->log;
+	sys->root_failed = opt->root_failed;
+	sys->root_failed_arg = opt->arg;
 	sys->worker_count = opt->seeded ? 1 : opt->workers ? opt->workers : cores();
 	if (sys->worker_count > WORKERS_MAX)
 		sys->worker_count = WORKERS_MAX;

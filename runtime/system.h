@@ -19,6 +19,10 @@ struct qmt_system_options {
 	bool seeded;
 	uint64_t seed;
 	uint64_t start_wall_ms; /* seeded only: the clock begins here */
+	/* Called once, on a worker's thread, when actors spawned from outside failed too often (5 restarts in 5 s) and the
+	 * root has given up: everything is being stopped. Must not block. NULL: only logged. */
+	void (*root_failed)(void *arg);
+	void *arg;
 };
 
 /* NULL and err when memory or descriptors are out. */
