@@ -1,5 +1,5 @@
-/* test/tools/protocol_doc.c - writes docs/protocol.md to standard output from the tables that the programs run by (`make docs`;
- * `make lint` compares). What is prose here explains; every number and every name comes from a table. */
+/* test/tools/protocol_doc.c - writes docs/protocol.md to standard output from the tables that the programs run by
+ * (`make docs`; `make lint` compares). What is prose here explains; every number and every name comes from a table. */
 #include <stdio.h>
 
 #include "proto/authority.h"
@@ -10,44 +10,51 @@
 #include "transports/link_records.h"
 
 static const char head[] =
-	"<!-- Made by `make docs` (test/tools/protocol_doc.c) from proto/contract/*.def, proto/envelope.h, proto/authority.c,\n"
-	"     runtime/failures.def, transports/hello.h, transports/link_records.h and transports/limits.def: do not edit. -->\n"
+	"<!-- Made by `make docs` (test/tools/protocol_doc.c) from proto/contract/*.def, proto/envelope.h,\n"
+	"     proto/authority.c, runtime/failures.def, transports/hello.h, transports/link_records.h and\n"
+	"     transports/limits.def: do not edit. -->\n"
 	"# Protocol\n\n"
-	"What goes over a link between two nodes, and between `qmt` and its node (the same, over a local socket). From the outside in:\n"
-	"a **connection** is ZMTP over TCP or a local socket, encrypted by CURVE; on it first **HELLO** proves who is at either end;\n"
-	"then **frames** carry **envelopes**, and an envelope carries the **record** of a message.\n\n"
-	"Everything may grow: keys, elements at the end of an envelope, messages and control numbers that a reader does not know are\n"
-	"skipped or answered with an error. Nothing is ever removed or given another meaning.\n\n"
+	"What goes over a link between two nodes, and between `qmt` and its node (the same, over a local socket). From\n"
+	"the outside in: a **connection** is ZMTP over TCP or a local socket, encrypted by CURVE; on it first **HELLO**\n"
+	"proves who is at either end; then **frames** carry **envelopes**, and an envelope carries the **record** of "
+	"a message.\n\n"
+	"Everything may grow: keys, elements at the end of an envelope, messages and control numbers that a reader does\n"
+	"not know are skipped or answered with an error. Nothing is ever removed or given another meaning.\n\n"
 	"## Connection\n\n"
-	"Every listener uses one CURVE key pair that is published in the source: CURVE gives encryption, forward secrecy and proof of\n"
-	"the dialer's own CURVE key, which is fresh for each process. It says nothing of the node: HELLO does. One connection is one\n"
-	"HELLO and one link; nothing is sent again after a cut.\n";
+	"Every listener uses one CURVE key pair that is published in the source: CURVE gives encryption, forward\n"
+	"secrecy and proof of the dialer's own CURVE key, which is fresh for each process. It says nothing of the node:\n"
+	"HELLO does. One connection is one HELLO and one link; nothing is sent again after a cut.\n";
 
 static const char hello_head[] =
 	"\n## HELLO\n\n"
 	"A frame is one byte, the step, and a record. Before HELLO has ended nothing else is taken.\n\n"
 	"| step | from | record |\n|---|---|---|\n"
-	"| %d | dialer | hello_offer |\n| %d | listener | hello_proof |\n| %d | dialer | hello_claim |\n| %d | listener | hello_welcome |\n"
+	"| %d | dialer | hello_offer |\n| %d | listener | hello_proof |\n| %d | dialer | hello_claim |\n| %d | "
+	"listener | hello_welcome |\n"
 	"| %d | either | hello_refusal; the last frame |\n\n"
-	"- `sig_L` signs `qmt-L`, the versions, the dialer's CURVE key *as the listener's socket reports it*, and both nonces. A man in\n"
-	"  the middle must dial on with a CURVE key of his own: then `sig_L` names that key, and the dialer refuses.\n"
+	"- `sig_L` signs `qmt-L`, the versions, the dialer's CURVE key *as the listener's socket reports it*, and both\n"
+	"  nonces. A man in the middle must dial on with a CURVE key of his own: then `sig_L` names that key, and the\n"
+	"  dialer refuses.\n"
 	"- `sig_D` signs `qmt-D`, the versions, the listener's PeerId, the dialer's own CURVE key and both nonces.\n"
-	"- Versions are five unsigned 32-bit big-endian numbers: the dialer's lowest and highest, the listener's, the chosen one. This\n"
-	"  version of qmt speaks %d to %d.\n"
-	"- A scope is offered as HMAC-SHA256 (key: scope id) of `qmt-scope-D` and both nonces, and answered with `qmt-scope-L`:\n"
-	"  neither side learns of a scope that it does not have itself.\n"
+	"- Versions are five unsigned 32-bit big-endian numbers: the dialer's lowest and highest, the listener's, the\n"
+	"  chosen one. This version of qmt speaks %d to %d.\n"
+	"- A scope is offered as HMAC-SHA256 (key: scope id) of `qmt-scope-D` and both nonces, and answered with\n"
+	"  `qmt-scope-L`: neither side learns of a scope that it does not have itself.\n"
 	"- A PeerId is the 38 bytes `00 24 08 01 12 20` and an ed25519 key; as text base58btc of them, 52 characters.\n"
-	"- An address that ends in `/p2p/PEERID` must be answered by that PeerId. Without it the PeerId is pinned under the peer's\n"
-	"  configured name at first contact, and a change is refused until `qmt peers forget NAME`.\n";
+	"- An address that ends in `/p2p/PEERID` must be answered by that PeerId. Without it the PeerId is pinned under\n"
+	"  the peer's configured name at first contact, and a change is refused until `qmt peers forget NAME`.\n";
 
 static const char envelope_head[] =
 	"\n## Frames and envelopes\n\n"
-	"A frame is one byte, the version (%d), and one or more envelopes back to back. An envelope is a msgpack array of at least 8:\n\n"
+	"A frame is one byte, the version (%d), and one or more envelopes back to back. An envelope is a msgpack "
+	"array of at least 8:\n\n"
 	"| element | form | meaning |\n|---|---|---|\n"
 	"| kind | uint | see below |\n"
 	"| id | uint | of an ask, and of what answers it |\n"
-	"| to | uint, str or nil | number of an actor that the receiver exported, or name of one (at most %d bytes); replies: nil |\n"
-	"| type | uint or [uint, str] | the first use on a link, in each direction, gives `module.message` (at most %d bytes) its number |\n"
+	"| to | uint, str or nil | number of an actor that the receiver exported, or name of one (at most %d bytes); "
+	"replies: nil |\n"
+	"| type | uint or [uint, str] | the first use on a link, in each direction, gives `module.message` (at most "
+	"%d bytes) its number |\n"
 	"| deadline_ms | uint | asks: time left |\n"
 	"| scope | uint | number of a scope that both share, as agreed in HELLO |\n"
 	"| trace | uint | 0: none |\n"
@@ -56,9 +63,9 @@ static const char envelope_head[] =
 
 static const char record_head[] =
 	"\n## Records\n\n"
-	"A record is a msgpack map from small unsigned keys to values. A field that is zero, false, empty or unset is left out. A known\n"
-	"key comes at most once; unknown keys are skipped with their values. Anything else that does not fit is refused as a whole,\n"
-	"with the name of the field.\n\n"
+	"A record is a msgpack map from small unsigned keys to values. A field that is zero, false, empty or unset is\n"
+	"left out. A known key comes at most once; unknown keys are skipped with their values. Anything else that does\n"
+	"not fit is refused as a whole, with the name of the field.\n\n"
 	"| kind | msgpack | meaning |\n|---|---|---|\n"
 	"| BOOL | true, false | |\n"
 	"| U32, U64, I64 | integer of any width that fits | |\n"
@@ -69,13 +76,20 @@ static const char record_head[] =
 	"| record | map | embedded |\n"
 	"| list of record | array of maps | |\n"
 	"| STRS | array of str | |\n\n"
-	"Limits: at most %d levels deep, also of what is skipped; the variable parts of a record of n bytes may need at most %d + %d n\n"
-	"bytes when decoded (a list of empty maps costs one byte an item); %d fields.\n";
+	"Limits: at most %d levels deep, also of what is skipped; the variable parts of a record of n bytes may need at\n"
+	"most %d + %d n bytes when decoded (a list of empty maps costs one byte an item); %d fields.\n";
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-static const char *const kind_names[] = {[QMT_KIND_BOOL] = "BOOL", [QMT_KIND_U32] = "U32", [QMT_KIND_U64] = "U64", [QMT_KIND_I64] = "I64",
-	[QMT_KIND_F64] = "F64", [QMT_KIND_STR] = "STR", [QMT_KIND_BYTES] = "BYTES", [QMT_KIND_REF] = "REF", [QMT_KIND_STRS] = "STRS"};
+static const char *const kind_names[] = {[QMT_KIND_BOOL] = "BOOL",
+	[QMT_KIND_U32] = "U32",
+	[QMT_KIND_U64] = "U64",
+	[QMT_KIND_I64] = "I64",
+	[QMT_KIND_F64] = "F64",
+	[QMT_KIND_STR] = "STR",
+	[QMT_KIND_BYTES] = "BYTES",
+	[QMT_KIND_REF] = "REF",
+	[QMT_KIND_STRS] = "STRS"};
 
 /* A cell of a table: a bar would end it. */
 static void cell(const char *text)
@@ -135,8 +149,8 @@ static void print_hello(void)
 	static const struct qmt_record *const records[] = {
 		&hello_offer_record, &hello_proof_record, &hello_claim_record, &hello_welcome_record, &hello_refusal_record};
 
-	printf(hello_head, HELLO_STEP_OFFER, HELLO_STEP_PROOF, HELLO_STEP_CLAIM, HELLO_STEP_WELCOME, HELLO_STEP_REFUSAL, HELLO_VERSION_MIN,
-		HELLO_VERSION_MAX);
+	printf(hello_head, HELLO_STEP_OFFER, HELLO_STEP_PROOF, HELLO_STEP_CLAIM, HELLO_STEP_WELCOME, HELLO_STEP_REFUSAL,
+		HELLO_VERSION_MIN, HELLO_VERSION_MAX);
 	for (size_t i = 0; i < sizeof records / sizeof *records; i++)
 		print_record(records[i]);
 }
@@ -159,7 +173,8 @@ static void print_control(void)
 	} rows[] = {
 		{"PING", LINK_PING, &link_stamp_record, "Answered at once with the same stamp in a PONG."},
 		{"PONG", LINK_PONG, &link_stamp_record, "Answer to PING."},
-		{"USE", LINK_USE, &link_number_record, "From the smaller PeerId: of several links between us, this one; the highest number holds."},
+		{"USE", LINK_USE, &link_number_record,
+			"From the smaller PeerId: of several links between us, this one; the highest number holds."},
 		{"BYE", LINK_BYE, NULL, "This side sends nothing new to names here; all that went before is in front of it."},
 		{"BYE_ACK", LINK_BYE_ACK, NULL, "What was in front of your BYE has been handed on."},
 		{"FIN", LINK_FIN, NULL, "This side has nothing under way any more; its last envelope."},
@@ -167,12 +182,15 @@ static void print_control(void)
 		{"PIECE", LINK_PIECE, &link_piece_record, "The next piece of one long envelope; id numbers the transfer."},
 		{"CUT", LINK_CUT, &link_error_record, "This side ends the connection, and why."},
 	};
-	static const struct qmt_record *const bodies[] = {&link_stamp_record, &link_number_record, &link_piece_record, &link_error_record};
+	static const struct qmt_record *const bodies[] = {
+		&link_stamp_record, &link_number_record, &link_piece_record, &link_error_record};
 
-	printf("\n## Control\n\nEnvelopes of kind CONTROL are the link's own. An envelope of kind ERROR has a link_error as its body.\n\n"
-	       "| name | type | body | meaning |\n|---|---|---|---|\n");
+	printf("\n## Control\n\nEnvelopes of kind CONTROL are the link's own. An envelope of kind ERROR has a link_error "
+		   "as its body.\n\n"
+		   "| name | type | body | meaning |\n|---|---|---|---|\n");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		printf("| %s | %d | %s | %s |\n", rows[i].name, (int)rows[i].number, rows[i].body ? rows[i].body->name : "nil", rows[i].doc);
+		printf("| %s | %d | %s | %s |\n", rows[i].name, (int)rows[i].number, rows[i].body ? rows[i].body->name : "nil",
+			rows[i].doc);
 	for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
 		print_record(bodies[i]);
 }
@@ -194,10 +212,11 @@ static void print_authority(void)
 	const char *known[32];
 	size_t count = 0;
 
-	printf("\n## Who may send what\n\nEach message names an operation. A peer is whom HELLO proved; the owner is who opens the control socket. What this\n"
-	       "table does not name is refused. *To a ref only*: to an actor that the receiver exported to this sender, not to a name.\n"
-	       "A field called `origin` is set by the receiver's link, whatever the sender wrote.\n\n"
-	       "| operation | peer | owner |\n|---|---|---|\n");
+	printf("\n## Who may send what\n\nEach message names an operation. A peer is whom HELLO proved; the owner is who "
+		   "opens the control socket. What this\n"
+		   "table does not name is refused. *To a ref only*: to an actor that the receiver exported to this sender,\n"
+		   "not to a name. A field called `origin` is set by the receiver's link, whatever the sender wrote.\n\n"
+		   "| operation | peer | owner |\n|---|---|---|\n");
 	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
 		for (uint32_t i = 0; i < (*protocol)->count; i++) {
 			const struct qmt_type *type = (*protocol)->types[i];
@@ -208,14 +227,16 @@ static void print_authority(void)
 			if (k < count || count == sizeof known / sizeof *known)
 				continue;
 			known[count++] = type->access;
-			printf("| %s | %s | %s |\n", type->access, authority_cell(AUTHORITY_PEER, type), authority_cell(AUTHORITY_OWNER, type));
+			printf("| %s | %s | %s |\n", type->access, authority_cell(AUTHORITY_PEER, type),
+				authority_cell(AUTHORITY_OWNER, type));
 		}
 	}
 }
 
 static void print_failures(void)
 {
-	printf("\n## Failures\n\n`fail` of an ERROR, and of messages that tell of one.\n\n| number | text | meaning |\n|---|---|---|\n");
+	printf("\n## Failures\n\n`fail` of an ERROR, and of messages that tell of one.\n\n| number | text | meaning "
+		   "|\n|---|---|---|\n");
 #define QMT_FAILURE(name, number, text, doc) printf("| %d | %s | %s |\n", number, text, doc);
 #include "runtime/failures.def"
 #undef QMT_FAILURE
@@ -228,7 +249,8 @@ static void print_failures(void)
 static void print_limits(void)
 {
 	printf("\n## Limits of a link\n\n| parameter | default | from | to | meaning |\n|---|---|---|---|---|\n");
-#define LIMIT(name, dflt, least, most, doc) printf("| %s | %llu | %llu | %llu | %s |\n", #name, dflt##ull, least##ull, most##ull, doc);
+#define LIMIT(name, dflt, least, most, doc) \
+	printf("| %s | %llu | %llu | %llu | %s |\n", #name, dflt##ull, least##ull, most##ull, doc);
 #include "transports/limits.def"
 #undef LIMIT
 }
