@@ -43,7 +43,9 @@ stop() {
 
 mkdir -p "$dir/work"
 if [ -n "${QMT_DEMO_BASE_URL:-}" ]; then
-	kind=openai; model=${QMT_DEMO_MODEL:-}
+	kind=openai
+	model=""
+	[ -n "${QMT_DEMO_MODEL:-}" ] && model="model = \"$QMT_DEMO_MODEL\""
 	provider="base_url = \"$QMT_DEMO_BASE_URL\"
 api_key = \"\${QMT_DEMO_API_KEY:-}\""
 else
@@ -88,7 +90,7 @@ addr = "/ip4/127.0.0.1/tcp/$port"
 [agent]
 id = "coder"
 provider = "llm"
-${model:+model = "$model"}
+$model
 peer = "gpu-server"
 cwd = "work"
 system = "You are a careful programmer."
