@@ -329,6 +329,7 @@ static void tick(struct qmt_ctx *ctx, struct link *link)
 		(void)QMT_TELL(ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
 	}
 	link_sweep_asks(ctx, link);
+	link_tell_late_refs(ctx, link);
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	if (link->state != LINK_CLOSED)
 		start_ticks(ctx, link);
@@ -538,6 +539,7 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 			uint32_t unused;
 			bool is_new;
 
+			qmt_ref_ended(ctx, (uint32_t)number);
 			if (export_number(&link->dead, (struct qmt_ref){.rid = (uint32_t)number}, &unused, &is_new))
 				break; /* full: then it is the peer who says that nobody is there */
 		}

@@ -16,6 +16,8 @@
 
 enum link_state { LINK_DIALING, LINK_HELLO, LINK_PROVEN_STATE, LINK_UP, LINK_DRAINING, LINK_CLOSED, LINK_STATES };
 
+enum { LATE_REFS = 64 };
+
 /* What is said once per link, however often it happens. */
 enum link_complaint {
 	COMPLAIN_NOT_ALLOWED,
@@ -73,6 +75,8 @@ struct link {
 	struct type_in types_in;
 	struct export_table exports; /* ours that the peer knows */
 	struct export_table dead;    /* numbers of the peer's that are gone (ref.rid); grows to exports_max */
+	uint32_t late[LATE_REFS];    /* dead when they arrived: a ring; see link_refs.c */
+	uint32_t late_count, late_told;
 	struct ask_out *asks_out;
 	uint32_t asks_out_room, asks_out_free, asks_out_count;
 	struct ask_in *asks_in;
@@ -114,6 +118,8 @@ void link_send_error(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct
 void link_send_reply(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result);
 void link_pump(struct qmt_ctx *ctx, struct link *link);
 void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+/* Gives up asks whose askers are gone, and tells the peer. */
+void link_sweep_asks(struct qmt_ctx *ctx, struct link *link);
 void link_fail_asks(struct qmt_ctx *ctx, struct link *link);
 void link_hold_end(struct qmt_ctx *ctx, struct link *link);
 
@@ -131,6 +137,8 @@ struct link_refs_arg {
 int link_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number);
 int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref);
 bool link_import_is_dead(const struct link *link, uint32_t number);
+/* With each tick. */
+void link_tell_late_refs(struct qmt_ctx *ctx, struct link *link);
 void link_export_down(struct qmt_ctx *ctx, struct link *link, struct qmt_ref who);
 
 #endif

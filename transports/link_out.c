@@ -226,6 +226,16 @@ static void on_asks_due(struct qmt_ctx *ctx, void *state, void *arg)
 		link_drain_step(ctx, link);
 }
 
+void link_sweep_asks(struct qmt_ctx *ctx, struct link *link)
+{
+	for (uint32_t i = 0; link->asks_out_count && i < link->asks_out_room; i++) {
+		if (!link->asks_out[i].used || qmt_token_waits(link->asks_out[i].token))
+			continue;
+		cancel_ask(ctx, link, i);
+		ask_free(link, i);
+	}
+}
+
 void link_fail_asks(struct qmt_ctx *ctx, struct link *link)
 {
 	for (uint32_t i = 0; i < link->asks_out_room; i++) {

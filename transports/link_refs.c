@@ -4,6 +4,9 @@
  * forgotten here and the peer is told (LINK_DROP), so that it need not send to nobody. An actor behind another link is exported
  * just the same: events of a session that lives elsewhere reach a control client through its own node. An actor of the peer
  * itself goes back under the peer's own number, so that it is one and the same there.
+ *
+ * LINK_DROP overtakes data, so a ref may arrive that is dead already. Whoever gets it may monitor it, and only then can be told that
+ * it is down: with the next tick but one, since the one after the next is surely later than the receiver's turn.
  */
 #include <errno.h>
 
@@ -51,6 +54,8 @@ int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
 	if (!(number & 1)) {
 		*ret_ref = link->self;
 		ret_ref->rid = (uint32_t)(number >> 1);
+		if (link_import_is_dead(link, ret_ref->rid))
+			link->late[link->late_count++ % LATE_REFS] = ret_ref->rid;
 		return 0;
 	}
 	/* One of ours that has ended meanwhile: the peer could not know. Nobody will do. */
@@ -62,6 +67,18 @@ int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
 bool link_import_is_dead(const struct link *link, uint32_t number)
 {
 	return link->dead.count && export_has(&link->dead, (struct qmt_ref){.rid = number});
+}
+
+void link_tell_late_refs(struct qmt_ctx *ctx, struct link *link)
+{
+	uint32_t first = link->late_count > LATE_REFS ? link->late_count - LATE_REFS : 0;
+
+	for (uint32_t i = first; i < link->late_count; i++)
+		qmt_ref_ended(ctx, link->late[i % LATE_REFS]);
+	/* those that were told once before are done; the others once more */
+	link->late_told = link->late_count == link->late_told ? 0 : link->late_count;
+	if (link->late_told == 0)
+		link->late_count = 0;
 }
 
 void link_export_down(struct qmt_ctx *ctx, struct link *link, struct qmt_ref who)

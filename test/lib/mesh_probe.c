@@ -31,8 +31,15 @@ static void on_say(struct qmt_ctx *ctx, void *state, const void *body)
 	struct probe_said said = {.n = msg->n, .text = msg->text, .back = msg->back, .origin = msg->origin};
 	char *pad = NULL;
 
+	for (uint64_t i = 1; i <= msg->notice; i++) {
+		char text[24];
+
+		(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)i);
+		(void)QMT_TELL(ctx, msg->back, session_notice, .text = qmt_str(text));
+	}
 	if (qmt_ref_is_set(msg->back)) {
-		(void)QMT_TELL(ctx, msg->back, probe_event, .n = msg->n);
+		if (!msg->notice)
+			(void)QMT_TELL(ctx, msg->back, probe_event, .n = msg->n);
 		if (qmt_monitor(ctx, msg->back))
 			qmt_fail(ctx, "no memory to monitor");
 	}
@@ -114,7 +121,7 @@ static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct probe_ask_peer *msg = body;
 	struct probe_say say = {.n = msg->n, .text = msg->text, .back = msg->with_self ? qmt_self(ctx) : msg->back, .delay_ms = msg->delay_ms,
-		.never = msg->never, .pad = msg->pad};
+		.never = msg->never, .pad = msg->pad, .notice = msg->notice};
 	static const struct qmt_type *const types[] = {&probe_say_type, &probe_secret_type, &probe_owner_type, &stranger_hello_type, &peers_list_type,
 		&peers_resolve_type};
 	static const uint64_t zeroes[32];

@@ -10,10 +10,11 @@
 #define PROBE_SAY(F, T) \
 	F(T, U64, n, 1, "Returned.") \
 	F(T, STR, text, 2, "Returned.") \
-	F(T, REF, back, 3, "Told an event with n, if set; returned.") \
+	F(T, REF, back, 3, "Told an event with n, or, when notice, session.notice with text n; returned.") \
 	F(T, U64, delay_ms, 4, "Answer so much later.") \
 	F(T, BOOL, never, 5, "Never answer.") \
 	F(T, U64, pad, 6, "Answer with so many bytes of text instead.") \
+	F(T, U64, notice, 7, "Tell so many notices to back.") \
 	F(T, STR, origin, 15, "Set by the link.")
 #define PROBE_SAID(F, T) \
 	F(T, U64, n, 1, "As asked.") \
@@ -49,7 +50,8 @@
 	F(T, U64, timeout_ms, 9, "Of the ask.") \
 	F(T, U64, pad, 10, "Passed.") \
 	F(T, STR, name, 11, "Whom, by name; empty: probe.") \
-	F(T, U32, what, 12, "Which message: enum probe_what.")
+	F(T, U32, what, 12, "Which message: enum probe_what.") \
+	F(T, U64, notice, 13, "Passed.")
 #define PROBE_TELL_PEER(F, T) \
 	F(T, STR, peer, 1, "PeerId; empty: use ref and events.") \
 	F(T, REF, ref, 2, "Whom.") \
@@ -68,7 +70,7 @@
 	M(probe, event, PROBE_EVENT, "stream", "Counted.") \
 	M(probe, secret, QMT_NO_FIELDS, "local", "Never from afar.") \
 	M(probe, owner, QMT_NO_FIELDS, "control", "The owner's.") \
-	M(probe, ask_peer, PROBE_ASK_PEER, "local", "Answered with what the peer answers.") \
+	M(probe, ask_peer, PROBE_ASK_PEER, "control", "Answered with what the peer answers.") \
 	M(probe, tell_peer, PROBE_TELL_PEER, "local", "Answered with told.") \
 	M(probe, said, PROBE_SAID, "reply", "Answer.") \
 	M(probe, totals, PROBE_TOTAL, "reply", "Answer.") \
