@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 /* A wrong guess of the parser's is an error of the file, not the end of the program (nor, with NDEBUG, undefined). */
@@ -24,8 +25,8 @@ struct wrong_guess {
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_MAX_NESTED_VALUES 16
 
-/* toml++ 3.3 tells white space by a table that calls most of Latin, Greek and Cyrillic "unreachable": undefined behaviour
- * on a single umlaut outside of a string. They are no white space. */
+/* toml++ 3.3 tells white space by a table that calls most of Latin, Greek and Cyrillic "unreachable": undefined
+ * behaviour on a single umlaut outside of a string. They are no white space. */
 #include <toml++/impl/preprocessor.h>
 #pragma push_macro("TOML_UNREACHABLE")
 #undef TOML_UNREACHABLE
@@ -64,7 +65,7 @@ public:
 					step();
 				continue;
 			}
-			if (c == '[' && fresh && depth == 0) {
+			if (c == '[' && fresh && open.empty()) {
 				if (!header())
 					return "expected the name of a table behind [";
 				continue;
@@ -74,8 +75,8 @@ public:
 				skip_string(c);
 				continue;
 			}
-			if (!count(c))
-				return "a key of too many parts";
+			if (const char *what = count(c))
+				return what;
 			step();
 		}
 		return nullptr;
@@ -131,44 +132,50 @@ private:
 
 	static bool blank(char c)
 	{
-		return c == ' ' || c == '\t' || c == '\r';
+		return c == ' ' || c == '\t';
 	}
 
-	/* At the [ of a header: steps over [ or [[ and looks whether a key follows, because toml++ 3.3 takes that for granted
-	 * (an assertion). "]" it refuses by itself. */
+	/* At the [ of a header: steps over [ or [[ and looks whether a key follows, because toml++ 3.3 takes that for
+	 * granted (an assertion). What else may follow it refuses by itself. */
 	bool header()
 	{
-		steps(at + 1 < text.size() && text[at + 1] == '[' ? 2 : 1);
+		unsigned brackets = at + 1 < text.size() && text[at + 1] == '[' ? 2 : 1;
+
+		steps(brackets);
 		while (at < text.size() && blank(text[at]))
 			step();
 		fresh = false;
 		dots = 0;
-		return at == text.size() || strchr("\"'-_][", text[at]) || isalnum(static_cast<unsigned char>(text[at]));
+		return at == text.size() || strchr(brackets == 1 ? "\"'-_][" : "\"'-_]", text[at]) ||
+			isalnum(static_cast<unsigned char>(text[at]));
 	}
 
-	/* Follows brackets and counts the dots of a key; false: too many. */
-	bool count(char c)
+	/* Follows brackets (an array that } closes is another assertion) and counts the dots of a key. */
+	const char *count(char c)
 	{
-		if (c == '=')
+		if (c == '=') {
 			value = true;
-		else if (value && (c == '[' || c == '{'))
-			depth++;
-		else if (depth > 0 && (c == ']' || c == '}'))
-			depth--;
-		else if (c == '\n' && depth == 0)
+		} else if (value && (c == '[' || c == '{')) {
+			open.push_back(c);
+		} else if (value && (c == ']' || c == '}')) {
+			if (open.empty() || open.back() != (c == ']' ? '[' : '{'))
+				return c == ']' ? "] closes no [" : "} closes no {";
+			open.pop_back();
+		} else if (c == '\n' && open.empty()) {
 			value = false;
+		}
 		if (c == '.')
 			dots++;
 		else if (strchr("=,\n[]{}", c))
 			dots = 0;
-		return dots < CONFIG_KEY_PARTS;
+		return dots < CONFIG_KEY_PARTS ? nullptr : "a key of too many parts";
 	}
 
 	std::string_view text;
 	size_t at = 0;
 	bool fresh = true;  /* only blanks since the line began */
 	bool value = false; /* behind a "=" */
-	unsigned depth = 0; /* brackets open in a value */
+	std::string open;   /* brackets open in a value */
 	unsigned dots = 0;
 };
 

@@ -1,5 +1,5 @@
-/* test/fuzz/config_fuzz.c - any text as a config: it is taken and can be dumped, or there are complaints that can be shown.
- * The first byte chooses the syntax: odd INI, even TOML. */
+/* test/fuzz/config_fuzz.c - any text as a config: it is taken and can be dumped, or there are complaints that can be
+ * shown. The first byte chooses the syntax: odd INI, even TOML. */
 #include <errno.h>
 
 #include "cmd/config.h"

@@ -324,6 +324,9 @@ static void test_syntax(void **state)
 	bad("[mesh]\nnode_name = \"a\\u0000b\"\n", "2:13: mesh.node_name: \"a\\x00b\" has a control character\n");
 	/* What the parser would stop the program at. */
 	bad("[[+mesh.peers]]\n", "1:3: not valid TOML: expected the name of a table behind [\n");
+	bad("[[[mesh]]]\n", "1:3: not valid TOML: expected the name of a table behind [\n");
+	bad("[mesh]\ncapabilities = [}\n", "2:17: not valid TOML: } closes no {\n");
+	bad("[mesh]\ncapabilities = [\"a\", [\"]\"]]]\n", "2:28: not valid TOML: ] closes no [\n");
 	bad("[mesh]\n  [ \n", "2:5: not valid TOML: expected the name of a table behind [\n");
 	bad("[mesh]\ncapabilities = [\n\t[+1], \"[\", \'\'\'\n[+\'\'\', # [+\n]\n",
 		"3:2: mesh.capabilities: expected a string, got an array\n"
