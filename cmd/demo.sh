@@ -42,8 +42,10 @@ stop() {
 }
 
 mkdir -p "$dir/work"
+tools='"read_tool", "write_file", "edit", "shell", "ls"'
 if [ -n "${QMT_DEMO_BASE_URL:-}" ]; then
 	kind=openai
+	tools='"read_tool", "write_file", "edit", "ls"' # a model of which nothing is known gets no shell here
 	model=""
 	[ -n "${QMT_DEMO_MODEL:-}" ] && model="model = \"$QMT_DEMO_MODEL\""
 	provider="base_url = \"$QMT_DEMO_BASE_URL\"
@@ -94,7 +96,7 @@ $model
 peer = "gpu-server"
 cwd = "work"
 system = "You are a careful programmer."
-tools = ["read_tool", "write_file", "edit", "shell", "ls"]
+tools = [$tools]
 END
 start planner
 export QMT_HOME="$dir/planner"

@@ -14,6 +14,11 @@
 #include "cmd/home.h"
 #include "transports/transports.h"
 
+/* How many limits the store has. */
+#define COUNT_LIMIT(name, dflt, min, max, doc) +1
+enum { STORE_LIMIT_COUNT = 0 STORE_LIMITS(COUNT_LIMIT) };
+#undef COUNT_LIMIT
+
 struct node {
 	const struct config *config;
 	struct qmt_system *system;
@@ -23,6 +28,10 @@ struct node {
 	char *home, *store_path, *control_path;
 
 	struct store_config store;
+	struct store_params {
+		char texts[STORE_LIMIT_COUNT][24];
+		struct qmt_param_value values[STORE_LIMIT_COUNT + 1];
+	} store_params;
 	struct provider_config *providers;
 	struct router_agent *agents;
 	struct router_config router;
@@ -91,6 +100,21 @@ static int agents_config(struct node *node, struct qmt_err *err)
 #include "actors/session/session_params.def"
 #undef SESSION_PARAM
 	return session_limits_check(&node->session_limits, err);
+}
+
+/* The store takes its limits as parameters of its module, as text. */
+static void store_config_fill(struct node *node)
+{
+	struct store_params *params = &node->store_params;
+	size_t i = 0;
+
+	node->store.path = node->store_path;
+#define PARAM(limit, dflt, min, max, doc)                                                                \
+	params->values[i] =                                                                                  \
+		(struct qmt_param_value){#limit, qmt_log_u64(params->texts[i], node->config->root.store.limit)}; \
+	i++;
+	STORE_LIMITS(PARAM)
+#undef PARAM
 }
 
 static void session_config_drop(void *config)
@@ -180,34 +204,44 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 
 /* ---- start and stop ------------------------------------------------------------------------------------------------ */
 
-static int spawn(struct node *node, const struct qmt_actor_desc *desc, const char *name, const void *config,
-	bool own_thread, struct qmt_err *err)
+static int spawn_as(
+	struct node *node, const struct qmt_actor_desc *desc, const struct qmt_spawn *how, struct qmt_err *err)
 {
 	struct qmt_ref ref;
-	int rc = qmt_spawn(node->ctx, desc,
-		&(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT, .own_thread = own_thread}, &ref,
-		err);
+	int rc = qmt_spawn(node->ctx, desc, how, &ref, err);
 
 	if (rc > 0 && err->text[0] == '\0')
-		qmt_err_set(err, rc, "%s: %s", name, qmt_fail_name(rc));
+		qmt_err_set(err, rc, "%s: %s", how->name, qmt_fail_name(rc));
 	else if (rc < 0)
 		no_memory(err);
 	return rc;
 }
 
+static int spawn(
+	struct node *node, const struct qmt_actor_desc *desc, const char *name, const void *config, struct qmt_err *err)
+{
+	return spawn_as(node, desc, &(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT}, err);
+}
+
 static int spawn_all(struct node *node, struct qmt_err *err)
 {
-	int rc = spawn(node, &store_desc, "store", &node->store, true, err);
+	int rc = spawn_as(node, &store_desc,
+		&(struct qmt_spawn){.name = "store",
+			.config = &node->store,
+			.params = node->store_params.values,
+			.restart = QMT_PERMANENT,
+			.own_thread = true},
+		err);
 
 	for (uint32_t i = 0; rc == 0 && i < node->config->root.providers.count; i++) {
 		char name[160];
 		snprintf(name, sizeof name, "provider/%s", node->providers[i].name);
-		rc = spawn(node, provider_desc(node->providers[i].kind), name, &node->providers[i], false, err);
+		rc = spawn(node, provider_desc(node->providers[i].kind), name, &node->providers[i], err);
 	}
 	if (rc == 0)
-		rc = spawn(node, &router_desc, "router", &node->router, false, err);
+		rc = spawn(node, &router_desc, "router", &node->router, err);
 	if (rc == 0)
-		rc = spawn(node, &node_manager_desc, "node_manager", &node->manager, false, err);
+		rc = spawn(node, &node_manager_desc, "node_manager", &node->manager, err);
 	if (rc == 0)
 		rc = transports_start(node->ctx, &node->links, &node->transports, err);
 	return rc;
@@ -241,7 +275,7 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 	node->control_path = home_socket(opt->home, err);
 	if (!node->home || !node->store_path || !node->control_path)
 		rc = node->home && node->store_path ? -ENAMETOOLONG : no_memory(err);
-	node->store.path = node->store_path;
+	store_config_fill(node);
 	if (rc == 0)
 		rc = store_check(node->store_path, err);
 	if (rc == 0)

@@ -18,9 +18,9 @@ def free_port():
 class Llama:
 	"""llama-server with the small `agent` model: it calls tools when they are offered, else says a sentence."""
 
-	def __init__(self, context=8192, model=None):
+	def __init__(self, context=8192):
 		self.port = free_port()
-		self.model = model or os.path.join(CACHE, "agent-%d.gguf" % context)
+		self.model = os.path.join(CACHE, "agent-%d.gguf" % context)
 		self.context = context
 		self.start()
 
@@ -159,17 +159,9 @@ def test_server_dies_in_mid_stream(house, llama):
 
 
 def test_demo_with_another_server(house, llama):
-	"""QMT_DEMO_BASE_URL, _MODEL, _API_KEY point the demo at any OpenAI-compatible server: here one that tells stories."""
-	model = os.path.join(CACHE, "stories.gguf")
-	if not os.path.exists(model):
-		subprocess.run([sys.executable, os.path.join(TOOLS, "mkgguf.py"), "llama2c", os.path.join(TOOLS, "stories260K.bin"),
-			os.path.join(TOOLS, "tok512.bin"), model, "4096"], check=True, capture_output=True, timeout=60)
-	teller = Llama(context=4096, model=model)
-	try:
-		env = dict(os.environ, BUILD=qmt.BUILD, TMPDIR=house.top, QMT_DEMO_BASE_URL="http://127.0.0.1:%d/v1" % teller.port,
-			QMT_DEMO_MODEL="agent", QMT_DEMO_API_KEY=KEY)
-		done = subprocess.run(["sh", os.path.join(qmt.ROOT, "cmd", "demo.sh")], env=env, capture_output=True, timeout=200)
-		assert done.returncode == 0, done.stdout.decode("utf-8", "replace")[-3000:] + done.stderr.decode("utf-8", "replace")[-2000:]
-		assert done.stdout.count(b"assistant") >= 3
-	finally:
-		teller.kill()
+	"""QMT_DEMO_BASE_URL, _MODEL, _API_KEY point the demo at any OpenAI-compatible server: here a real llama-server."""
+	env = dict(os.environ, BUILD=qmt.BUILD, TMPDIR=house.top, QMT_DEMO_BASE_URL="http://127.0.0.1:%d/v1" % llama.port,
+		QMT_DEMO_MODEL="agent", QMT_DEMO_API_KEY=KEY)
+	done = subprocess.run(["sh", os.path.join(qmt.ROOT, "cmd", "demo.sh")], env=env, capture_output=True, timeout=200)
+	assert done.returncode == 0, done.stdout.decode("utf-8", "replace")[-3000:] + done.stderr.decode("utf-8", "replace")[-2000:]
+	assert done.stdout.count(b"assistant") >= 3
