@@ -392,7 +392,8 @@ struct qmt_system {
 	CACHE_LINE _Atomic uint64_t sleep;   /* park.c: sleepers | tokens << 32 */
 	_Atomic uint32_t watching;           /* the watch timer is armed */
 	_Atomic uint32_t watch_ms;
-	_Atomic uint32_t watch_turns[WORKERS_MAX];
+	_Atomic uint32_t watch_turns[WORKERS_MAX]; /* of each worker, when the watch was armed */
+	_Atomic uint32_t watch_tail[WORKERS_MAX];
 	_Atomic bool quit;                   /* workers end */
 	_Atomic uint32_t workers_running;
 	_Atomic uint32_t polling;            /* a busy worker looks at the descriptors */

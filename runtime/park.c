@@ -10,7 +10,8 @@
  *
  * The watch: a turn that does not end strands what is in its worker's slot and ring while the others may all be asleep.
  * While somebody works and somebody sleeps a timer wakes one sleeper (2 ms, doubling to 32 while all is well), who
- * compares turn counters and takes the work of a worker that has not moved. Nobody works: the timer is not armed again.
+ * takes the work of a worker that has not moved, or whose ring still holds what it held when the timer was armed. Nobody
+ * works: the timer is not armed again.
  */
 #include "scheduler.h"
 
@@ -89,8 +90,12 @@ void qmt__timer_fd_set(struct qmt_system *sys, uint64_t at_ns)
 
 static void watch_arm(struct qmt_system *sys, uint32_t ms)
 {
-	for (uint32_t i = 0; i < sys->worker_count; i++)
-		atomic_store_explicit(&sys->watch_turns[i], atomic_load_explicit(&sys->workers[i]->turns, RELAXED), RELAXED);
+	for (uint32_t i = 0; i < sys->worker_count; i++) {
+		struct qmt_ctx *worker = sys->workers[i];
+
+		atomic_store_explicit(&sys->watch_turns[i], atomic_load_explicit(&worker->turns, RELAXED), RELAXED);
+		atomic_store_explicit(&sys->watch_tail[i], atomic_load_explicit(&worker->tail, RELAXED), RELAXED);
+	}
 	atomic_store_explicit(&sys->watch_ms, ms, RELAXED);
 	timer_fd_set(sys->watch_fd, (uint64_t)ms * NS_PER_MS, 0);
 }
@@ -119,7 +124,14 @@ static bool others_work(struct qmt_ctx *ctx)
 	return false;
 }
 
-/* The watch was due and we were asleep. Returns work of a worker that did not move. */
+/* The turn did not end, or the ring has not come to what waited when the watch was armed. */
+static bool is_stuck(struct qmt_ctx *worker, uint32_t turns, uint32_t tail)
+{
+	return atomic_load_explicit(&worker->turns, RELAXED) == turns ||
+		(int32_t)(atomic_load_explicit(&worker->head, RELAXED) - tail) < 0;
+}
+
+/* The watch was due and we were asleep. Returns work of a worker that is stuck. */
 static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 {
 	struct qmt_system *sys = ctx->sys;
@@ -131,7 +143,8 @@ static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 
 		if (victim == ctx || atomic_load_explicit(&victim->parked, RELAXED))
 			continue;
-		if (atomic_load_explicit(&victim->turns, RELAXED) != atomic_load_explicit(&sys->watch_turns[i], RELAXED))
+		if (!is_stuck(victim, atomic_load_explicit(&sys->watch_turns[i], RELAXED),
+				atomic_load_explicit(&sys->watch_tail[i], RELAXED)))
 			continue;
 		atomic_store_explicit(&victim->late, 1, RELAXED);
 		a = atomic_load_explicit(&victim->slot, RELAXED) ? atomic_exchange_explicit(&victim->slot, NULL, ACQUIRE) : NULL;

@@ -21,6 +21,13 @@ void kit_latch_add(struct kit_latch *latch, uint64_t more)
 	pthread_mutex_unlock(&latch->lock);
 }
 
+void kit_latch_reset(struct kit_latch *latch)
+{
+	pthread_mutex_lock(&latch->lock);
+	latch->count = 0;
+	pthread_mutex_unlock(&latch->lock);
+}
+
 uint64_t kit_latch_count(struct kit_latch *latch)
 {
 	pthread_mutex_lock(&latch->lock);

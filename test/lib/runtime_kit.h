@@ -51,6 +51,7 @@ struct kit_latch {
 #define KIT_LATCH {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}
 
 void kit_latch_add(struct kit_latch *latch, uint64_t more);
+void kit_latch_reset(struct kit_latch *latch);
 uint64_t kit_latch_count(struct kit_latch *latch);
 /* Until at least `count` events happened. Ends the program with a message after KIT_PATIENCE_MS. */
 void kit_latch_wait(struct kit_latch *latch, uint64_t count);
