@@ -17,7 +17,8 @@ static int split(struct qmt_str text, struct lines *ret_lines)
 		const char *newline = memchr(p, '\n', (size_t)(end - p));
 		p = newline ? newline + 1 : end;
 	}
-	struct lines lines = {.at = malloc((count + 1) * sizeof(*lines.at)), .count = count, .ends = text.len && end[-1] == '\n'};
+	struct lines lines = {
+		.at = malloc((count + 1) * sizeof(*lines.at)), .count = count, .ends = text.len && end[-1] == '\n'};
 	if (!lines.at)
 		return -ENOMEM;
 	const char *p = text.p;
@@ -73,7 +74,8 @@ static bool same_shifted(const struct qmt_str *file, const struct qmt_str *old, 
 		if (a.len == 0 && b.len == 0)
 			continue;
 		struct qmt_str have = indent_of(file[i]), want = indent_of(old[i]);
-		if (!qmt_str_eq(qmt_strn(file[i].p + have.len, file[i].len - have.len), qmt_strn(old[i].p + want.len, old[i].len - want.len)))
+		if (!qmt_str_eq(qmt_strn(file[i].p + have.len, file[i].len - have.len),
+				qmt_strn(old[i].p + want.len, old[i].len - want.len)))
 			return false;
 		bool removed = have.len < want.len;
 		struct qmt_str wide = removed ? want : have, narrow = removed ? have : want;
@@ -113,10 +115,11 @@ static void append_shifted(struct qmt_buf *out, struct qmt_str text, const struc
 	}
 }
 
-typedef bool compare_lines(const struct qmt_str *file, const struct qmt_str *old, size_t count, struct shift *ret_shift);
+typedef bool compare_lines(
+	const struct qmt_str *file, const struct qmt_str *old, size_t count, struct shift *ret_shift);
 
-static void replace_lines(struct qmt_str file, const struct lines *have, const struct lines *want, struct qmt_str new_text, bool all,
-	compare_lines *same, struct edit_result *result)
+static void replace_lines(struct qmt_str file, const struct lines *have, const struct lines *want,
+	struct qmt_str new_text, bool all, compare_lines *same, struct edit_result *result)
 {
 	const char *copied = file.p;
 	size_t work = 0;
@@ -151,10 +154,12 @@ static void replace_lines(struct qmt_str file, const struct lines *have, const s
 		qmt_buf_free(&result->text);
 }
 
-static void replace_exact(struct qmt_str file, struct qmt_str old_text, struct qmt_str new_text, bool all, struct edit_result *result)
+static void replace_exact(
+	struct qmt_str file, struct qmt_str old_text, struct qmt_str new_text, bool all, struct edit_result *result)
 {
 	const char *end = file.p + file.len, *copied = file.p;
-	for (const char *at; (at = memmem(copied, (size_t)(end - copied), old_text.p, old_text.len)) != NULL; copied = at + old_text.len) {
+	for (const char *at; (at = memmem(copied, (size_t)(end - copied), old_text.p, old_text.len)) != NULL;
+		 copied = at + old_text.len) {
 		qmt_buf_append(&result->text, copied, (size_t)(at - copied));
 		qmt_buf_append(&result->text, new_text.p, new_text.len);
 		result->found++;
@@ -183,7 +188,8 @@ static void lines_free(struct lines *lines)
 	free(lines->at);
 }
 
-int edit_replace(struct qmt_str file, struct qmt_str old_text, struct qmt_str new_text, bool all, struct edit_result *ret_result)
+int edit_replace(
+	struct qmt_str file, struct qmt_str old_text, struct qmt_str new_text, bool all, struct edit_result *ret_result)
 {
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf old_room = {0}, new_room = {0};
 	QMT_CLEANUP(lines_free) struct lines have = {0}, want = {0};

@@ -18,7 +18,8 @@ static size_t text_bytes(const struct chat_message *m)
 {
 	size_t bytes = (size_t)m->role.len + m->content.len + m->reasoning.len + m->tool_call_id.len + m->tool_name.len;
 	for (uint32_t i = 0; i < m->tool_calls.count; i++)
-		bytes += (size_t)m->tool_calls.items[i].id.len + m->tool_calls.items[i].name.len + m->tool_calls.items[i].arguments.len;
+		bytes += (size_t)m->tool_calls.items[i].id.len + m->tool_calls.items[i].name.len +
+			m->tool_calls.items[i].arguments.len;
 	return bytes;
 }
 
@@ -78,7 +79,7 @@ void history_free(struct history *history)
 	*history = (struct history){0};
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------------------------------- */
 
 static bool is_role(const struct chat_message *m, const char *role)
 {
@@ -102,7 +103,8 @@ static struct chat_message plain(const struct chat_message *m)
 	return copy;
 }
 
-int history_request(const struct history *history, const char *system, struct chat_message **ret_messages, uint32_t *ret_count)
+int history_request(
+	const struct history *history, const char *system, struct chat_message **ret_messages, uint32_t *ret_count)
 {
 	size_t most = history->count + 1u;
 	for (uint32_t i = 0; i < history->count; i++)
@@ -123,9 +125,14 @@ int history_request(const struct history *history, const char *system, struct ch
 		for (uint32_t c = 0; c < m->tool_calls.count; c++) {
 			const struct chat_tool_call *call = &m->tool_calls.items[c];
 			const struct chat_message *result = find_result(history, i + 1, call->id);
-			out[count++] = result ? plain(result) : (struct chat_message){.role = qmt_str("tool"), .tool_call_id = call->id,
-				.tool_name = call->name, .is_error = true,
-				.content = qmt_str("error: no result is known: the turn was cut off before or while the tool ran")};
+			out[count++] = result
+				? plain(result)
+				: (struct chat_message){.role = qmt_str("tool"),
+					  .tool_call_id = call->id,
+					  .tool_name = call->name,
+					  .is_error = true,
+					  .content =
+						  qmt_str("error: no result is known: the turn was cut off before or while the tool ran")};
 		}
 	}
 	*ret_messages = out;

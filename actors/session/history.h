@@ -20,10 +20,11 @@ void history_free(struct history *history); /* empty and reusable afterwards */
 
 /* The messages of a model request, in an array that the caller frees; texts are borrowed from history and system.
  * - system (may be NULL) first; reasoning is left out; messages without any content are left out;
- * - every tool call has exactly one result, right behind the calls and in their order: missing ones are made up as errors,
- *   results without a call and second results are left out. An upstream refuses a conversation that breaks this, and a turn
- *   that was cut off (a kill between two commits) does break it.
+ * - every tool call has exactly one result, right behind the calls and in their order: missing ones are made up as
+ *   errors, results without a call and second results are left out. An upstream refuses a conversation that breaks
+ *   this, and a turn that was cut off (a kill between two commits) does break it.
  * 0 or -ENOMEM. */
-QMT_MUST_CHECK int history_request(const struct history *history, const char *system, struct chat_message **ret_messages, uint32_t *ret_count);
+QMT_MUST_CHECK int history_request(
+	const struct history *history, const char *system, struct chat_message **ret_messages, uint32_t *ret_count);
 
 #endif

@@ -1,9 +1,10 @@
-/* actors/session/session.c - the module: configuration, start and stop. What a session does is in turn.c and its neighbours. */
+/* actors/session/session.c - the module: configuration, start and stop. What a session does is in turn.c and its
+ * neighbours. */
 #include "actors/session/turn.h"
 
 #include <errno.h>
 
-/* ---- configuration ------------------------------------------------------------------------------------------------- */
+/* ---- configuration ----------------------------------------------------------------------------------------------- */
 
 static int allow_tools(struct session_config *config, const struct session_agent *agent, struct qmt_err *err)
 {
@@ -15,7 +16,8 @@ static int allow_tools(struct session_config *config, const struct session_agent
 			QMT_CLEANUP(qmt_buf_free) struct qmt_buf known = {0};
 			for (size_t k = 0; k < tool_count(); k++)
 				qmt_buf_printf(&known, "%s%s", k ? ", " : "", tool_at(k)->name);
-			return qmt_err_set(err, -EINVAL, "tools: \"%s\" does not exist (there are %s)", *name, known.data ? known.data : "none");
+			return qmt_err_set(
+				err, -EINVAL, "tools: \"%s\" does not exist (there are %s)", *name, known.data ? known.data : "none");
 		}
 		config->tools |= UINT64_C(1) << i;
 	}
@@ -36,7 +38,8 @@ struct session_config *session_config_free(struct session_config *config)
 	return NULL;
 }
 
-struct session_config *session_config_new(const struct store_session *session, const struct session_agent *agent, struct qmt_err *err)
+struct session_config *session_config_new(
+	const struct store_session *session, const struct session_agent *agent, struct qmt_err *err)
 {
 	struct session_config *config = calloc(1, sizeof(*config));
 	if (!config) {
@@ -66,7 +69,7 @@ struct session_config *session_config_new(const struct store_session *session, c
 	return code ? session_config_free(config) : config;
 }
 
-/* ---- the actor ----------------------------------------------------------------------------------------------------- */
+/* ---- the actor --------------------------------------------------------------------------------------------------- */
 
 /* What the model is told of its tools; the schemas are this array's own. */
 static int make_offers(struct session *s)
@@ -79,7 +82,8 @@ static int make_offers(struct session *s)
 			continue;
 		struct qmt_buf schema = {0};
 		tool_schema(tool_at(i), &schema);
-		s->offers[s->offer_count++] = (struct chat_tool){.name = qmt_str(tool_at(i)->name), .description = qmt_str(tool_at(i)->description),
+		s->offers[s->offer_count++] = (struct chat_tool){.name = qmt_str(tool_at(i)->name),
+			.description = qmt_str(tool_at(i)->description),
 			.parameters = qmt_buf_view(&schema)};
 		if (schema.failed)
 			return -ENOMEM;

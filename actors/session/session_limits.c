@@ -28,8 +28,8 @@ int session_limits_check(const struct session_limits *limits, struct qmt_err *er
 		uint64_t value;
 		memcpy(&value, (const char *)limits + table[i].offset, sizeof(value));
 		if (value < table[i].min || value > table[i].max)
-			return qmt_err_set(err, -ERANGE, "%s = %" PRIu64 ": must be from %" PRIu64 " to %" PRIu64, table[i].name, value,
-				table[i].min, table[i].max);
+			return qmt_err_set(err, -ERANGE, "%s = %" PRIu64 ": must be from %" PRIu64 " to %" PRIu64, table[i].name,
+				value, table[i].min, table[i].max);
 	}
 	return 0;
 }

@@ -18,7 +18,8 @@ struct tool_dir {
 };
 
 /* Reads the folder behind fd (not kept); names that `hide` (may be NULL) wants hidden are left out. 0, or -errno. */
-QMT_MUST_CHECK int tool_dir_read(int fd, bool (*hide)(const char *name, const void *arg), const void *arg, struct tool_dir *ret_dir);
+QMT_MUST_CHECK int tool_dir_read(
+	int fd, bool (*hide)(const char *name, const void *arg), const void *arg, struct tool_dir *ret_dir);
 void tool_dir_free(struct tool_dir *dir);
 /* Appends one line: "name/", "name -> target" or "name (123 bytes)". */
 void tool_dir_line(struct qmt_buf *out, int fd, const char *name);

@@ -4,12 +4,11 @@
 #include "actors/session/edit_match.h"
 #include "actors/session/tools.h"
 
-static const struct tool_param params[] = {
-	{"filePath", TOOL_TEXT, true, 0, 0, 0, "File, relative to the workspace."},
-	{"oldString", TOOL_TEXT, true, 0, 0, 0, "Text to replace, exactly as it stands in the file; enough of it to be found only once."},
+static const struct tool_param params[] = {{"filePath", TOOL_TEXT, true, 0, 0, 0, "File, relative to the workspace."},
+	{"oldString", TOOL_TEXT, true, 0, 0, 0,
+		"Text to replace, exactly as it stands in the file; enough of it to be found only once."},
 	{"newString", TOOL_TEXT, true, 0, 0, 0, "Text to put there."},
-	{"replaceAll", TOOL_FLAG, false, 0, 0, 0, "Replace it wherever it is found."},
-	{0}};
+	{"replaceAll", TOOL_FLAG, false, 0, 0, 0, "Replace it wherever it is found."}, {0}};
 
 static void edit(struct tool_call *call, const struct workspace *ws, struct qmt_str path)
 {
@@ -37,12 +36,15 @@ static void edit(struct tool_call *call, const struct workspace *ws, struct qmt_
 	}
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf text = result.text;
 	if (result.found == 0)
-		tool_fail(call, "oldString not found in %.*s: read the file again and copy the text exactly, with its indentation", QMT_STR_ARG(path));
-	else if (result.found > 1 && !all)
-		tool_fail(call, "oldString found %zu times in %.*s: add lines around it until it is unique, or set replaceAll", result.found,
+		tool_fail(call,
+			"oldString not found in %.*s: read the file again and copy the text exactly, with its indentation",
 			QMT_STR_ARG(path));
+	else if (result.found > 1 && !all)
+		tool_fail(call, "oldString found %zu times in %.*s: add lines around it until it is unique, or set replaceAll",
+			result.found, QMT_STR_ARG(path));
 	else if (text.len > call->limits.max_file_bytes)
-		tool_fail(call, "the new file would have %zu bytes, over max_file_bytes (%" PRIu64 ")", text.len, call->limits.max_file_bytes);
+		tool_fail(call, "the new file would have %zu bytes, over max_file_bytes (%" PRIu64 ")", text.len,
+			call->limits.max_file_bytes);
 	else if (workspace_write(ws, path, qmt_buf_view(&text), false, &st, &err))
 		tool_fail(call, "%s", err.text);
 	if (call->is_error)
@@ -64,6 +66,9 @@ static void run(struct tool_call *call)
 }
 
 const struct tool tool_edit = {.name = "edit",
-	.description = "Replaces text in a file of the workspace. oldString must be found once, or replaceAll be set. White space at the ends of lines and a "
+	.description =
+		"Replaces text in a file of the workspace. oldString must be found once, or replaceAll be set. White space at "
+		"the ends of lines and a "
 		"different indentation of the whole block are forgiven.",
-	.params = params, .run = run};
+	.params = params,
+	.run = run};

@@ -41,7 +41,8 @@ static void run(struct tool_call *call)
 		if (dir.count == 0)
 			qmt_buf_str(&call->out, "(nothing here)\n");
 		if (shown < dir.count)
-			qmt_buf_printf(&call->out, "(%zu more%s; raise limit, or ignore some)\n", dir.count - shown, dir.more ? ", at least" : "");
+			qmt_buf_printf(&call->out, "(%zu more%s; raise limit, or ignore some)\n", dir.count - shown,
+				dir.more ? ", at least" : "");
 	}
 	tool_dir_free(&dir);
 	if (fd >= 0)
@@ -49,5 +50,9 @@ static void run(struct tool_call *call)
 	workspace_close(&ws);
 }
 
-const struct tool tool_ls = {.name = "ls", .description = "Lists a folder of the workspace: folders end in a slash, files show their size, links show where they lead.",
-	.params = params, .reads_only = true, .run = run};
+const struct tool tool_ls = {.name = "ls",
+	.description =
+		"Lists a folder of the workspace: folders end in a slash, files show their size, links show where they lead.",
+	.params = params,
+	.reads_only = true,
+	.run = run};

@@ -15,17 +15,16 @@ enum { LINE_MAX_BYTES = 2000, PIECE = 65536, BINARY_LOOK = 8192 };
 static const struct tool_param params[] = {
 	{"path", TOOL_TEXT, true, 0, 0, 0, "File or folder, relative to the workspace."},
 	{"offset", TOOL_NUMBER, false, 0, 0, INT64_MAX, "Lines (entries of a folder) to skip."},
-	{"limit", TOOL_NUMBER, false, 2000, 1, 1000000, "At most so many lines (entries)."},
-	{0}};
+	{"limit", TOOL_NUMBER, false, 2000, 1, 1000000, "At most so many lines (entries)."}, {0}};
 
 struct reader {
 	struct tool_call *call;
 	uint64_t offset, limit;
-	uint64_t lines;          /* ended so far */
+	uint64_t lines; /* ended so far */
 	uint64_t shown;
-	bool full;               /* no more is shown, lines are only counted */
-	struct qmt_buf line;     /* start of the line under way */
-	uint64_t line_bytes;     /* all of it */
+	bool full;           /* no more is shown, lines are only counted */
+	struct qmt_buf line; /* start of the line under way */
+	uint64_t line_bytes; /* all of it */
 };
 
 static void end_line(struct reader *r)
@@ -52,7 +51,8 @@ static void end_line(struct reader *r)
 	r->line.len = 0;
 	r->line_bytes = 0;
 	r->shown++;
-	r->full = r->shown >= r->limit || r->shown >= r->call->limits.max_tool_output_lines || out->len >= r->call->limits.max_tool_output_bytes;
+	r->full = r->shown >= r->limit || r->shown >= r->call->limits.max_tool_output_lines ||
+		out->len >= r->call->limits.max_tool_output_bytes;
 }
 
 static void take(struct reader *r, const char *data, size_t len)
@@ -72,7 +72,8 @@ static void take(struct reader *r, const char *data, size_t len)
 
 static void read_file(struct tool_call *call, int fd, struct qmt_str path)
 {
-	struct reader r = {.call = call, .offset = (uint64_t)tool_number(call, "offset"), .limit = (uint64_t)tool_number(call, "limit")};
+	struct reader r = {
+		.call = call, .offset = (uint64_t)tool_number(call, "offset"), .limit = (uint64_t)tool_number(call, "limit")};
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf piece = {0};
 	uint64_t total = 0;
 	int code = 0;
@@ -93,7 +94,8 @@ static void read_file(struct tool_call *call, int fd, struct qmt_str path)
 			if (total == 0) {
 				const char *nul = memchr(room, 0, n < BINARY_LOOK ? (size_t)n : BINARY_LOOK);
 				if (nul) {
-					tool_fail(call, "%.*s: a binary file (NUL at byte %td); only text can be read", QMT_STR_ARG(path), nul - room);
+					tool_fail(call, "%.*s: a binary file (NUL at byte %td); only text can be read", QMT_STR_ARG(path),
+						nul - room);
 					qmt_buf_free(&r.line);
 					return;
 				}
@@ -115,7 +117,8 @@ static void read_file(struct tool_call *call, int fd, struct qmt_str path)
 		if (total == 0)
 			qmt_buf_str(&call->out, "(the file is empty)\n");
 		else if (r.offset + r.shown < r.lines || !whole)
-			qmt_buf_printf(&call->out, "(lines %" PRIu64 " to %" PRIu64 " of %s%" PRIu64 "; go on with offset=%" PRIu64 ")\n", r.offset + 1,
+			qmt_buf_printf(&call->out,
+				"(lines %" PRIu64 " to %" PRIu64 " of %s%" PRIu64 "; go on with offset=%" PRIu64 ")\n", r.offset + 1,
 				r.offset + r.shown, whole ? "" : "more than ", r.lines, r.offset + r.shown);
 	}
 }
@@ -128,7 +131,8 @@ static void read_folder(struct tool_call *call, int fd, struct qmt_str path)
 	if (code) {
 		tool_fail(call, "%.*s: %s", QMT_STR_ARG(path), strerror(-code));
 	} else if (offset && offset >= dir.count) {
-		tool_fail(call, "%.*s: offset %" PRIu64 " is beyond the end: it has %zu entries", QMT_STR_ARG(path), offset, dir.count);
+		tool_fail(call, "%.*s: offset %" PRIu64 " is beyond the end: it has %zu entries", QMT_STR_ARG(path), offset,
+			dir.count);
 	} else {
 		qmt_buf_str(&call->out, "<path>");
 		qmt_buf_append(&call->out, path.p, path.len);
@@ -139,7 +143,8 @@ static void read_folder(struct tool_call *call, int fd, struct qmt_str path)
 			tool_dir_line(&call->out, fd, dir.names[at++]);
 		qmt_buf_str(&call->out, "</content>\n");
 		if (offset || at < dir.count || dir.more)
-			qmt_buf_printf(&call->out, "(entries %" PRIu64 " to %" PRIu64 " of %s%zu)\n", offset + 1, at, dir.more ? "more than " : "", dir.count);
+			qmt_buf_printf(&call->out, "(entries %" PRIu64 " to %" PRIu64 " of %s%zu)\n", offset + 1, at,
+				dir.more ? "more than " : "", dir.count);
 		else if (dir.count == 0)
 			qmt_buf_str(&call->out, "(the folder is empty)\n");
 	}
@@ -168,5 +173,9 @@ static void run(struct tool_call *call)
 }
 
 const struct tool tool_read = {.name = "read_tool",
-	.description = "Reads a text file of the workspace, each line behind its number, or lists a folder. Long files come in parts: use offset and limit.",
-	.params = params, .reads_only = true, .run = run};
+	.description =
+		"Reads a text file of the workspace, each line behind its number, or lists a folder. Long files come in parts: "
+		"use offset and limit.",
+	.params = params,
+	.reads_only = true,
+	.run = run};

@@ -1,9 +1,9 @@
 /* actors/session/tool_shell.c - shell: runs a command in the workspace, as the user that qmtd runs as.
  *
- * A command starts in the workspace; nothing keeps it there (that is what the allow-list of tools is for). What it gets of
- * this process's environment is a short list, because the rest may hold keys of providers.
- * The job part (run) opens the folder and prepares the arguments; the child is started and watched by the actor; its end
- * comes back to `ended`.
+ * A command starts in the workspace; nothing keeps it there (that is what the allow-list of tools is for). What it
+ * gets of this process's environment is a short list, because the rest may hold keys of providers.
+ * The job part (run) opens the folder and prepares the arguments; the child is started and watched by the actor; its
+ * end comes back to `ended`.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,9 +14,9 @@
 static const struct tool_param params[] = {
 	{"command", TOOL_TEXT, true, 0, 0, 0, "Without args: a line for sh -c. With args: the program."},
 	{"args", TOOL_TEXTS, false, 0, 0, 0, "Arguments of the program; it is then started without a shell."},
-	{"workdir", TOOL_TEXT, false, 0, 0, 0, "Folder to start in, relative to the workspace; default: the workspace itself."},
-	{"timeout_ms", TOOL_NUMBER, false, 0, 1, 86400000, "The command is killed after so many milliseconds."},
-	{0}};
+	{"workdir", TOOL_TEXT, false, 0, 0, 0,
+		"Folder to start in, relative to the workspace; default: the workspace itself."},
+	{"timeout_ms", TOOL_NUMBER, false, 0, 1, 86400000, "The command is killed after so many milliseconds."}, {0}};
 
 static char **make_argv(struct qmt_str command, const struct json *args)
 {
@@ -52,7 +52,8 @@ static void run(struct tool_call *call)
 		return;
 	}
 	if (timeout_ms > call->limits.shell_timeout_max_ms) {
-		tool_fail(call, "shell: \"timeout_ms\" %" PRIu64 " is over shell_timeout_max_ms (%" PRIu64 ")", timeout_ms, call->limits.shell_timeout_max_ms);
+		tool_fail(call, "shell: \"timeout_ms\" %" PRIu64 " is over shell_timeout_max_ms (%" PRIu64 ")", timeout_ms,
+			call->limits.shell_timeout_max_ms);
 		return;
 	}
 	struct qmt_err err;
@@ -81,7 +82,8 @@ static void run(struct tool_call *call)
 }
 
 /* Appends "name":"text" with what the stream's share allows. */
-static bool add_stream(struct qmt_buf *out, const char *name, struct qmt_str raw, uint64_t total, size_t lines, size_t bytes)
+static bool add_stream(
+	struct qmt_buf *out, const char *name, struct qmt_str raw, uint64_t total, size_t lines, size_t bytes)
 {
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf clean = {0}, cut = {0};
 	tool_text_clean(&clean, raw);
@@ -101,10 +103,15 @@ static void ended(struct tool_call *call, const struct qmt_child_result *result)
 		qmt_buf_printf(&call->out, ",\"signal\":%d", result->signal);
 	bool cut = add_stream(&call->out, "stdout", result->out, result->out_total_bytes, lines, bytes - err_bytes);
 	cut |= add_stream(&call->out, "stderr", result->err, result->err_total_bytes, lines, bytes / 2);
-	qmt_buf_printf(&call->out, ",\"truncated\":%s,\"timed_out\":%s}", cut ? "true" : "false", result->timed_out ? "true" : "false");
+	qmt_buf_printf(&call->out, ",\"truncated\":%s,\"timed_out\":%s}", cut ? "true" : "false",
+		result->timed_out ? "true" : "false");
 }
 
 const struct tool tool_shell = {.name = "shell",
-	.description = "Runs a command in the workspace and answers, when it has ended, with JSON: exit_code, stdout, stderr, truncated, timed_out. "
+	.description =
+		"Runs a command in the workspace and answers, when it has ended, with JSON: exit_code, stdout, stderr, "
+		"truncated, timed_out. "
 		"It has no input and no terminal.",
-	.params = params, .run = run, .ended = ended};
+	.params = params,
+	.run = run,
+	.ended = ended};

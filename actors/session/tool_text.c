@@ -1,4 +1,5 @@
-/* actors/session/tool_text.c - see the header. Why both ends are kept: a build prints its command first and its error last. */
+/* actors/session/tool_text.c - see the header. Why both ends are kept: a build prints its command first and its error
+ * last. */
 #include "tool_text.h"
 
 #include <inttypes.h>

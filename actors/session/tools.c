@@ -66,7 +66,7 @@ void tool_schema(const struct tool *tool, struct qmt_buf *out)
 	qmt_buf_str(out, "],\"additionalProperties\":false}");
 }
 
-/* ---- arguments ----------------------------------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static const struct tool_param *find_param(const struct tool *tool, struct qmt_str name)
 {
@@ -96,7 +96,8 @@ static bool is_whole(const struct json *value)
 	return real >= -9.0e15 && real <= 9.0e15 && real == (double)json_int(value, 0);
 }
 
-static int check_value(const struct tool *tool, const struct tool_param *p, const struct json *value, struct qmt_err *err)
+static int check_value(
+	const struct tool *tool, const struct tool_param *p, const struct json *value, struct qmt_err *err)
 {
 	bool fits = false;
 	switch ((enum tool_param_kind)p->kind) {
@@ -114,7 +115,8 @@ static int check_value(const struct tool *tool, const struct tool_param *p, cons
 	case TOOL_NUMBER:
 		fits = is_whole(value);
 		if (fits && (json_int(value, 0) < p->min || json_int(value, 0) > p->max))
-			return qmt_err_set(err, -EINVAL, "%s: \"%s\" must be from %" PRId64 " to %" PRId64, tool->name, p->name, p->min, p->max);
+			return qmt_err_set(
+				err, -EINVAL, "%s: \"%s\" must be from %" PRId64 " to %" PRId64, tool->name, p->name, p->min, p->max);
 		break;
 	}
 	if (!fits)
@@ -133,8 +135,8 @@ static int check_args(const struct tool *tool, const struct json *args, struct q
 	while (json_next(args, &iter, &key, &value)) {
 		const struct tool_param *p = find_param(tool, key);
 		if (!p)
-			return qmt_err_set(err, -EINVAL, "%s: no parameter \"%.*s\"; there are: %s", tool->name, QMT_STR_ARG(tool_text_head(key, 100)),
-				param_names(tool, &names));
+			return qmt_err_set(err, -EINVAL, "%s: no parameter \"%.*s\"; there are: %s", tool->name,
+				QMT_STR_ARG(tool_text_head(key, 100)), param_names(tool, &names));
 		int code = json_is_null(value) ? 0 : check_value(tool, p, value, err);
 		if (code)
 			return code;
@@ -142,13 +144,14 @@ static int check_args(const struct tool *tool, const struct json *args, struct q
 	for (const struct tool_param *p = tool->params; p->name; p++) {
 		const struct json *given = json_get(args, p->name);
 		if (p->required && (!given || json_is_null(given)))
-			return qmt_err_set(err, -EINVAL, "%s: \"%s\" is required; parameters: %s", tool->name, p->name, param_names(tool, &names));
+			return qmt_err_set(
+				err, -EINVAL, "%s: \"%s\" is required; parameters: %s", tool->name, p->name, param_names(tool, &names));
 	}
 	return 0;
 }
 
-int tool_call_new(const struct tool *tool, struct qmt_str arguments, const char *root, const struct session_limits *limits,
-	const char *tag, struct tool_call **ret_call, struct qmt_err *err)
+int tool_call_new(const struct tool *tool, struct qmt_str arguments, const char *root,
+	const struct session_limits *limits, const char *tag, struct tool_call **ret_call, struct qmt_err *err)
 {
 	struct tool_call *call = calloc(1, sizeof(*call));
 	if (!call)

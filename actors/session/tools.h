@@ -1,7 +1,7 @@
 /* actors/session/tools.h - the tools a model may call: declared once each, in its own tool_*.c, listed in tools.c.
  *
- * A declaration gives the name, the text for the model, the parameters and the code; the JSON schema that the model sees and
- * the check of its arguments both come from the parameters.
+ * A declaration gives the name, the text for the model, the parameters and the code; the JSON schema that the model
+ * sees and the check of its arguments both come from the parameters.
  * Threads:   `run` runs on a job thread and may block; it sees only the call. The rest: the session's turn.
  * Ownership: a call owns all that it holds, so that it can outlive the session that made it.
  * Errors:    whatever goes wrong is text for the model (tool_fail), never a failed session.
@@ -67,9 +67,10 @@ const struct tool *tool_at(size_t index);
 /* Appends the JSON schema of its arguments. */
 void tool_schema(const struct tool *tool, struct qmt_buf *out);
 
-/* A call of `tool`, arguments parsed and checked. Wrong ones: -EINVAL, and err says which, to the model. Empty text is {}. */
-QMT_MUST_CHECK int tool_call_new(const struct tool *tool, struct qmt_str arguments, const char *root, const struct session_limits *limits,
-	const char *tag, struct tool_call **ret_call, struct qmt_err *err);
+/* A call of `tool`, arguments parsed and checked. Wrong ones: -EINVAL, and err says which, to the model. Empty text is
+ * {}. */
+QMT_MUST_CHECK int tool_call_new(const struct tool *tool, struct qmt_str arguments, const char *root,
+	const struct session_limits *limits, const char *tag, struct tool_call **ret_call, struct qmt_err *err);
 struct tool_call *tool_call_free(struct tool_call *call);
 void tool_command_free(struct tool_command *command);
 

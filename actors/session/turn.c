@@ -1,8 +1,8 @@
 /* actors/session/turn.c - states of a turn, the prompt that begins it and how it ends. Diagram: turn.h.
  *
- * A turn in the store outlives this actor: an incarnation that failed leaves it "running" there, and the store takes no other
- * turn of the session until it has ended. So "busy" from the store while nothing runs here means such a leftover: it is ended as
- * interrupted (RECOVERING), then the prompt is tried once more.
+ * A turn in the store outlives this actor: an incarnation that failed leaves it "running" there, and the store takes
+ * no other turn of the session until it has ended. So "busy" from the store while nothing runs here means such a
+ * leftover: it is ended as interrupted (RECOVERING), then the prompt is tried once more.
  */
 #include "turn.h"
 
@@ -61,10 +61,12 @@ void turn_move(struct qmt_ctx *ctx, struct session *s, enum turn_state to)
 	const char *broken = allowed[from] & (1u << to) ? turn_check(t) : "no such move";
 	if (broken)
 		qmt_fail(ctx, "turn %" PRIu64 ": %s -> %s: %s", t->number, names[from], names[to], broken);
-	QMT_LOG(ctx, QMT_DEBUG, "session.state", "session", s->config->id, "turn", QMT_LOG_U64(t->number), "from", names[from], "to", names[to]);
+	QMT_LOG(ctx, QMT_DEBUG, "session.state", "session", s->config->id, "turn", QMT_LOG_U64(t->number), "from",
+		names[from], "to", names[to]);
 }
 
-static void ask_store(struct qmt_ctx *ctx, struct session *s, const struct qmt_type *type, const void *body, qmt_continuation *then)
+static void ask_store(
+	struct qmt_ctx *ctx, struct session *s, const struct qmt_type *type, const void *body, qmt_continuation *then)
 {
 	struct qmt_ref store = {0};
 	if (qmt_lookup(ctx, "store", &store))
@@ -77,7 +79,7 @@ static struct qmt_str result_text(const struct qmt_result *result)
 	return result->text.len ? result->text : qmt_str(qmt_fail_name(result->fail));
 }
 
-/* ---- letting go ---------------------------------------------------------------------------------------------------- */
+/* ---- letting go -------------------------------------------------------------------------------------------------- */
 
 /* Everything of the turn; those who wait for its end are answered. */
 static void turn_reset(struct qmt_ctx *ctx, struct session *s)
@@ -117,12 +119,14 @@ static void refuse_prompt(struct qmt_ctx *ctx, struct session *s, int fail, cons
 	turn_idle(ctx, s);
 }
 
-static void answer_prompt(struct qmt_ctx *ctx, struct session *s, struct qmt_token token, bool duplicate, struct qmt_str state)
+static void answer_prompt(
+	struct qmt_ctx *ctx, struct session *s, struct qmt_token token, bool duplicate, struct qmt_str state)
 {
-	QMT_REPLY(ctx, token, session_prompted, .session = qmt_str(s->config->id), .turn = s->turn.number, .duplicate = duplicate, .state = state);
+	QMT_REPLY(ctx, token, session_prompted, .session = qmt_str(s->config->id), .turn = s->turn.number,
+		.duplicate = duplicate, .state = state);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void on_ended(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
@@ -131,15 +135,15 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 	if (!turn_is_now(s, arg))
 		return;
 	if (result->fail) {
-		QMT_LOG(ctx, QMT_ERROR, "session.store_failed", "session", s->config->id, "turn", QMT_LOG_U64(t->number), "fail",
-			qmt_fail_name(result->fail));
+		QMT_LOG(ctx, QMT_ERROR, "session.store_failed", "session", s->config->id, "turn", QMT_LOG_U64(t->number),
+			"fail", qmt_fail_name(result->fail));
 		char earlier[sizeof(t->text)];
 		snprintf(earlier, sizeof(earlier), "%s", t->text);
 		t->outcome = "failed";
 		t->fail = (uint32_t)result->fail;
 		snprintf(t->kind, sizeof(t->kind), "store");
-		snprintf(t->text, sizeof(t->text), "the end of the turn could not be stored: %.*s%s%.300s", QMT_STR_ARG(result_text(result)),
-			earlier[0] ? "; before that: " : "", earlier);
+		snprintf(t->text, sizeof(t->text), "the end of the turn could not be stored: %.*s%s%.300s",
+			QMT_STR_ARG(result_text(result)), earlier[0] ? "; before that: " : "", earlier);
 		t->text[tool_text_valid(t->text).len] = 0;
 	}
 	tell_end(ctx, s);
@@ -151,13 +155,14 @@ static bool open_answer(const struct turn *t, struct chat_message *ret_message)
 {
 	if (!t->call.text.len && !t->call.reasoning.len)
 		return false;
-	*ret_message = (struct chat_message){.role = qmt_str("assistant"), .content = qmt_buf_view(&t->call.text),
+	*ret_message = (struct chat_message){.role = qmt_str("assistant"),
+		.content = qmt_buf_view(&t->call.text),
 		.reasoning = qmt_buf_view(&t->call.reasoning)};
 	return true;
 }
 
-void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int fail, const char *kind, uint64_t retry_after_ms,
-	const char *format, ...)
+void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int fail, const char *kind,
+	uint64_t retry_after_ms, const char *format, ...)
 {
 	struct turn *t = &s->turn;
 	if (t->state == TURN_IDLE || t->state == TURN_ENDING)
@@ -193,8 +198,13 @@ void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int f
 		count = 1;
 	}
 	turn_move(ctx, s, TURN_ENDING);
-	struct store_turn_end end = {.session = qmt_str(s->config->id), .turn = t->number, .state = qmt_str(outcome),
-		.finish = qmt_str(t->finish), .error = qmt_str(t->text), .usage = t->usage, .steps = t->steps};
+	struct store_turn_end end = {.session = qmt_str(s->config->id),
+		.turn = t->number,
+		.state = qmt_str(outcome),
+		.finish = qmt_str(t->finish),
+		.error = qmt_str(t->text),
+		.usage = t->usage,
+		.steps = t->steps};
 	end.messages.items = messages;
 	end.messages.count = count;
 	ask_store(ctx, s, &store_turn_end_type, &end, on_ended);
@@ -205,7 +215,7 @@ void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_
 	turn_end(ctx, s, "failed", result->fail, "store", 0, "%s: %.*s", what, QMT_STR_ARG(result_text(result)));
 }
 
-/* ---- history ------------------------------------------------------------------------------------------------------- */
+/* ---- history ----------------------------------------------------------------------------------------------------- */
 
 static void load_from(struct qmt_ctx *ctx, struct session *s, uint64_t from);
 
@@ -234,11 +244,11 @@ static void on_page(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 
 static void load_from(struct qmt_ctx *ctx, struct session *s, uint64_t from)
 {
-	ask_store(ctx, s, &store_history_type, &(struct store_history){.session = qmt_str(s->config->id), .from = from, .limit = HISTORY_PAGE},
-		on_page);
+	ask_store(ctx, s, &store_history_type,
+		&(struct store_history){.session = qmt_str(s->config->id), .from = from, .limit = HISTORY_PAGE}, on_page);
 }
 
-/* ---- the prompt ---------------------------------------------------------------------------------------------------- */
+/* ---- the prompt -------------------------------------------------------------------------------------------------- */
 
 static void store_prompt(struct qmt_ctx *ctx, struct session *s);
 
@@ -249,7 +259,8 @@ static void on_recovered(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 		return;
 	if (result->fail) {
 		char text[QMT_ERR_TEXT];
-		snprintf(text, sizeof(text), "an earlier turn that was cut off could not be ended: %.*s", QMT_STR_ARG(result_text(result)));
+		snprintf(text, sizeof(text), "an earlier turn that was cut off could not be ended: %.*s",
+			QMT_STR_ARG(result_text(result)));
 		refuse_prompt(ctx, s, result->fail, "store", text);
 		return;
 	}
@@ -261,7 +272,9 @@ static void end_leftover(struct qmt_ctx *ctx, struct session *s, uint64_t turn)
 {
 	QMT_LOG(ctx, QMT_WARN, "session.interrupted", "session", s->config->id, "turn", QMT_LOG_U64(turn));
 	ask_store(ctx, s, &store_turn_end_type,
-		&(struct store_turn_end){.session = qmt_str(s->config->id), .turn = turn, .state = qmt_str("interrupted"),
+		&(struct store_turn_end){.session = qmt_str(s->config->id),
+			.turn = turn,
+			.state = qmt_str("interrupted"),
 			.error = qmt_str("the session was cut off in this turn")},
 		on_recovered);
 }
@@ -285,7 +298,8 @@ static void recover(struct qmt_ctx *ctx, struct session *s, uint64_t turn)
 	if (turn)
 		end_leftover(ctx, s, turn);
 	else
-		ask_store(ctx, s, &store_session_find_type, &(struct store_session_find){.key = qmt_str(s->config->id)}, on_found);
+		ask_store(
+			ctx, s, &store_session_find_type, &(struct store_session_find){.key = qmt_str(s->config->id)}, on_found);
 }
 
 static void begin(struct qmt_ctx *ctx, struct session *s, const struct store_turn_begun *begun)
@@ -336,7 +350,8 @@ static void store_prompt(struct qmt_ctx *ctx, struct session *s)
 {
 	const struct session_prompt *prompt = s->turn.prompt;
 	ask_store(ctx, s, &store_turn_begin_type,
-		&(struct store_turn_begin){.session = qmt_str(s->config->id), .request = prompt->request, .text = prompt->text}, on_begun);
+		&(struct store_turn_begin){.session = qmt_str(s->config->id), .request = prompt->request, .text = prompt->text},
+		on_begun);
 }
 
 /* A prompt while a turn is under way: the same one again joins it, another is refused. */
@@ -363,12 +378,14 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct session_prompt *prompt = body;
 	const struct session_limits *limits = &s->config->limits;
 	const char *wrong = !prompt->request.len ? "request: a prompt needs an id, so that a retry does not prompt twice"
-		: !prompt->text.len ? "text: a prompt is not empty" : NULL;
+		: !prompt->text.len                  ? "text: a prompt is not empty"
+											 : NULL;
 	if (wrong) {
 		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "%s", wrong);
 	} else if (prompt->text.len > limits->max_prompt_bytes) {
-		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_TOO_LARGE, NULL, 0, "a prompt of %" PRIu32 " bytes is over max_prompt_bytes (%" PRIu64 ")",
-			prompt->text.len, limits->max_prompt_bytes);
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_TOO_LARGE, NULL, 0,
+			"a prompt of %" PRIu32 " bytes is over max_prompt_bytes (%" PRIu64 ")", prompt->text.len,
+			limits->max_prompt_bytes);
 	} else if (t->state != TURN_IDLE) {
 		prompt_meanwhile(ctx, s, prompt);
 	} else {
@@ -382,7 +399,7 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 }
 
-/* ---- cancel -------------------------------------------------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
 void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 {

@@ -23,19 +23,19 @@
 #include "actors/session/session.h"
 #include "actors/session/tools.h"
 
-#define TURN_STATES(S) \
-	S(IDLE, B(STORING_PROMPT)) \
+#define TURN_STATES(S)                                                  \
+	S(IDLE, B(STORING_PROMPT))                                          \
 	S(STORING_PROMPT, B(LOADING) | B(RECOVERING) | B(ENDING) | B(IDLE)) \
-	S(RECOVERING, B(STORING_PROMPT) | B(IDLE)) \
-	S(LOADING, B(ROUTING) | B(ENDING)) \
-	S(ROUTING, B(ASKING) | B(ENDING)) \
-	S(ASKING, B(STREAMING) | B(WAITING) | B(ENDING)) \
-	S(STREAMING, B(STORING_ANSWER) | B(WAITING) | B(ENDING)) \
-	S(WAITING, B(ROUTING) | B(ENDING)) \
-	S(STORING_ANSWER, B(RUNNING_TOOLS) | B(ENDING)) \
-	S(RUNNING_TOOLS, B(STORING_RESULTS) | B(CANCELLING) | B(ENDING)) \
-	S(STORING_RESULTS, B(ROUTING) | B(ENDING)) \
-	S(CANCELLING, B(ENDING)) \
+	S(RECOVERING, B(STORING_PROMPT) | B(IDLE))                          \
+	S(LOADING, B(ROUTING) | B(ENDING))                                  \
+	S(ROUTING, B(ASKING) | B(ENDING))                                   \
+	S(ASKING, B(STREAMING) | B(WAITING) | B(ENDING))                    \
+	S(STREAMING, B(STORING_ANSWER) | B(WAITING) | B(ENDING))            \
+	S(WAITING, B(ROUTING) | B(ENDING))                                  \
+	S(STORING_ANSWER, B(RUNNING_TOOLS) | B(ENDING))                     \
+	S(RUNNING_TOOLS, B(STORING_RESULTS) | B(CANCELLING) | B(ENDING))    \
+	S(STORING_RESULTS, B(ROUTING) | B(ENDING))                          \
+	S(CANCELLING, B(ENDING))                                            \
 	S(ENDING, B(IDLE))
 
 enum turn_state {
@@ -51,9 +51,9 @@ struct model_call {
 	char *name; /* "provider/<name>" */
 	char *model;
 	struct qmt_ref monitored;
-	uint64_t seq;          /* of the last chunk */
-	uint64_t last_ms;      /* when it came, or when the model was asked */
-	uint64_t piece_bytes;  /* of tool calls, so far */
+	uint64_t seq;         /* of the last chunk */
+	uint64_t last_ms;     /* when it came, or when the model was asked */
+	uint64_t piece_bytes; /* of tool calls, so far */
 	struct qmt_timer watchdog;
 	/* outlive the request */
 	struct qmt_buf text, reasoning;
@@ -74,10 +74,10 @@ struct tool_run {
 };
 
 struct tool_batch {
-	uint64_t id;            /* which; calls of an older one are stale */
+	uint64_t id; /* which; calls of an older one are stale */
 	struct tool_run *runs;
 	uint32_t count, next, running;
-	bool alone;             /* the one that runs tolerates no other beside it */
+	bool alone; /* the one that runs tolerates no other beside it */
 	struct qmt_timer grace;
 };
 
@@ -113,7 +113,7 @@ struct turn {
 struct session {
 	const struct session_config *config;
 	struct turn turn;
-	uint64_t batches; /* ids given so far */
+	uint64_t batches;           /* ids given so far */
 	struct tool_call *children; /* calls that wait for a child process */
 	struct chat_tool *offers;   /* for the model */
 	uint32_t offer_count;
@@ -127,14 +127,14 @@ struct session_config {
 	struct session_limits limits;
 };
 
-/* ---- turn.c: states, prompt, end ----------------------------------------------------------------------------------- */
+/* ---- turn.c: states, prompt, end --------------------------------------------------------------------------------- */
 const char *turn_state_name(enum turn_state state);
 void turn_move(struct qmt_ctx *ctx, struct session *s, enum turn_state to);
 void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
 void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);
 /* Ends the turn, from any state in which it is stored. outcome: complete, cancelled, failed, limit. */
-void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int fail, const char *kind, uint64_t retry_after_ms,
-	const char *format, ...) QMT_PRINTF(7, 8);
+void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int fail, const char *kind,
+	uint64_t retry_after_ms, const char *format, ...) QMT_PRINTF(7, 8);
 /* As a failure of the store. what: "the answer could not be stored". */
 void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_result *result, const char *what);
 /* Frees all that a turn holds, for stop. */
@@ -149,7 +149,7 @@ static inline bool turn_is_now(const struct session *s, const void *arg)
 	return (uintptr_t)arg == (uintptr_t)s->turn.epoch;
 }
 
-/* ---- turn_model.c: the request to the model, its stream, retries --------------------------------------------------- */
+/* ---- turn_model.c: the request to the model, its stream, retries ------------------------------------------------- */
 /* Makes a new step: asks the router, then the model. From LOADING and STORING_RESULTS. */
 void model_step(struct qmt_ctx *ctx, struct session *s);
 void model_on_chunk(struct qmt_ctx *ctx, void *state, const void *body);
@@ -158,7 +158,7 @@ void model_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who, i
 /* Forgets the request; cancel: also tells the provider to end it. What came so far stays. */
 void model_close(struct qmt_ctx *ctx, struct session *s, bool cancel);
 
-/* ---- turn_tools.c: the calls of an answer -------------------------------------------------------------------------- */
+/* ---- turn_tools.c: the calls of an answer ------------------------------------------------------------------------ */
 /* Runs the calls of the last message of the history. Moves to RUNNING_TOOLS. */
 void tools_start(struct qmt_ctx *ctx, struct session *s);
 /* Ends what runs; moves to CANCELLING. */
@@ -167,7 +167,7 @@ void tools_free(struct qmt_ctx *ctx, struct session *s);
 /* The results of the calls, in their order, missing ones made up, go to the history. 0 or -ENOMEM. */
 QMT_MUST_CHECK int tools_results(struct session *s);
 
-/* ---- turn_tell.c: what watchers get -------------------------------------------------------------------------------- */
+/* ---- turn_tell.c: what watchers get ------------------------------------------------------------------------------ */
 void tell_watch(struct session *s, struct qmt_ref watcher);
 void tell_delta(struct qmt_ctx *ctx, struct session *s, struct qmt_str text, struct qmt_str reasoning);
 void tell_notice(struct qmt_ctx *ctx, struct session *s, const char *level, const char *format, ...) QMT_PRINTF(4, 5);

@@ -1,9 +1,10 @@
 /* actors/session/turn_model.c - one step of a turn: where the agent's calls go, the request, its stream, its errors.
  *
  * Each try has a request id of its own, so that pieces of one that was given up are told apart and dropped.
- * Retried is what may go better (PROVIDER_ERRORS says which classes) while none of its text was shown: text that a user has seen
- * must not come twice. Reasoning and pieces of tool calls are no such text; the notice says that they begin anew.
- * The end of the provider, or of the link to its peer, is a monitor's message; silence is what the watchdog sees.
+ * Retried is what may go better (PROVIDER_ERRORS says which classes) while none of its text was shown: text that a
+ * user has seen must not come twice. Reasoning and pieces of tool calls are no such text; the notice says that they
+ * begin anew. The end of the provider, or of the link to its peer, is a monitor's message; silence is what the
+ * watchdog sees.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -12,11 +13,11 @@
 
 static void route(struct qmt_ctx *ctx, struct session *s);
 
-/* ---- errors -------------------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 static bool worth_retry(struct qmt_str kind)
 {
-#define E(name, retry, doc) \
+#define E(name, retry, doc)      \
 	if (qmt_str_is(kind, #name)) \
 		return retry;
 	PROVIDER_ERRORS(E)
@@ -74,9 +75,10 @@ static uint64_t backoff_ms(struct qmt_ctx *ctx, const struct session *s)
 }
 
 /* The try failed. Again, after a while, or the end of the turn. */
-static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struct qmt_str kind, uint64_t retry_after_ms, const char *format, ...)
-	QMT_PRINTF(6, 7);
-static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struct qmt_str kind, uint64_t retry_after_ms, const char *format, ...)
+static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struct qmt_str kind, uint64_t retry_after_ms,
+	const char *format, ...) QMT_PRINTF(6, 7);
+static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struct qmt_str kind, uint64_t retry_after_ms,
+	const char *format, ...)
 {
 	struct turn *t = &s->turn;
 	const struct session_limits *limits = &s->config->limits;
@@ -88,8 +90,8 @@ static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struc
 	snprintf(class, sizeof(class), "%.*s", QMT_STR_ARG(kind.len ? kind : qmt_str(kind_of(fail))));
 
 	/* No route is no trouble of the moment: a configured peer that is back will be asked by the next prompt. */
-	bool again = worth_retry(qmt_str(class)) && fail != QMT_FAIL_NO_ROUTE && !t->call.text.len && t->retries < limits->max_retries &&
-		retry_after_ms <= limits->retry_wait_max_ms;
+	bool again = worth_retry(qmt_str(class)) && fail != QMT_FAIL_NO_ROUTE && !t->call.text.len &&
+		t->retries < limits->max_retries && retry_after_ms <= limits->retry_wait_max_ms;
 	if (!again) {
 		turn_end(ctx, s, "failed", fail, class, retry_after_ms, "%s", text);
 		return;
@@ -99,8 +101,8 @@ static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struc
 	model_close(ctx, s, true);
 	t->call.reasoning.len = 0;
 	turn_move(ctx, s, TURN_WAITING);
-	tell_notice(ctx, s, "warning", "%s: %s; trying again in %.1f s (%" PRIu32 " of %" PRIu64 ")", class, text, (double)wait / 1000, t->retries,
-		limits->max_retries);
+	tell_notice(ctx, s, "warning", "%s: %s; trying again in %.1f s (%" PRIu32 " of %" PRIu64 ")", class, text,
+		(double)wait / 1000, t->retries, limits->max_retries);
 	if (qmt_timer_start(ctx, wait, on_wait_over, NULL, &t->wait))
 		turn_end(ctx, s, "failed", QMT_FAIL_FAILED, "memory", 0, "out of memory");
 }
@@ -116,13 +118,14 @@ static void out_of_memory(struct qmt_ctx *ctx, struct session *s)
 	turn_end(ctx, s, "failed", QMT_FAIL_FAILED, "memory", 0, "out of memory");
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------------------------------- */
 
 void model_close(struct qmt_ctx *ctx, struct session *s, bool cancel)
 {
 	struct model_call *call = &s->turn.call;
 	if (cancel && call->request[0])
-		qmt_tell_name(ctx, call->peer, call->name, &provider_cancel_type, &(struct provider_cancel){.request = qmt_str(call->request)});
+		qmt_tell_name(ctx, call->peer, call->name, &provider_cancel_type,
+			&(struct provider_cancel){.request = qmt_str(call->request)});
 	call->request[0] = 0;
 	qmt_timer_cancel(ctx, &call->watchdog);
 	if (qmt_ref_is_set(call->monitored))
@@ -141,14 +144,16 @@ static void on_watchdog(struct qmt_ctx *ctx, void *state, void *arg)
 	const struct session_limits *limits = &s->config->limits;
 	(void)arg;
 	call->watchdog = (struct qmt_timer){0};
-	uint64_t limit = call->seq ? limits->idle_timeout_ms : limits->first_chunk_timeout_ms, silent = qmt_now_ms(ctx) - call->last_ms;
+	uint64_t limit = call->seq ? limits->idle_timeout_ms : limits->first_chunk_timeout_ms,
+			 silent = qmt_now_ms(ctx) - call->last_ms;
 	if (silent < limit) {
 		if (qmt_timer_start(ctx, limit - silent, on_watchdog, NULL, &call->watchdog))
 			out_of_memory(ctx, s);
 		return;
 	}
 	model_failed(ctx, s, QMT_FAIL_DEADLINE, qmt_str("timeout"), 0, "%s for %.1f s (%s)",
-		call->seq ? "no further piece of the answer" : "no answer", (double)limit / 1000, call->seq ? "idle_timeout_ms" : "first_chunk_timeout_ms");
+		call->seq ? "no further piece of the answer" : "no answer", (double)limit / 1000,
+		call->seq ? "idle_timeout_ms" : "first_chunk_timeout_ms");
 }
 
 static void on_accepted(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -177,8 +182,11 @@ static void ask_model(struct qmt_ctx *ctx, struct session *s)
 	struct turn *t = &s->turn;
 	struct model_call *call = &t->call;
 	struct chat_message *messages = NULL;
-	struct provider_chat chat = {.model = qmt_str(call->model), .max_tokens = s->config->max_tokens,
-		.parameters = qmt_str(s->config->parameters), .sink = qmt_self(ctx), .session = qmt_str(s->config->id)};
+	struct provider_chat chat = {.model = qmt_str(call->model),
+		.max_tokens = s->config->max_tokens,
+		.parameters = qmt_str(s->config->parameters),
+		.sink = qmt_self(ctx),
+		.session = qmt_str(s->config->id)};
 	if (history_request(&t->history, s->config->system, &messages, &chat.messages.count)) {
 		out_of_memory(ctx, s);
 		return;
@@ -195,7 +203,8 @@ static void ask_model(struct qmt_ctx *ctx, struct session *s)
 	turn_move(ctx, s, TURN_ASKING);
 	/* The watchdog comes first; the ask's own deadline is for the case that nobody answers at all. */
 	uint64_t first_ms = s->config->limits.first_chunk_timeout_ms;
-	int fail = qmt_ask_name(ctx, call->peer, call->name, &provider_chat_type, &chat, first_ms + 5000, on_accepted, turn_arg(s));
+	int fail = qmt_ask_name(
+		ctx, call->peer, call->name, &provider_chat_type, &chat, first_ms + 5000, on_accepted, turn_arg(s));
 	free(messages);
 	if (fail < 0 || (!fail && qmt_timer_start(ctx, first_ms, on_watchdog, NULL, &call->watchdog)))
 		out_of_memory(ctx, s);
@@ -211,13 +220,15 @@ static void on_resolved(struct qmt_ctx *ctx, void *state, const struct qmt_resul
 	if (!turn_is_now(s, arg))
 		return;
 	if (result->fail) {
-		turn_end(ctx, s, "failed", result->fail, result->fail == QMT_FAIL_NOT_FOUND ? "not_found" : "transport", result->retry_after_ms, "%.*s",
+		turn_end(ctx, s, "failed", result->fail, result->fail == QMT_FAIL_NOT_FOUND ? "not_found" : "transport",
+			result->retry_after_ms, "%.*s",
 			QMT_STR_ARG(result->text.len ? result->text : qmt_str(qmt_fail_name(result->fail))));
 		return;
 	}
 	const struct router_route *r = &((const struct router_resolved *)result->body)->route;
 	if (qmt_str_is(r->target, "peer") && !r->peer_id.len) { /* never a local run instead */
-		turn_end(ctx, s, "failed", QMT_FAIL_NO_ROUTE, "transport", 0, "peer %.*s is not connected", QMT_STR_ARG(r->peer));
+		turn_end(
+			ctx, s, "failed", QMT_FAIL_NO_ROUTE, "transport", 0, "peer %.*s is not connected", QMT_STR_ARG(r->peer));
 		return;
 	}
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf name = {0};
@@ -236,7 +247,8 @@ static void route(struct qmt_ctx *ctx, struct session *s)
 	struct qmt_ref router = {0};
 	if (qmt_lookup(ctx, "router", &router))
 		router = (struct qmt_ref){0};
-	qmt_ask_or(ctx, router, &router_resolve_type, &(struct router_resolve){.agent = qmt_str(s->config->agent)}, 0, on_resolved, turn_arg(s));
+	qmt_ask_or(ctx, router, &router_resolve_type, &(struct router_resolve){.agent = qmt_str(s->config->agent)},
+		s->config->limits.first_chunk_timeout_ms, on_resolved, turn_arg(s)); /* it may wait for a peer */
 }
 
 void model_step(struct qmt_ctx *ctx, struct session *s)
@@ -260,7 +272,7 @@ void model_step(struct qmt_ctx *ctx, struct session *s)
 	route(ctx, s);
 }
 
-/* ---- the stream ---------------------------------------------------------------------------------------------------- */
+/* ---- the stream -------------------------------------------------------------------------------------------------- */
 
 static void checkpoint(struct qmt_ctx *ctx, struct session *s);
 
@@ -270,7 +282,8 @@ static void on_checkpoint_stored(struct qmt_ctx *ctx, void *state, const struct 
 	(void)arg;
 	s->turn.call.checkpoint_sent = false;
 	if (result->fail) /* the answer itself will be tried, and tell */
-		QMT_LOG(ctx, QMT_WARN, "session.checkpoint_failed", "session", s->config->id, "fail", qmt_fail_name(result->fail));
+		QMT_LOG(
+			ctx, QMT_WARN, "session.checkpoint_failed", "session", s->config->id, "fail", qmt_fail_name(result->fail));
 }
 
 static void on_checkpoint_due(struct qmt_ctx *ctx, void *state, void *arg)
@@ -294,8 +307,9 @@ static void checkpoint(struct qmt_ctx *ctx, struct session *s)
 		(void)qmt_timer_start(ctx, since < every ? every - since : every, on_checkpoint_due, NULL, &call->checkpoint);
 	} else if (qmt_lookup(ctx, "store", &store) == 0) {
 		call->checkpoint_ms = qmt_now_ms(ctx);
-		call->checkpoint_sent = QMT_ASK(ctx, store, s->config->limits.store_timeout_ms, on_checkpoint_stored, NULL, store_checkpoint,
-			.session = qmt_str(s->config->id), .turn = s->turn.number, .text = qmt_buf_view(&call->text)) == 0;
+		call->checkpoint_sent =
+			QMT_ASK(ctx, store, s->config->limits.store_timeout_ms, on_checkpoint_stored, NULL, store_checkpoint,
+				.session = qmt_str(s->config->id), .turn = s->turn.number, .text = qmt_buf_view(&call->text)) == 0;
 	}
 }
 
@@ -310,14 +324,15 @@ static bool is_open(struct qmt_ctx *ctx, struct session *s, struct qmt_str reque
 	return true;
 }
 
-/* A number that is missing is an error, not something to pass over: the text would be wrong without anybody seeing it. */
+/* A number that is missing is an error, not something to pass over: the text would be wrong without anybody seeing it.
+ * */
 static bool in_order(struct qmt_ctx *ctx, struct session *s, uint64_t seq)
 {
 	uint64_t want = s->turn.call.seq + 1;
 	if (seq == want)
 		return true;
-	model_failed(ctx, s, QMT_FAIL_FAILED, qmt_str("malformed"), 0, "piece %" PRIu64 " of the answer came where %" PRIu64 " was due: something was lost",
-		seq, want);
+	model_failed(ctx, s, QMT_FAIL_FAILED, qmt_str("malformed"), 0,
+		"piece %" PRIu64 " of the answer came where %" PRIu64 " was due: something was lost", seq, want);
 	return false;
 }
 
@@ -340,14 +355,15 @@ void model_on_chunk(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	if (chunk->text.len || chunk->reasoning.len)
 		tell_delta(ctx, s, chunk->text, chunk->reasoning);
-	if (call->text.len + call->reasoning.len > s->config->limits.max_answer_bytes || call->piece_bytes > s->config->limits.max_answer_bytes)
-		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_answer_bytes", 0, "the answer is over max_answer_bytes (%" PRIu64 ")",
-			s->config->limits.max_answer_bytes);
+	if (call->text.len + call->reasoning.len > s->config->limits.max_answer_bytes ||
+		call->piece_bytes > s->config->limits.max_answer_bytes)
+		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_answer_bytes", 0,
+			"the answer is over max_answer_bytes (%" PRIu64 ")", s->config->limits.max_answer_bytes);
 	else if (chunk->text.len)
 		checkpoint(ctx, s);
 }
 
-/* ---- the finish ---------------------------------------------------------------------------------------------------- */
+/* ---- the finish -------------------------------------------------------------------------------------------------- */
 
 static void add_usage(struct chat_usage *sum, const struct chat_usage *more)
 {
@@ -368,7 +384,8 @@ static void on_answer_stored(struct qmt_ctx *ctx, void *state, const struct qmt_
 		tools_start(ctx, s);
 }
 
-/* An id that is empty or used twice in the answer is replaced: results are found by it. Our ids hold the place in the turn. */
+/* An id that is empty or used twice in the answer is replaced: results are found by it. Our ids hold the place in the
+ * turn. */
 static void make_ids(struct turn *t, struct chat_tool_call *calls, uint32_t count, char room[][48])
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -392,7 +409,8 @@ static void store_answer(struct qmt_ctx *ctx, struct session *s, const struct pr
 	if (!code) {
 		memcpy(calls, finish->tool_calls.items, count * sizeof(*calls));
 		make_ids(t, calls, count, ids);
-		struct chat_message answer = {.role = qmt_str("assistant"), .content = qmt_buf_view(&t->call.text),
+		struct chat_message answer = {.role = qmt_str("assistant"),
+			.content = qmt_buf_view(&t->call.text),
 			.reasoning = qmt_buf_view(&t->call.reasoning)};
 		answer.tool_calls.items = calls;
 		answer.tool_calls.count = count;
@@ -413,14 +431,16 @@ static void store_answer(struct qmt_ctx *ctx, struct session *s, const struct pr
 	struct qmt_ref store = {0};
 	if (qmt_lookup(ctx, "store", &store))
 		store = (struct qmt_ref){0};
-	qmt_ask_or(ctx, store, &store_append_type, &append, s->config->limits.store_timeout_ms, on_answer_stored, turn_arg(s));
+	qmt_ask_or(
+		ctx, store, &store_append_type, &append, s->config->limits.store_timeout_ms, on_answer_stored, turn_arg(s));
 }
 
 static uint64_t argument_bytes(const struct provider_finish *finish)
 {
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < finish->tool_calls.count; i++)
-		bytes += (uint64_t)finish->tool_calls.items[i].arguments.len + finish->tool_calls.items[i].name.len + finish->tool_calls.items[i].id.len;
+		bytes += (uint64_t)finish->tool_calls.items[i].arguments.len + finish->tool_calls.items[i].name.len +
+			finish->tool_calls.items[i].id.len;
 	return bytes;
 }
 
@@ -444,15 +464,18 @@ void model_on_finish(struct qmt_ctx *ctx, void *state, const void *body)
 	} else if (qmt_str_is(finish->reason, "cancelled")) {
 		model_failed(ctx, s, QMT_FAIL_CANCELLED, qmt_str("cancelled"), 0, "the provider ended the request");
 	} else if (qmt_str_is(finish->reason, "length")) {
-		turn_end(ctx, s, "limit", QMT_FAIL_FAILED, "length", 0, "the model stopped at its limit of tokens: say \"go on\", or raise max_tokens");
+		turn_end(ctx, s, "limit", QMT_FAIL_FAILED, "length", 0,
+			"the model stopped at its limit of tokens: say \"go on\", or raise max_tokens");
 	} else if (qmt_str_is(finish->reason, "content_filter")) {
-		turn_end(ctx, s, "failed", QMT_FAIL_FAILED, "content_filter", 0, "the upstream's content filter ended the answer");
+		turn_end(
+			ctx, s, "failed", QMT_FAIL_FAILED, "content_filter", 0, "the upstream's content filter ended the answer");
 	} else if (finish->tool_calls.count > limits->max_tool_calls) {
-		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_tool_calls", 0, "%" PRIu32 " tool calls in one answer are over max_tool_calls (%" PRIu64 ")",
-			finish->tool_calls.count, limits->max_tool_calls);
+		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_tool_calls", 0,
+			"%" PRIu32 " tool calls in one answer are over max_tool_calls (%" PRIu64 ")", finish->tool_calls.count,
+			limits->max_tool_calls);
 	} else if (argument_bytes(finish) > limits->max_answer_bytes) {
-		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_answer_bytes", 0, "the tool calls are over max_answer_bytes (%" PRIu64 ")",
-			limits->max_answer_bytes);
+		turn_end(ctx, s, "limit", QMT_FAIL_TOO_LARGE, "max_answer_bytes", 0,
+			"the tool calls are over max_answer_bytes (%" PRIu64 ")", limits->max_answer_bytes);
 	} else if (finish->tool_calls.count) {
 		store_answer(ctx, s, finish); /* whatever the reason says: some servers say stop */
 	} else if (qmt_str_is(finish->reason, "tool_calls")) {
@@ -470,6 +493,7 @@ void model_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who, i
 	bool remote = call->peer != NULL;
 	call->monitored = (struct qmt_ref){0};
 	model_close(ctx, s, false);
-	model_failed(ctx, s, remote ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING, qmt_str("transport"), 0, "%s in the middle of the answer (%s)",
-		remote ? "the link to the peer ended" : "the provider ended", reason ? qmt_fail_name(reason) : "stopped");
+	model_failed(ctx, s, remote ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING, qmt_str("transport"), 0,
+		"%s in the middle of the answer (%s)", remote ? "the link to the peer ended" : "the provider ended",
+		reason ? qmt_fail_name(reason) : "stopped");
 }

@@ -1,5 +1,5 @@
-/* actors/session/turn_tell.c - what watchers get. A watcher that cannot be reached any more is dropped; one whose queue is full
- * misses the piece, which it sees by the offset of the next. */
+/* actors/session/turn_tell.c - what watchers get. A watcher that cannot be reached any more is dropped; one whose
+ * queue is full misses the piece, which it sees by the offset of the next. */
 #include <stdarg.h>
 
 #include "actors/session/tool_text.h"
@@ -38,7 +38,10 @@ void tell_delta(struct qmt_ctx *ctx, struct session *s, struct qmt_str text, str
 {
 	struct turn *t = &s->turn;
 	tell_all(ctx, s, &session_delta_type,
-		&(struct session_delta){.session = qmt_str(s->config->id), .turn = t->number, .offset = t->visible_bytes, .text = text,
+		&(struct session_delta){.session = qmt_str(s->config->id),
+			.turn = t->number,
+			.offset = t->visible_bytes,
+			.text = text,
 			.reasoning = reasoning});
 	t->visible_bytes += text.len;
 }
@@ -51,13 +54,20 @@ void tell_notice(struct qmt_ctx *ctx, struct session *s, const char *level, cons
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	tell_all(ctx, s, &session_notice_type,
-		&(struct session_notice){.session = qmt_str(s->config->id), .turn = s->turn.number, .level = qmt_str(level), .text = tool_text_valid(text)});
+		&(struct session_notice){.session = qmt_str(s->config->id),
+			.turn = s->turn.number,
+			.level = qmt_str(level),
+			.text = tool_text_valid(text)});
 }
 
 void tell_tool(struct qmt_ctx *ctx, struct session *s, const struct chat_tool_call *call, const struct tool_run *ended)
 {
-	struct session_tool event = {.session = qmt_str(s->config->id), .turn = s->turn.number, .id = call->id, .name = call->name,
-		.arguments = call->arguments, .state = qmt_str(ended ? "finished" : "started")};
+	struct session_tool event = {.session = qmt_str(s->config->id),
+		.turn = s->turn.number,
+		.id = call->id,
+		.name = call->name,
+		.arguments = call->arguments,
+		.state = qmt_str(ended ? "finished" : "started")};
 	if (ended) {
 		event.result = tool_text_head(qmt_buf_view(&ended->result), TOOL_RESULT_SHOWN);
 		event.is_error = ended->is_error;
@@ -70,7 +80,14 @@ void tell_end(struct qmt_ctx *ctx, struct session *s)
 	struct turn *t = &s->turn;
 	bool why = strcmp(t->outcome, "failed") == 0 || strcmp(t->outcome, "limit") == 0;
 	tell_all(ctx, s, &session_turn_end_type,
-		&(struct session_turn_end){.session = qmt_str(s->config->id), .turn = t->number, .outcome = qmt_str(t->outcome),
-			.finish = qmt_str(t->finish), .usage = t->usage, .fail = why ? t->fail : 0, .kind = qmt_str(why ? t->kind : ""),
-			.text = qmt_str(why ? t->text : ""), .retry_after_ms = why ? t->retry_after_ms : 0, .steps = t->steps});
+		&(struct session_turn_end){.session = qmt_str(s->config->id),
+			.turn = t->number,
+			.outcome = qmt_str(t->outcome),
+			.finish = qmt_str(t->finish),
+			.usage = t->usage,
+			.fail = why ? t->fail : 0,
+			.kind = qmt_str(why ? t->kind : ""),
+			.text = qmt_str(why ? t->text : ""),
+			.retry_after_ms = why ? t->retry_after_ms : 0,
+			.steps = t->steps});
 }

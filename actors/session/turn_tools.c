@@ -1,10 +1,11 @@
 /* actors/session/turn_tools.c - the tool calls of one answer: started, awaited, cancelled, their results.
  *
- * Order: as if they ran one after the other in the order of the answer. Calls that only read and follow each other run side by
- * side; one that changes something waits for all before it, and all behind it wait for it. So a model that writes a file and
- * reads it in the same answer reads what it wrote.
- * A call that was abandoned (cancel, and its job did not end within cancel_grace_ms) ends on its own and is then thrown away: it
- * owns all it uses. `batch` in it tells the two kinds apart.
+ * Order: as if they ran one after the other in the order of the answer. Calls that only read and follow each other run
+ *        side by
+ * side; one that changes something waits for all before it, and all behind it wait for it. So a model that writes a
+ * file and reads it in the same answer reads what it wrote.
+ * A call that was abandoned (cancel, and its job did not end within cancel_grace_ms) ends on its own and is then
+ * thrown away: it owns all it uses. `batch` in it tells the two kinds apart.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -14,10 +15,11 @@
 
 static void advance(struct qmt_ctx *ctx, struct session *s);
 
-/* ---- environment of commands --------------------------------------------------------------------------------------- */
+/* ---- environment of commands ------------------------------------------------------------------------------------- */
 
 /* What a command may know of this process's environment. The rest may hold the keys of providers. */
-static const char *const env_names[] = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"};
+static const char *const env_names[] = {
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"};
 enum { ENV_NAMES = sizeof(env_names) / sizeof(*env_names) };
 
 /* "NAME=value" texts in *room; env is closed by NULL. */
@@ -39,7 +41,7 @@ static bool make_env(struct qmt_buf room[ENV_NAMES + 1], const char *env[ENV_NAM
 	return true;
 }
 
-/* ---- the end of one call ------------------------------------------------------------------------------------------- */
+/* ---- the end of one call ----------------------------------------------------------------------------------------- */
 
 /* The run that a call belongs to; NULL: of a batch that is over. */
 static struct tool_run *run_of(struct session *s, const struct tool_call *call)
@@ -48,7 +50,8 @@ static struct tool_run *run_of(struct session *s, const struct tool_call *call)
 	return b->count && b->id == call->batch ? &b->runs[call->index] : NULL;
 }
 
-static void run_ended(struct qmt_ctx *ctx, struct session *s, struct tool_run *run, struct qmt_str output, bool is_error)
+static void run_ended(
+	struct qmt_ctx *ctx, struct session *s, struct tool_run *run, struct qmt_str output, bool is_error)
 {
 	qmt_buf_free(&run->result);
 	tool_text_clean(&run->result, output);
@@ -81,7 +84,7 @@ static void call_ended(struct qmt_ctx *ctx, struct session *s, struct tool_call 
 		advance(ctx, s);
 }
 
-/* ---- jobs and children --------------------------------------------------------------------------------------------- */
+/* ---- jobs and children ------------------------------------------------------------------------------------------- */
 
 static void forget_child(struct session *s, const struct tool_call *call)
 {
@@ -112,9 +115,13 @@ static void start_command(struct qmt_ctx *ctx, struct session *s, struct tool_ca
 	int code = make_env(room, env) ? 0 : qmt_err_set(&err, -1, "out of memory");
 	if (!code)
 		code = qmt_child_start(ctx,
-			&(struct qmt_child_options){.argv = (const char *const *)call->command->argv, .env = env, .cwd_fd = call->command->cwd_fd,
-				.output_limit_bytes = limits->shell_capture_bytes, .timeout_ms = call->command->timeout_ms,
-				.cpu_seconds = limits->shell_cpu_seconds, .memory_bytes = limits->shell_memory_bytes,
+			&(struct qmt_child_options){.argv = (const char *const *)call->command->argv,
+				.env = env,
+				.cwd_fd = call->command->cwd_fd,
+				.output_limit_bytes = limits->shell_capture_bytes,
+				.timeout_ms = call->command->timeout_ms,
+				.cpu_seconds = limits->shell_cpu_seconds,
+				.memory_bytes = limits->shell_memory_bytes,
 				.open_files = limits->shell_open_files},
 			on_child_ended, call, &run->child, &err);
 	for (size_t i = 0; i < ENV_NAMES; i++)
@@ -154,7 +161,7 @@ static void job_drop(void *arg)
 	tool_call_free(arg);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------ */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static bool is_allowed(const struct session_config *config, const struct tool *tool)
 {
@@ -165,12 +172,15 @@ static bool is_allowed(const struct session_config *config, const struct tool *t
 }
 
 /* The call behind a run, or the reason why there is none, for the model. */
-static int make_call(struct qmt_ctx *ctx, struct session *s, const struct tool_run *run, struct tool_call **ret_call, struct qmt_err *err)
+static int make_call(struct qmt_ctx *ctx, struct session *s, const struct tool_run *run, struct tool_call **ret_call,
+	struct qmt_err *err)
 {
 	const struct session_config *config = s->config;
 	const struct tool *tool = tool_find(run->call->name);
 	if (config->refuses_tools)
-		return qmt_err_set(err, -1, "tools do not run here for a session of a peer: the owner of this node has not set [mesh] allow_remote_tools");
+		return qmt_err_set(err, -1,
+			"tools do not run here for a session of a peer: the owner of this node has not set [mesh] "
+			"allow_remote_tools");
 	if (!tool || !is_allowed(config, tool)) {
 		QMT_CLEANUP(qmt_buf_free) struct qmt_buf offered = {0};
 		for (uint32_t i = 0; i < s->offer_count; i++)
@@ -236,7 +246,8 @@ static void store_results(struct qmt_ctx *ctx, struct session *s)
 	struct qmt_ref store = {0};
 	if (qmt_lookup(ctx, "store", &store))
 		store = (struct qmt_ref){0};
-	qmt_ask_or(ctx, store, &store_append_type, &append, s->config->limits.store_timeout_ms, on_results_stored, turn_arg(s));
+	qmt_ask_or(
+		ctx, store, &store_append_type, &append, s->config->limits.store_timeout_ms, on_results_stored, turn_arg(s));
 }
 
 /* Starts what may start now; all ended: goes on. */
@@ -279,7 +290,7 @@ void tools_start(struct qmt_ctx *ctx, struct session *s)
 	advance(ctx, s);
 }
 
-/* ---- cancel and results -------------------------------------------------------------------------------------------- */
+/* ---- cancel and results ------------------------------------------------------------------------------------------ */
 
 static void on_grace_over(struct qmt_ctx *ctx, void *state, void *arg)
 {
@@ -305,12 +316,16 @@ int tools_results(struct session *s)
 	struct turn *t = &s->turn;
 	for (uint32_t i = 0; i < t->batch.count; i++) {
 		const struct tool_run *run = &t->batch.runs[i];
-		struct chat_message result = {.role = qmt_str("tool"), .tool_call_id = run->call->id, .tool_name = run->call->name,
-			.content = qmt_buf_view(&run->result), .is_error = run->is_error};
+		struct chat_message result = {.role = qmt_str("tool"),
+			.tool_call_id = run->call->id,
+			.tool_name = run->call->name,
+			.content = qmt_buf_view(&run->result),
+			.is_error = run->is_error};
 		if (!run->ended) {
 			result.is_error = true;
-			result.content = qmt_str(run->started ? "error: cancelled while it ran; it may have had its effect or a part of it"
-				: "error: cancelled before it ran");
+			result.content =
+				qmt_str(run->started ? "error: cancelled while it ran; it may have had its effect or a part of it"
+									 : "error: cancelled before it ran");
 		}
 		int code = history_add(&t->history, &result);
 		if (code)

@@ -1,9 +1,10 @@
 /* actors/session/workspace.c - opening beneath the root.
  *
- * Why openat2 and nothing of our own: a check of the path (realpath and a comparison) leaves a window in which a folder can be
- * swapped for a link. RESOLVE_BENEATH makes the kernel refuse while it walks, and what it returns is a descriptor: from then
- * on names do not matter. Every operation below ends in a call that takes such a descriptor and one plain name.
- * EAGAIN is the kernel's answer when a rename ran beside a ".." and it cannot be sure; asking again is right.
+ * Why openat2 and nothing of our own: a check of the path (realpath and a comparison) leaves a window in which a
+ * folder can be swapped for a link. RESOLVE_BENEATH makes the kernel refuse while it walks, and what it returns is a
+ * descriptor: from then on names do not matter. Every operation below ends in a call that takes such a descriptor and
+ * one plain name. EAGAIN is the kernel's answer when a rename ran beside a ".." and it cannot be sure; asking again is
+ * right.
  *
  * A write must replace a name in the folder that really holds the file, so a link at the end of the path is read here
  * (readlinkat) and its text goes back through the kernel's walk: it can be swapped, but never to a place outside.
@@ -28,7 +29,8 @@ static void close_fd(int *fd)
 
 static int open_beneath(int root, const char *path, int flags, mode_t mode)
 {
-	struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC, .mode = mode,
+	struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
+		.mode = mode,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
 	for (int i = 0; i < AGAIN_MAX; i++) {
 		long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
@@ -44,9 +46,11 @@ static int explain(const struct workspace *ws, int code, const char *path, struc
 {
 	switch (code) {
 	case -EXDEV:
-		return qmt_err_set(err, code, "%s: leads outside the workspace %s (absolute links count as outside)", path, ws->path);
+		return qmt_err_set(
+			err, code, "%s: leads outside the workspace %s (absolute links count as outside)", path, ws->path);
 	case -ENOSYS:
-		return qmt_err_set(err, code, "this kernel has no openat2 (Linux 5.6 or newer is needed): file tools cannot keep to the workspace");
+		return qmt_err_set(err, code,
+			"this kernel has no openat2 (Linux 5.6 or newer is needed): file tools cannot keep to the workspace");
 	case -ELOOP:
 		return qmt_err_set(err, code, "%s: too many links, or a link of /proc", path);
 	case -ENOENT:
@@ -97,8 +101,8 @@ static const char *behind(const char *root, const char *path)
 	return *path ? path : ".";
 }
 
-/* The path as the kernel gets it: relative. An absolute one outside is refused here, by name, because the kernel would only
- * say the same of every absolute path. */
+/* The path as the kernel gets it: relative. An absolute one outside is refused here, by name, because the kernel would
+ * only say the same of every absolute path. */
 static int relative(const struct workspace *ws, struct qmt_str path, char ret_path[PATH_MAX], struct qmt_err *err)
 {
 	if (path.len >= PATH_MAX)
@@ -121,7 +125,8 @@ static int relative(const struct workspace *ws, struct qmt_str path, char ret_pa
 	return 0;
 }
 
-int workspace_open_read(const struct workspace *ws, struct qmt_str path, int *ret_fd, struct stat *ret_stat, struct qmt_err *err)
+int workspace_open_read(
+	const struct workspace *ws, struct qmt_str path, int *ret_fd, struct stat *ret_stat, struct qmt_err *err)
 {
 	char text[PATH_MAX];
 	int code = relative(ws, path, text, err);
@@ -162,8 +167,8 @@ int workspace_open_dir(const struct workspace *ws, struct qmt_str path, int *ret
 	return 0;
 }
 
-int workspace_read(const struct workspace *ws, struct qmt_str path, size_t limit_bytes, struct qmt_buf *ret_data, struct stat *ret_stat,
-	struct qmt_err *err)
+int workspace_read(const struct workspace *ws, struct qmt_str path, size_t limit_bytes, struct qmt_buf *ret_data,
+	struct stat *ret_stat, struct qmt_err *err)
 {
 	FD fd = -1;
 	struct stat st;
@@ -199,10 +204,10 @@ int workspace_read(const struct workspace *ws, struct qmt_str path, size_t limit
 	return 0;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-/* Opens the folder `text` (cut at its last slash by the caller), making what is missing. Each step is one kernel walk from
- * the root, so a swapped part is noticed like everywhere else. */
+/* Opens the folder `text` (cut at its last slash by the caller), making what is missing. Each step is one kernel walk
+ * from the root, so a swapped part is noticed like everywhere else. */
 static int open_parent(const struct workspace *ws, char *text, bool create, int *ret_fd)
 {
 	int fd = open_beneath(ws->root, text, O_PATH | O_DIRECTORY, 0);
@@ -235,9 +240,10 @@ static int open_parent(const struct workspace *ws, char *text, bool create, int 
 	return 0;
 }
 
-/* Follows links at the end of `text` until its last name is none; then *ret_fd is the folder and *ret_name the name in it
- * (inside text). */
-static int open_place(const struct workspace *ws, char text[PATH_MAX], bool create, int *ret_fd, const char **ret_name, struct qmt_err *err)
+/* Follows links at the end of `text` until its last name is none; then *ret_fd is the folder and *ret_name the name in
+ * it (inside text). */
+static int open_place(const struct workspace *ws, char text[PATH_MAX], bool create, int *ret_fd, const char **ret_name,
+	struct qmt_err *err)
 {
 	for (int i = 0; i < WORKSPACE_LINKS; i++) {
 		char folder[PATH_MAX];
@@ -289,12 +295,13 @@ static int write_all(int fd, struct qmt_str data)
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-		a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+		a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 /* Fills the new file and puts it in place; the caller removes it when this fails. */
-static int fill_and_rename(int folder, const char *temp, int fd, const char *name, struct qmt_str data, const struct stat *old)
+static int fill_and_rename(
+	int folder, const char *temp, int fd, const char *name, struct qmt_str data, const struct stat *old)
 {
 	int code = write_all(fd, data);
 	if (code)
@@ -313,8 +320,8 @@ static int fill_and_rename(int folder, const char *temp, int fd, const char *nam
 	return renameat(folder, temp, folder, name) ? -errno : 0;
 }
 
-int workspace_write(const struct workspace *ws, struct qmt_str path, struct qmt_str data, bool create_dirs, const struct stat *expect,
-	struct qmt_err *err)
+int workspace_write(const struct workspace *ws, struct qmt_str path, struct qmt_str data, bool create_dirs,
+	const struct stat *expect, struct qmt_err *err)
 {
 	char text[PATH_MAX];
 	int code = relative(ws, path, text, err);

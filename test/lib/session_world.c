@@ -1,36 +1,10 @@
-/* test/lib/session_world.c - see the header. Every fake takes the world's lock in its handlers, so real mode is safe too. */
-#include "session_world.h"
+/* test/lib/session_world.c - client, store and router of a session's world. Every fake takes the world's lock in its
+ * handlers, so real mode is safe too. */
+#include "session_world_impl.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 #include <time.h>
 
-#include "runtime/port.h"
-
-static void unlock(struct world **w)
-{
-	pthread_cond_broadcast(&(*w)->changed);
-	pthread_mutex_unlock(&(*w)->lock);
-}
-#define LOCKED(of) \
-	QMT_CLEANUP(unlock) struct world *locked_ = (of); \
-	pthread_mutex_lock(&locked_->lock)
-
-struct fake {
-	struct world *w;
-	struct stream *stream; /* the provider's, one at a time is enough */
-};
-
-static int fake_start(struct qmt_ctx *ctx, void *state, const void *config)
-{
-	(void)ctx;
-	((struct fake *)state)->w = (struct world *)(uintptr_t)config;
-	return 0;
-}
-
-/* ---- client -------------------------------------------------------------------------------------------------------- */
+/* ---- client ------------------------------------------------------------------------------------------------------ */
 
 static void client_delta(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -90,7 +64,8 @@ static void on_prompted(struct qmt_ctx *ctx, void *state, const struct qmt_resul
 		return;
 	}
 	const struct session_prompted *p = r->body;
-	qmt_buf_printf(&w->log, "prompted %u %.*s%s\n", (unsigned)p->turn, QMT_STR_ARG(p->state), p->duplicate ? " dup" : "");
+	qmt_buf_printf(
+		&w->log, "prompted %u %.*s%s\n", (unsigned)p->turn, QMT_STR_ARG(p->state), p->duplicate ? " dup" : "");
 }
 
 static void client_prompt(struct qmt_ctx *ctx, void *state, const void *body)
@@ -110,7 +85,8 @@ static void on_cancelled(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 	if (r->fail)
 		qmt_buf_printf(&w->log, "cancel failed %d\n", r->fail);
 	else
-		qmt_buf_printf(&w->log, "cancelled %s\n", ((const struct session_cancelled *)r->body)->was_running ? "true" : "false");
+		qmt_buf_printf(
+			&w->log, "cancelled %s\n", ((const struct session_cancelled *)r->body)->was_running ? "true" : "false");
 }
 
 static void client_cancel(struct qmt_ctx *ctx, void *state, const void *body)
@@ -119,13 +95,20 @@ static void client_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 	qmt_ask_or(ctx, w->session, &session_cancel_type, body, 600000, on_cancelled, NULL);
 }
 
-static qmt_handler *const client_handlers[session_message_count] = {
-	[session_prompt_id] = client_prompt, [session_cancel_id] = client_cancel, [session_delta_id] = client_delta,
-	[session_tool_id] = client_tool, [session_notice_id] = client_notice, [session_turn_end_id] = client_end};
-static const struct qmt_actor_desc client_desc = {.abi = QMT_ABI, .name = "client", .doc = "Test client.", .state_size = sizeof(struct fake),
-	.accepts = {{&session_protocol, client_handlers}}, .start = fake_start};
+static qmt_handler *const client_handlers[session_message_count] = {[session_prompt_id] = client_prompt,
+	[session_cancel_id] = client_cancel,
+	[session_delta_id] = client_delta,
+	[session_tool_id] = client_tool,
+	[session_notice_id] = client_notice,
+	[session_turn_end_id] = client_end};
+static const struct qmt_actor_desc client_desc = {.abi = QMT_ABI,
+	.name = "client",
+	.doc = "Test client.",
+	.state_size = sizeof(struct fake),
+	.accepts = {{&session_protocol, client_handlers}},
+	.start = fake_start};
 
-/* ---- store --------------------------------------------------------------------------------------------------------- */
+/* ---- store ------------------------------------------------------------------------------------------------------- */
 
 /* A request whose handling is put off. */
 struct later {
@@ -185,7 +168,8 @@ static void do_turn_begin(struct qmt_ctx *ctx, struct world *w, const void *body
 	const struct store_turn_begin *b = body;
 	for (uint32_t i = 0; i < w->turn_count; i++) {
 		if (qmt_str_is(b->request, w->turns[i].request)) {
-			QMT_REPLY(ctx, token, store_turn_begun, .turn = i + 1, .duplicate = true, .state = qmt_str(w->turns[i].state));
+			QMT_REPLY(
+				ctx, token, store_turn_begun, .turn = i + 1, .duplicate = true, .state = qmt_str(w->turns[i].state));
 			return;
 		}
 	}
@@ -237,7 +221,8 @@ static void do_history(struct qmt_ctx *ctx, struct world *w, const void *body, s
 	uint32_t from = h->from ? (uint32_t)h->from - 1 : 0, count = w->history.count - from;
 	if (w->page && count > w->page)
 		count = w->page;
-	struct store_page page = {.total = w->history.count, .next = from + count < w->history.count ? from + count + 1 : 0};
+	struct store_page page = {
+		.total = w->history.count, .next = from + count < w->history.count ? from + count + 1 : 0};
 	page.messages.items = w->history.items + from;
 	page.messages.count = count;
 	qmt_reply(ctx, token, &store_page_type, &page);
@@ -249,13 +234,13 @@ static void do_find(struct qmt_ctx *ctx, struct world *w, const void *body, stru
 	QMT_REPLY(ctx, token, store_session_found, .session = {.turns = w->turn_count});
 }
 
-#define STORE_HANDLER(name) \
+#define STORE_HANDLER(name)                                                         \
 	static void store_on_##name(struct qmt_ctx *ctx, void *state, const void *body) \
-	{ \
-		struct world *w = ((struct fake *)state)->w; \
-		LOCKED(w); \
-		if (!fault(ctx, w, "store." #name, body, do_##name)) \
-			do_##name(ctx, w, body, qmt_token(ctx)); \
+	{                                                                               \
+		struct world *w = ((struct fake *)state)->w;                                \
+		LOCKED(w);                                                                  \
+		if (!fault(ctx, w, "store." #name, body, do_##name))                        \
+			do_##name(ctx, w, body, qmt_token(ctx));                                \
 	}
 #define do_session_find do_find
 STORE_HANDLER(turn_begin)
@@ -265,13 +250,20 @@ STORE_HANDLER(turn_end)
 STORE_HANDLER(history)
 STORE_HANDLER(session_find)
 
-static qmt_handler *const store_handlers[store_message_count] = {[store_turn_begin_id] = store_on_turn_begin, [store_append_id] = store_on_append,
-	[store_checkpoint_id] = store_on_checkpoint, [store_turn_end_id] = store_on_turn_end, [store_history_id] = store_on_history,
+static qmt_handler *const store_handlers[store_message_count] = {[store_turn_begin_id] = store_on_turn_begin,
+	[store_append_id] = store_on_append,
+	[store_checkpoint_id] = store_on_checkpoint,
+	[store_turn_end_id] = store_on_turn_end,
+	[store_history_id] = store_on_history,
 	[store_session_find_id] = store_on_session_find};
-static const struct qmt_actor_desc fake_store_desc = {.abi = QMT_ABI, .name = "fake_store", .doc = "Test store.", .state_size = sizeof(struct fake),
-	.accepts = {{&store_protocol, store_handlers}}, .start = fake_start};
+static const struct qmt_actor_desc fake_store_desc = {.abi = QMT_ABI,
+	.name = "fake_store",
+	.doc = "Test store.",
+	.state_size = sizeof(struct fake),
+	.accepts = {{&store_protocol, store_handlers}},
+	.start = fake_start};
 
-/* ---- router -------------------------------------------------------------------------------------------------------- */
+/* ---- router ------------------------------------------------------------------------------------------------------ */
 
 static void do_resolve(struct qmt_ctx *ctx, struct world *w, const void *body, struct qmt_token token)
 {
@@ -281,8 +273,12 @@ static void do_resolve(struct qmt_ctx *ctx, struct world *w, const void *body, s
 		return;
 	}
 	QMT_REPLY(ctx, token, router_resolved,
-		.route = {.agent = r->agent, .target = qmt_str(w->route_peer ? "peer" : "local"), .peer = qmt_str(w->route_peer ? "gpu" : ""),
-			.peer_id = qmt_str(w->route_peer ? "12D3peer" : ""), .provider = qmt_str("llm"), .model = qmt_str("tiny")});
+		.route = {.agent = r->agent,
+			.target = qmt_str(w->route_peer ? "peer" : "local"),
+			.peer = qmt_str(w->route_peer ? "gpu" : ""),
+			.peer_id = qmt_str(w->route_peer ? "12D3peer" : ""),
+			.provider = qmt_str("llm"),
+			.model = qmt_str("tiny")});
 }
 
 static void router_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
@@ -294,222 +290,14 @@ static void router_on_resolve(struct qmt_ctx *ctx, void *state, const void *body
 }
 
 static qmt_handler *const router_handlers[router_message_count] = {[router_resolve_id] = router_on_resolve};
-static const struct qmt_actor_desc fake_router_desc = {.abi = QMT_ABI, .name = "fake_router", .doc = "Test router.", .state_size = sizeof(struct fake),
-	.accepts = {{&router_protocol, router_handlers}}, .start = fake_start};
+static const struct qmt_actor_desc fake_router_desc = {.abi = QMT_ABI,
+	.name = "fake_router",
+	.doc = "Test router.",
+	.state_size = sizeof(struct fake),
+	.accepts = {{&router_protocol, router_handlers}},
+	.start = fake_start};
 
-/* ---- provider, here or behind a link ------------------------------------------------------------------------------- */
-
-struct stream {
-	char request[40];
-	struct qmt_ref sink;
-	struct qmt_token token;
-	bool accepted;
-	uint64_t seq;
-	char *script, *at;
-	struct chat_tool_call calls[128];
-	uint32_t call_count;
-	struct qmt_timer timer;
-};
-
-static void stream_free(struct qmt_ctx *ctx, struct fake *f)
-{
-	if (f->stream) {
-		qmt_timer_cancel(ctx, &f->stream->timer);
-		free(f->stream->script);
-		free(f->stream);
-	}
-	f->stream = NULL;
-}
-
-/* Cuts the next part at ':' off *rest. */
-static char *field(char **rest)
-{
-	char *start = *rest, *end = strchr(start, ':');
-	if (end) {
-		*end = 0;
-		*rest = end + 1;
-	} else {
-		*rest = start + strlen(start);
-	}
-	return start;
-}
-
-static void piece(struct qmt_ctx *ctx, struct stream *st, const char *text, const char *think, struct qmt_str arguments)
-{
-	struct provider_tool_delta delta = {.arguments = arguments};
-	struct provider_chunk chunk = {.request = qmt_str(st->request), .seq = ++st->seq, .text = qmt_str(text), .reasoning = qmt_str(think)};
-	chunk.tools.items = arguments.len ? &delta : NULL;
-	chunk.tools.count = arguments.len ? 1 : 0;
-	qmt_tell(ctx, st->sink, &provider_chunk_type, &chunk);
-}
-
-static void stream_go_on(struct qmt_ctx *ctx, struct fake *f);
-
-static void stream_timer(struct qmt_ctx *ctx, void *state, void *arg)
-{
-	struct fake *f = state;
-	(void)arg;
-	LOCKED(f->w);
-	f->stream->timer = (struct qmt_timer){0};
-	stream_go_on(ctx, f);
-}
-
-/* One command; false: the stream waits or has ended. */
-static bool stream_command(struct qmt_ctx *ctx, struct fake *f, char *command)
-{
-	struct stream *st = f->stream;
-	char *rest = command;
-	const char *name = field(&rest);
-	if (strcmp(name, "refuse") == 0) {
-		int fail = (int)strtol(field(&rest), NULL, 10);
-		const char *kind = field(&rest);
-		uint64_t retry = strtoull(field(&rest), NULL, 10);
-		qmt_reply_fail(ctx, st->token, fail, *kind ? kind : NULL, retry, "%s", rest);
-		stream_free(ctx, f);
-		return false;
-	}
-	if (strcmp(name, "early") == 0)
-		return true;
-	if (!st->accepted && !strstr(st->script, "early")) {
-		st->accepted = true;
-		QMT_REPLY(ctx, st->token, provider_accepted, .request = qmt_str(st->request));
-	}
-	if (strcmp(name, "text") == 0) {
-		piece(ctx, st, rest, "", (struct qmt_str){0});
-	} else if (strcmp(name, "think") == 0) {
-		piece(ctx, st, "", rest, (struct qmt_str){0});
-	} else if (strcmp(name, "piece") == 0) {
-		size_t n = strtoul(rest, NULL, 10);
-		char *bytes = malloc(n);
-		memset(bytes, 'x', n);
-		piece(ctx, st, "", "", qmt_strn(bytes, n));
-		free(bytes);
-	} else if (strcmp(name, "gap") == 0) {
-		st->seq++;
-	} else if (strcmp(name, "call") == 0) {
-		struct chat_tool_call *call = &st->calls[st->call_count++];
-		call->id = qmt_str(field(&rest));
-		call->name = qmt_str(field(&rest));
-		call->arguments = qmt_str(rest);
-	} else if (strcmp(name, "wait") == 0) {
-		qmt_timer_start(ctx, strtoull(rest, NULL, 10), stream_timer, NULL, &st->timer);
-		return false;
-	} else if (strcmp(name, "die") == 0) {
-		qmt_stop_self(ctx);
-		return false;
-	} else if (strcmp(name, "finish") == 0 || strcmp(name, "error") == 0) {
-		struct provider_finish finish = {.request = qmt_str(st->request), .seq = ++st->seq, .reason = qmt_str(rest),
-			.usage = {.input_tokens = 10, .output_tokens = 2}};
-		if (strcmp(name, "error") == 0) {
-			finish.reason = qmt_str("error");
-			finish.usage = (struct chat_usage){0};
-			finish.fail = QMT_FAIL_FAILED;
-			finish.kind = qmt_str(field(&rest));
-			finish.retry_after_ms = strtoull(field(&rest), NULL, 10);
-			finish.text = qmt_str(rest);
-		}
-		finish.tool_calls.items = st->calls;
-		finish.tool_calls.count = st->call_count;
-		qmt_tell(ctx, st->sink, &provider_finish_type, &finish);
-		stream_free(ctx, f);
-		return false;
-	} else {
-		fail_msg("unknown command in a script: %s", name);
-	}
-	return true;
-}
-
-static void stream_go_on(struct qmt_ctx *ctx, struct fake *f)
-{
-	bool more = true;
-	while (more && f->stream && *f->stream->at) {
-		char *command = f->stream->at, *end = strchr(command, '|');
-		f->stream->at = end ? end + 1 : command + strlen(command);
-		if (end)
-			*end = 0;
-		more = stream_command(ctx, f, command);
-	}
-}
-
-static void record_request(struct world *w, const struct provider_chat *chat)
-{
-	w->last_request.len = w->last_tools.len = 0;
-	for (uint32_t i = 0; i < chat->messages.count; i++) {
-		const struct chat_message *m = &chat->messages.items[i];
-		assert_int_equal(m->reasoning.len, 0);
-		qmt_buf_printf(&w->last_request, "%.*s: %.*s", QMT_STR_ARG(m->role), QMT_STR_ARG(m->content));
-		for (uint32_t c = 0; c < m->tool_calls.count; c++)
-			qmt_buf_printf(&w->last_request, " %.*s=%.*s()", QMT_STR_ARG(m->tool_calls.items[c].id), QMT_STR_ARG(m->tool_calls.items[c].name));
-		if (m->tool_call_id.len)
-			qmt_buf_printf(&w->last_request, " for %.*s", QMT_STR_ARG(m->tool_call_id));
-		qmt_buf_str(&w->last_request, "\n");
-	}
-	for (uint32_t i = 0; i < chat->tools.count; i++)
-		qmt_buf_printf(&w->last_tools, "%.*s ", QMT_STR_ARG(chat->tools.items[i].name));
-	qmt_buf_str(&w->last_tools, ".");
-}
-
-static void take_chat(struct qmt_ctx *ctx, struct fake *f, const struct provider_chat *chat, struct qmt_token token)
-{
-	struct world *w = f->w;
-	const char *script = w->script_next < w->script_count ? w->scripts[w->script_next++] : "text:ok|finish:stop";
-	stream_free(ctx, f);
-	struct stream *st = calloc(1, sizeof(*st));
-	snprintf(st->request, sizeof(st->request), "%.*s", QMT_STR_ARG(chat->request));
-	st->sink = chat->sink;
-	st->token = token;
-	st->script = strdup(script);
-	st->at = st->script;
-	f->stream = st;
-	w->chats++;
-	record_request(w, chat);
-	stream_go_on(ctx, f);
-}
-
-static void take_cancel(struct qmt_ctx *ctx, struct fake *f, const struct provider_cancel *cancel)
-{
-	if (f->stream && qmt_str_is(cancel->request, f->stream->request)) {
-		f->w->cancels++;
-		stream_free(ctx, f);
-	}
-}
-
-static void provider_on_chat(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	LOCKED(((struct fake *)state)->w);
-	take_chat(ctx, state, body, qmt_token(ctx));
-}
-
-static void provider_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	LOCKED(((struct fake *)state)->w);
-	take_cancel(ctx, state, body);
-}
-
-static void provider_stop(struct qmt_ctx *ctx, void *state)
-{
-	stream_free(ctx, state);
-}
-
-static qmt_handler *const provider_handlers[provider_message_count] = {[provider_chat_id] = provider_on_chat, [provider_cancel_id] = provider_on_cancel};
-static const struct qmt_actor_desc fake_provider_desc = {.abi = QMT_ABI, .name = "fake_provider", .doc = "Test provider.",
-	.state_size = sizeof(struct fake), .accepts = {{&provider_protocol, provider_handlers}}, .start = fake_start, .stop = provider_stop};
-
-static void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out)
-{
-	struct fake *f = state;
-	LOCKED(f->w);
-	snprintf(f->w->last_peer_name, sizeof(f->w->last_peer_name), "%.*s", QMT_STR_ARG(out->to_name));
-	if (out->type == &provider_chat_type)
-		take_chat(ctx, f, out->body, out->token);
-	else if (out->type == &provider_cancel_type)
-		take_cancel(ctx, f, out->body);
-}
-
-static const struct qmt_actor_desc fake_link_desc = {.abi = QMT_ABI, .name = "fake_link", .doc = "Test link.", .state_size = sizeof(struct fake),
-	.start = fake_start, .stop = provider_stop, .outgoing = link_outgoing};
-
-/* ---- the world ----------------------------------------------------------------------------------------------------- */
+/* ---- the world --------------------------------------------------------------------------------------------------- */
 
 static struct qmt_ref spawn(struct world *w, const struct qmt_actor_desc *desc, const char *name, const void *config)
 {
@@ -537,7 +325,7 @@ struct world *world_new(bool seeded, const char *cwd)
 
 void world_start_provider(struct world *w)
 {
-	w->provider = spawn(w, &fake_provider_desc, "provider/llm", w);
+	w->provider = spawn(w, &world_provider_desc, "provider/llm", w);
 }
 
 void world_start_client(struct world *w)
@@ -552,13 +340,14 @@ void world_start(struct world *w)
 	if (!w->config)
 		print_error("%s\n", err.text);
 	assert_non_null(w->config);
-	w->sys = qmt_system_start(&(struct qmt_system_options){.workers = 2, .seeded = w->seeded, .seed = 7, .start_wall_ms = 1000}, &err);
+	w->sys = qmt_system_start(
+		&(struct qmt_system_options){.workers = 2, .seeded = w->seeded, .seed = 7, .start_wall_ms = 1000}, &err);
 	assert_non_null(w->sys);
 	w->out = qmt_outside_open(w->sys);
 	assert_non_null(w->out);
 	w->store = spawn(w, &fake_store_desc, "store", w);
 	w->router = spawn(w, &fake_router_desc, "router", w);
-	w->link = spawn(w, &fake_link_desc, "peer/12D3peer", w);
+	w->link = spawn(w, &world_link_desc, "peer/12D3peer", w);
 	world_start_provider(w);
 	world_start_client(w);
 	w->session = spawn(w, &session_desc, "session/0192", w->config);
@@ -593,7 +382,8 @@ void world_script(struct world *w, const char *script)
 
 void world_prompt(struct world *w, const char *request, const char *text)
 {
-	assert_int_equal(QMT_TELL(w->out, w->client, session_prompt, .request = qmt_str(request), .text = qmt_str(text)), 0);
+	assert_int_equal(
+		QMT_TELL(w->out, w->client, session_prompt, .request = qmt_str(request), .text = qmt_str(text)), 0);
 }
 
 void world_cancel(struct world *w, uint64_t turn)
@@ -657,8 +447,8 @@ const char *world_stored(struct world *w)
 		const struct chat_message *m = &w->history.items[i];
 		qmt_buf_printf(&text, "%.*s: %.*s", QMT_STR_ARG(m->role), QMT_STR_ARG(m->content));
 		for (uint32_t c = 0; c < m->tool_calls.count; c++)
-			qmt_buf_printf(&text, " %.*s=%.*s(%.*s)", QMT_STR_ARG(m->tool_calls.items[c].id), QMT_STR_ARG(m->tool_calls.items[c].name),
-				QMT_STR_ARG(m->tool_calls.items[c].arguments));
+			qmt_buf_printf(&text, " %.*s=%.*s(%.*s)", QMT_STR_ARG(m->tool_calls.items[c].id),
+				QMT_STR_ARG(m->tool_calls.items[c].name), QMT_STR_ARG(m->tool_calls.items[c].arguments));
 		if (m->tool_call_id.len)
 			qmt_buf_printf(&text, " for %.*s%s", QMT_STR_ARG(m->tool_call_id), m->is_error ? " error" : "");
 		qmt_buf_str(&text, "\n");

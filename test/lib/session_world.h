@@ -1,13 +1,13 @@
 /* test/lib/session_world.h - one session among fake neighbours: store, router, providers, a link to a peer, a client.
  *
- * Two modes: seeded (virtual clock, one thread, no children) and real. Everything is asked of the client actor and its view comes
- * back as text lines, so that a test reads what a user would see:
- *   prompted 1 running [dup] · refused CODE KIND: TEXT · cancelled true · delta OFFSET TEXT · thinks TEXT · tool NAME started ·
- *   tool NAME finished [error] RESULT · notice TEXT · end OUTCOME FINISH STEPS [CODE KIND: TEXT]
+ * Two modes: seeded (virtual clock, one thread, no children) and real. Everything is asked of the client actor and its
+ * view comes back as text lines, so that a test reads what a user would see:
+ *   prompted 1 running [dup] · refused CODE KIND: TEXT · cancelled true · delta OFFSET TEXT · thinks TEXT · tool NAME
+ *   started · tool NAME finished [error] RESULT · notice TEXT · end OUTCOME FINISH STEPS [CODE KIND: TEXT]
  * A script says what a provider does with the next request; parts are separated by '|':
  *   text:T  think:T  piece:N (N bytes of a tool call's arguments)  call:ID:NAME:JSON (for the finish)  finish:REASON
- *   error:KIND:RETRY_MS:TEXT (a finish)  refuse:FAIL:KIND:RETRY_MS:TEXT (instead of accepted)  wait:MS  gap  die  early (the
- *   next pieces come before accepted)
+ *   error:KIND:RETRY_MS:TEXT (a finish)  refuse:FAIL:KIND:RETRY_MS:TEXT (instead of accepted)  wait:MS  gap  die
+ *   early (the next pieces come before accepted)
  * A script without finish or error stays open. Without a script: the provider answers "ok".
  */
 #ifndef TEST_SESSION_WORLD_H

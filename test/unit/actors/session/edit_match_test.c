@@ -3,7 +3,8 @@
 
 #include "actors/session/edit_match.h"
 
-static void check(const char *file, const char *old_text, const char *new_text, bool all, size_t found, const char *match, const char *want)
+static void check(const char *file, const char *old_text, const char *new_text, bool all, size_t found,
+	const char *match, const char *want)
 {
 	struct edit_result result = {0};
 	assert_int_equal(edit_replace(qmt_str(file), qmt_str(old_text), qmt_str(new_text), all, &result), 0);
@@ -34,7 +35,8 @@ static void test_exact(void **state)
 static void test_indentation(void **state)
 {
 	(void)state;
-	check("{\n\tif (a)\n\t\tb();\n}\n", "if (a)\n\tb();\n", "if (c)\n\td();\n", false, 1, "indentation", "{\n\tif (c)\n\t\td();\n}\n");
+	check("{\n\tif (a)\n\t\tb();\n}\n", "if (a)\n\tb();\n", "if (c)\n\td();\n", false, 1, "indentation",
+		"{\n\tif (c)\n\t\td();\n}\n");
 	check("if (a)\n\tb();\n", "    if (a)\n    \tb();", "    x();\n    y();", false, 1, "indentation", "x();\ny();\n");
 	/* blank lines do not count, and stay blank */
 	check("  a\n\n  b\n", "a\n\nb\n", "c\n\nd\n", false, 1, "indentation", "  c\n\n  d\n");
@@ -83,7 +85,7 @@ static void test_large(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_indentation), cmocka_unit_test(test_trimmed),
-		cmocka_unit_test(test_line_ends), cmocka_unit_test(test_large)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_indentation),
+		cmocka_unit_test(test_trimmed), cmocka_unit_test(test_line_ends), cmocka_unit_test(test_large)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

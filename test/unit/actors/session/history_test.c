@@ -1,14 +1,17 @@
-/* What a model is shown is well-formed whatever the store holds: each call has one result, nothing is shown that was only thought. */
+/* What a model is shown is well-formed whatever the store holds: each call has one result, nothing is shown that was
+ * only thought. */
 #include "fixture.h"
 
 #include "actors/session/history.h"
 
-static const struct chat_tool_call calls_ab[] = {
-	{.id = {"a", 1}, .name = {"ls", 2}, .arguments = {"{}", 2}}, {.id = {"b", 1}, .name = {"ls", 2}, .arguments = {"{}", 2}}};
+static const struct chat_tool_call calls_ab[] = {{.id = {"a", 1}, .name = {"ls", 2}, .arguments = {"{}", 2}},
+	{.id = {"b", 1}, .name = {"ls", 2}, .arguments = {"{}", 2}}};
 
 static void add(struct history *h, const char *role, const char *content, uint32_t calls, const char *call_id)
 {
-	struct chat_message m = {.role = qmt_str(role), .content = qmt_str(content), .reasoning = qmt_str("secret thought"),
+	struct chat_message m = {.role = qmt_str(role),
+		.content = qmt_str(content),
+		.reasoning = qmt_str("secret thought"),
 		.tool_call_id = qmt_str(call_id)};
 	m.tool_calls.items = calls ? calls_ab : NULL;
 	m.tool_calls.count = calls;
@@ -24,7 +27,8 @@ static void shown(struct history *h, const char *system, const char *want)
 	for (uint32_t i = 0; i < count; i++) {
 		assert_int_equal(messages[i].reasoning.len, 0);
 		qmt_buf_printf(&text, "%.*s:%.*s%.*s", QMT_STR_ARG(messages[i].role), QMT_STR_ARG(messages[i].tool_call_id),
-			messages[i].is_error ? 5 : (int)messages[i].content.len, messages[i].content.p ? messages[i].content.p : "");
+			messages[i].is_error ? 5 : (int)messages[i].content.len,
+			messages[i].content.p ? messages[i].content.p : "");
 		for (uint32_t c = 0; c < messages[i].tool_calls.count; c++)
 			qmt_buf_printf(&text, "+%.*s", QMT_STR_ARG(messages[i].tool_calls.items[c].id));
 		qmt_buf_str(&text, " ");

@@ -1,10 +1,12 @@
-/* A cancel ends the turn within a second in every phase, upstream and in the tools too; what was there is kept, in order. */
+/* A cancel ends the turn within a second in every phase, upstream and in the tools too; what was there is kept, in
+ * order. */
 #include "world_fixture.h"
 
 #include <signal.h>
 #include <time.h>
 
-/* Cancels; the turn must be over, and the cancel answered, within a second of virtual time. Then the session is usable. */
+/* Cancels; the turn must be over, and the cancel answered, within a second of virtual time. Then the session is
+ * usable. */
 static void cancelled_in_time(struct world *w, const char *end)
 {
 	world_cancel(w, 0);
@@ -41,7 +43,8 @@ static void test_idle(void **state)
 static void test_waiting_for_neighbours(void **state)
 {
 	struct world *w = ((struct place *)*state)->w;
-	static const char *const phases[] = {"store.turn_begin", "store.history", "router.resolve", "store.append", "store.turn_end"};
+	static const char *const phases[] = {
+		"store.turn_begin", "store.history", "router.resolve", "store.append", "store.turn_end"};
 	world_start(w);
 	for (size_t i = 0; i < sizeof(phases) / sizeof(*phases); i++) {
 		char request[20];
@@ -56,7 +59,8 @@ static void test_waiting_for_neighbours(void **state)
 		cancelled_in_time(w, i == 4 ? "end complete" : "end cancelled");
 	}
 	/* A prompt that is being stored is acknowledged, then cancelled; a call that was stored gets its result. */
-	assert_seen(world_stored(w), "assistant:  a=ls({})\ntool: error: cancelled before it ran for a error\nuser: again\n");
+	assert_seen(
+		world_stored(w), "assistant:  a=ls({})\ntool: error: cancelled before it ran for a error\nuser: again\n");
 }
 
 /* Results that are being stored are neither lost nor doubled. */
@@ -70,10 +74,13 @@ static void test_storing_results(void **state)
 	world_prompt(w, "r1", "hi");
 	world_run(w, 700);
 	cancelled_in_time(w, "end cancelled tool_calls 1 (10+2)\n");
-	assert_stored(w, "user: hi\nassistant: x a=ls({})\ntool: (nothing here)\n for a\nuser: again\nassistant: ok\nturn 1 cancelled\nturn 2 complete\n");
+	assert_stored(w,
+		"user: hi\nassistant: x a=ls({})\ntool: (nothing here)\n for a\nuser: again\nassistant: ok\nturn 1 cancelled\n"
+		"turn 2 complete\n");
 }
 
-/* While the model is asked, streams, or is waited for: upstream is told, the text so far is kept, late pieces are dropped. */
+/* While the model is asked, streams, or is waited for: upstream is told, the text so far is kept, late pieces are
+ * dropped. */
 static void test_streaming(void **state)
 {
 	struct world *w = ((struct place *)*state)->w;
@@ -128,7 +135,7 @@ static void test_twice(void **state)
 	assert_log(w, "prompted 1 running\ndelta 0 a\nend cancelled  1\ncancelled true\ncancelled true\n");
 }
 
-/* ---- with real children -------------------------------------------------------------------------------------------- */
+/* ---- with real children ------------------------------------------------------------------------------------------ */
 
 static uint64_t now_ms(void)
 {
@@ -137,19 +144,22 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* A command that runs is killed with all it started; what it had printed and what did not run are results all the same. */
+/* A command that runs is killed with all it started; what it had printed and what did not run are results all the
+ * same. */
 static void test_shell(void **state)
 {
 	struct place *p = *state;
 	struct world *w = p->w;
 	world_start(w);
-	world_script(w, "call:a:shell:{\"command\":\"echo begun; echo $$ > pid; (sleep 61 & echo $! > child; wait)\"}|call:b:write_file:"
+	world_script(w,
+		"call:a:shell:{\"command\":\"echo begun; echo $$ > pid; (sleep 61 & echo $! > child; wait)\"}|"
+		"call:b:write_file:"
 		"{\"path\":\"never\",\"content\":\"\"}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "tool shell started", 1);
 	uint64_t until = now_ms() + 20000;
 	while ((!fixture_get(p->f->root, "child") || !*fixture_get(p->f->root, "child")) && now_ms() < until)
-		usleep(1000); /* for an event that only the file system tells */
+		usleep(1000); /* polls: only the file system tells */
 	pid_t child = (pid_t)strtol(fixture_get(p->f->root, "child"), NULL, 10);
 	assert_true(child > 1);
 	assert_int_equal(kill(child, 0), 0);
@@ -167,11 +177,13 @@ static void test_shell(void **state)
 		const char *stat = fixture_get("/proc", path + 6);
 		if (!stat || strstr(stat, ") Z"))
 			break;
-		usleep(1000);
+		usleep(1000); /* polls: only the file system tells */
 	}
 	assert_true(now_ms() < until);
 	const char *stored = world_stored(w);
-	assert_seen(stored, "tool: {\"exit_code\":-1,\"signal\":9,\"stdout\":\"begun\\n\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":false} for a\n");
+	assert_seen(stored,
+		"tool: {\"exit_code\":-1,\"signal\":9,\"stdout\":\"begun\\n"
+		"\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":false} for a\n");
 	assert_seen(stored, "tool: error: cancelled before it ran for b error\nturn 1 cancelled\n");
 	assert_true(access(fixture_path(p->f->root, "never"), F_OK) != 0);
 	world_prompt(w, "r2", "again");
@@ -190,7 +202,8 @@ static void test_abandoned_job(void **state)
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = 0;
 	fixture_put(p->f->root, "large", text);
-	assert_int_equal(truncate(fixture_path(p->f->root, "large"), 1 << 28), 0); /* a hole: slow to read, no room on disk */
+	assert_int_equal(
+		truncate(fixture_path(p->f->root, "large"), 1 << 28), 0); /* a hole: slow to read, no room on disk */
 	world_script(w, "call:a:read_tool:{\"path\":\"large\"}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "tool read_tool started", 1);
@@ -215,14 +228,15 @@ static void test_stop_in_shell(void **state)
 	world_prompt(w, "r1", "hi");
 	uint64_t until = now_ms() + 20000;
 	while ((!fixture_get(p->f->root, "pid") || !*fixture_get(p->f->root, "pid")) && now_ms() < until)
-		usleep(1000);
+		usleep(1000); /* polls: only the file system tells */
 	assert_true(strtol(fixture_get(p->f->root, "pid"), NULL, 10) > 1);
 	world_stop_actor(w, w->session);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {SEEDED(test_idle), SEEDED(test_waiting_for_neighbours), SEEDED(test_storing_results),
-		SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice), REAL(test_shell), REAL(test_abandoned_job), REAL(test_stop_in_shell)};
+	const struct CMUnitTest tests[] = {SEEDED(test_idle), SEEDED(test_waiting_for_neighbours),
+		SEEDED(test_storing_results), SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice), REAL(test_shell),
+		REAL(test_abandoned_job), REAL(test_stop_in_shell)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

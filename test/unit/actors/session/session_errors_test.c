@@ -1,4 +1,5 @@
-/* Whatever fails ends the turn with the right class and a text, is retried only while nothing was shown, and the next prompt works. */
+/* Whatever fails ends the turn with the right class and a text, is retried only while nothing was shown, and the next
+ * prompt works. */
 #include "world_fixture.h"
 
 /* The session is usable: the next prompt gets its answer. */
@@ -21,7 +22,7 @@ static void test_classes(void **state)
 #define E(name, retry, doc) {#name, retry},
 		PROVIDER_ERRORS(E)
 #undef E
-		{"unheard_of", false},
+			{"unheard_of", false},
 	};
 	world_start(w);
 	for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++) {
@@ -62,13 +63,15 @@ static void test_failures(void **state)
 	static const struct {
 		int fail;
 		const char *kind;
-	} table[] = {{QMT_FAIL_NOT_ALLOWED, "authentication"}, {QMT_FAIL_NOT_FOUND, "not_found"}, {QMT_FAIL_TOO_LARGE, "invalid_request"},
-		{QMT_FAIL_FULL, "busy"}, {QMT_FAIL_LINK_BUSY, "busy"}, {QMT_FAIL_PEER_GONE, "transport"}, {QMT_FAIL_DEADLINE, "timeout"},
-		{QMT_FAIL_CANCELLED, "cancelled"}, {QMT_FAIL_UNKNOWN_MESSAGE, "invalid_request"}};
+	} table[] = {{QMT_FAIL_NOT_ALLOWED, "authentication"}, {QMT_FAIL_NOT_FOUND, "not_found"},
+		{QMT_FAIL_TOO_LARGE, "invalid_request"}, {QMT_FAIL_FULL, "busy"}, {QMT_FAIL_LINK_BUSY, "busy"},
+		{QMT_FAIL_PEER_GONE, "transport"}, {QMT_FAIL_DEADLINE, "timeout"}, {QMT_FAIL_CANCELLED, "cancelled"},
+		{QMT_FAIL_UNKNOWN_MESSAGE, "invalid_request"}};
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
 		char script[100], want[100], request[20];
 		snprintf(script, sizeof(script), "refuse:%d::0:", table[i].fail);
-		snprintf(want, sizeof(want), "end failed  1 %d %s: %s\n", table[i].fail, table[i].kind, qmt_fail_name(table[i].fail));
+		snprintf(want, sizeof(want), "end failed  1 %d %s: %s\n", table[i].fail, table[i].kind,
+			qmt_fail_name(table[i].fail));
 		snprintf(request, sizeof(request), "f%zu", i);
 		w->script_count = w->script_next = 0;
 		world_script(w, script);
@@ -111,7 +114,8 @@ static void test_gap(void **state)
 	world_script(w, "text:one|gap|text:three|text:four");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running\ndelta 0 one\n"
+	assert_log(w,
+		"prompted 1 running\ndelta 0 one\n"
 		"end failed  1 13 malformed: piece 3 of the answer came where 2 was due: something was lost\n");
 	assert_stored(w, "user: hi\nassistant: one\nturn 1 failed\n");
 	assert_int_equal(w->cancels, 1);
@@ -139,7 +143,8 @@ static void test_silence(void **state)
 	assert_int_equal(w->cancels, 1);
 	assert_seen(w->log.data, "notice timeout: no answer for 5.0 s (first_chunk_timeout_ms); trying again");
 	world_wait(w, "end ", 1);
-	assert_seen(world_log(w), "delta 0 a\ndelta 1 b\ndelta 2 c\n"
+	assert_seen(world_log(w),
+		"delta 0 a\ndelta 1 b\ndelta 2 c\n"
 		"end failed  1 4 timeout: no further piece of the answer for 3.0 s (idle_timeout_ms)\n");
 	assert_int_equal(w->cancels, 2);
 	assert_stored(w, "user: hi\nassistant: abc\nturn 1 failed\n");
@@ -154,7 +159,9 @@ static void test_provider_dies(void **state)
 	world_script(w, "text:a|wait:1000|die");
 	world_prompt(w, "r1", "hi");
 	world_run(w, 1500);
-	assert_log(w, "prompted 1 running\ndelta 0 a\nend failed  1 1 transport: the provider ended in the middle of the answer (stopped)\n");
+	assert_log(w,
+		"prompted 1 running\ndelta 0 a\nend failed  1 1 transport: the provider ended in the middle of the answer "
+		"(stopped)\n");
 	/* Nobody is there. */
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
@@ -193,7 +200,8 @@ static void test_peer_gone(void **state)
 	usable(w, "u");
 }
 
-/* The store fails at each place: a clear error, nothing acknowledged that is not stored, and the session works afterwards. */
+/* The store fails at each place: a clear error, nothing acknowledged that is not stored, and the session works
+ * afterwards. */
 static void test_store_fails(void **state)
 {
 	struct world *w = ((struct place *)*state)->w;
@@ -209,7 +217,8 @@ static void test_store_fails(void **state)
 	w->fail_count = 1;
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running\nend failed  0 13 store: the history could not be read: no space left on device\n");
+	assert_log(
+		w, "prompted 1 running\nend failed  0 13 store: the history could not be read: no space left on device\n");
 	usable(w, "u1");
 
 	w->fail_message = "store.append";
@@ -217,15 +226,19 @@ static void test_store_fails(void **state)
 	world_script(w, "call:a:write_file:{\"path\":\"never\",\"content\":\"\"}|finish:tool_calls");
 	world_prompt(w, "r3", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 3 running\nend failed tool_calls 1 13 store: the answer could not be stored: no space left on device (10+2)\n");
-	assert_true(access(fixture_path(((struct place *)*state)->f->root, "never"), F_OK) != 0); /* a call that is not stored does not run */
+	assert_log(w,
+		"prompted 3 running\nend failed tool_calls 1 13 store: the answer could not be stored: no space left on device "
+		"(10+2)\n");
+	assert_true(access(fixture_path(((struct place *)*state)->f->root, "never"), F_OK) !=
+		0); /* a call that is not stored does not run */
 	usable(w, "u2");
 
 	w->fail_message = "store.turn_end";
 	w->fail_count = 1;
 	world_prompt(w, "r4", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 5 running\ndelta 0 ok\n"
+	assert_log(w,
+		"prompted 5 running\ndelta 0 ok\n"
 		"end failed stop 1 13 store: the end of the turn could not be stored: no space left on device (10+2)\n");
 	usable(w, "u3"); /* the turn that is still running in the store is ended first */
 	assert_seen(world_stored(w), "turn 5 interrupted\nturn 6 complete\n");
@@ -266,7 +279,8 @@ static void test_store_fails_results(void **state)
 	/* The history has a call without a result: the model gets one made up. */
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_string_equal(w->last_request.data, "system: be brief\nuser: hi\nassistant:  a=ls()\n"
+	assert_string_equal(w->last_request.data,
+		"system: be brief\nuser: hi\nassistant:  a=ls()\n"
 		"tool: error: no result is known: the turn was cut off before or while the tool ran for a\nuser: hi\n");
 }
 
@@ -278,8 +292,10 @@ static void test_finishes(void **state)
 	world_script(w, "text:half|call:a:ls:{|finish:length");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running\ndelta 0 half\n"
-		"end limit length 1 13 length: the model stopped at its limit of tokens: say \"go on\", or raise max_tokens (10+2)\n");
+	assert_log(w,
+		"prompted 1 running\ndelta 0 half\n"
+		"end limit length 1 13 length: the model stopped at its limit of tokens: say \"go on\", or raise max_tokens "
+		"(10+2)\n");
 	assert_stored(w, "user: hi\nassistant: half\nturn 1 limit\n");
 	world_script(w, "text:x|finish:content_filter");
 	world_prompt(w, "r2", "hi");
@@ -304,7 +320,8 @@ static void test_finishes(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {SEEDED(test_classes), SEEDED(test_failures), SEEDED(test_retry), SEEDED(test_gap), SEEDED(test_silence),
-		SEEDED(test_provider_dies), SEEDED(test_peer_gone), SEEDED(test_store_fails), SEEDED(test_store_fails_results), SEEDED(test_finishes)};
+	const struct CMUnitTest tests[] = {SEEDED(test_classes), SEEDED(test_failures), SEEDED(test_retry),
+		SEEDED(test_gap), SEEDED(test_silence), SEEDED(test_provider_dies), SEEDED(test_peer_gone),
+		SEEDED(test_store_fails), SEEDED(test_store_fails_results), SEEDED(test_finishes)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

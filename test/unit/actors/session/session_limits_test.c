@@ -20,7 +20,8 @@ static void test_prompt(void **state)
 	world_prompt(w, "r2", "");
 	world_prompt(w, "", "123");
 	world_wait(w, "refused", 3);
-	assert_log(w, "refused 15 : a prompt of 6 bytes is over max_prompt_bytes (5)\nrefused 10 : text: a prompt is not empty\n"
+	assert_log(w,
+		"refused 15 : a prompt of 6 bytes is over max_prompt_bytes (5)\nrefused 10 : text: a prompt is not empty\n"
 		"refused 10 : request: a prompt needs an id, so that a retry does not prompt twice\n");
 	usable(w);
 }
@@ -34,7 +35,9 @@ static void test_steps(void **state)
 		world_script(w, "call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_seen(world_log(w), "end limit tool_calls 3 13 max_steps: the turn has made 3 model calls (max_steps): say \"go on\", or raise the limit (30+6)\n");
+	assert_seen(world_log(w),
+		"end limit tool_calls 3 13 max_steps: the turn has made 3 model calls (max_steps): say \"go on\", or raise the "
+		"limit (30+6)\n");
 	assert_int_equal(w->chats, 3);
 	/* The last calls have their results. */
 	assert_seen(world_stored(w), "tool: (nothing here)\n for a\nturn 1 limit\n");
@@ -50,7 +53,9 @@ static void test_answer(void **state)
 	world_script(w, "text:12345|think:12345|text:6|text:7|wait:9999");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running\ndelta 0 12345\nthinks 12345\ndelta 5 6\nend limit  1 15 max_answer_bytes: the answer is over max_answer_bytes (10)\n");
+	assert_log(w,
+		"prompted 1 running\ndelta 0 12345\nthinks 12345\ndelta 5 6\nend limit  1 15 max_answer_bytes: the answer is "
+		"over max_answer_bytes (10)\n");
 	assert_int_equal(w->cancels, 1);
 	assert_stored(w, "user: hi\nassistant: 123456\nturn 1 limit\n");
 	world_script(w, "piece:11|wait:9999");
@@ -72,7 +77,8 @@ static void test_calls(void **state)
 	world_script(w, "text:x|call:a:ls:{}|call:b:ls:{}|call:c:ls:{}|finish:tool_calls");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "end ", 1);
-	assert_seen(world_log(w), "end limit tool_calls 1 15 max_tool_calls: 3 tool calls in one answer are over max_tool_calls (2)");
+	assert_seen(world_log(w),
+		"end limit tool_calls 1 15 max_tool_calls: 3 tool calls in one answer are over max_tool_calls (2)");
 	assert_stored(w, "user: hi\nassistant: x\nturn 1 limit\n");
 	usable(w);
 }
@@ -87,7 +93,9 @@ static void test_history(void **state)
 	text[sizeof(text) - 1] = 0;
 	world_prompt(w, "r1", text);
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running\nend failed  0 15 context_window_exceeded: the conversation is over max_history_bytes (1024): "
+	assert_log(w,
+		"prompted 1 running\nend failed  0 15 context_window_exceeded: the conversation is over max_history_bytes "
+		"(1024): "
 		"begin a new session, or raise the limit\n");
 	assert_int_equal(w->chats, 0);
 }
@@ -118,7 +126,7 @@ static void test_config(void **state)
 	assert_seen(world_stored(w), "tool: error: workspace \"\": must be an absolute path for a error\n");
 }
 
-/* ---- with real children -------------------------------------------------------------------------------------------- */
+/* ---- with real children ------------------------------------------------------------------------------------------ */
 
 /* The result of one shell call with these arguments. */
 static const char *shell(struct world *w, const char *script)
@@ -133,7 +141,8 @@ static const char *shell(struct world *w, const char *script)
 	return world_log(w);
 }
 
-/* Commands run in the workspace, within their time, their output and their limits, and do not see the keys of this process. */
+/* Commands run in the workspace, within their time, their output and their limits, and do not see the keys of this
+ * process. */
 static void test_shell(void **state)
 {
 	struct place *p = *state;
@@ -145,17 +154,23 @@ static void test_shell(void **state)
 	world_start(w);
 	mkdir(fixture_path(p->f->root, "sub"), 0755);
 	fixture_put(p->f->root, "sub/here", "");
-	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"ls\",\"args\":[\"-1\"],\"workdir\":\"sub\"}|finish:tool_calls"),
-		"tool shell finished {\"exit_code\":0,\"stdout\":\"here\\n\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":false}\n"));
-	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"echo out; echo err >&2; ulimit -n; exit 3\"}|finish:tool_calls"),
-		"{\"exit_code\":3,\"stdout\":\"out\\n77\\n\",\"stderr\":\"err\\n\",\"truncated\":false,\"timed_out\":false}\n"));
-	const char *env = shell(w, "call:a:shell:{\"command\":\"echo key=$QMT_TEST_API_KEY. path=$PATH; cat\"}|finish:tool_calls");
+	assert_non_null(strstr(
+		shell(w, "call:a:shell:{\"command\":\"ls\",\"args\":[\"-1\"],\"workdir\":\"sub\"}|finish:tool_calls"),
+		"tool shell finished {\"exit_code\":0,\"stdout\":\"here\\n"
+		"\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":false}\n"));
+	assert_non_null(strstr(
+		shell(w, "call:a:shell:{\"command\":\"echo out; echo err >&2; ulimit -n; exit 3\"}|finish:tool_calls"),
+		"{\"exit_code\":3,\"stdout\":\"out\\n77\\n\",\"stderr\":\"err\\n"
+		"\",\"truncated\":false,\"timed_out\":false}\n"));
+	const char *env =
+		shell(w, "call:a:shell:{\"command\":\"echo key=$QMT_TEST_API_KEY. path=$PATH; cat\"}|finish:tool_calls");
 	assert_seen(env, "key=. path=/");
 	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"sleep 60\",\"timeout_ms\":100}|finish:tool_calls"),
 		"{\"exit_code\":-1,\"signal\":9,\"stdout\":\"\",\"stderr\":\"\",\"truncated\":false,\"timed_out\":true}\n"));
 	const char *flood = shell(w, "call:a:shell:{\"command\":\"seq 1 20000\"}|finish:tool_calls");
 	assert_seen(flood, "\\n[... 107894 bytes cut here ...]\\n\",\"stderr\":\"\",\"truncated\":true");
-	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"/nonexistent\",\"args\":[\"x\"]}|finish:tool_calls"), "tool shell finished error error: shell: "));
+	assert_non_null(strstr(shell(w, "call:a:shell:{\"command\":\"/nonexistent\",\"args\":[\"x\"]}|finish:tool_calls"),
+		"tool shell finished error error: shell: "));
 	unsetenv("QMT_TEST_API_KEY");
 }
 
@@ -165,14 +180,16 @@ static void test_shell_order(void **state)
 	struct place *p = *state;
 	struct world *w = p->w;
 	world_start(w);
-	shell(w, "call:a:shell:{\"command\":\"sleep 0.1; echo 1 >> f\"}|call:b:shell:{\"command\":\"echo 2 >> f\"}|call:c:edit:{\"filePath\":\"f\","
+	shell(w,
+		"call:a:shell:{\"command\":\"sleep 0.1; echo 1 >> f\"}|call:b:shell:{\"command\":\"echo 2 >> f\"}|"
+		"call:c:edit:{\"filePath\":\"f\","
 		"\"oldString\":\"2\",\"newString\":\"3\"}|call:d:read_tool:{\"path\":\"f\"}|finish:tool_calls");
 	assert_seen(world_stored(w), "00001| 1\n00002| 3\n</content>\n for d\n");
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {SEEDED(test_prompt), SEEDED(test_steps), SEEDED(test_answer), SEEDED(test_calls), SEEDED(test_history),
-		SEEDED(test_config), REAL(test_shell), REAL(test_shell_order)};
+	const struct CMUnitTest tests[] = {SEEDED(test_prompt), SEEDED(test_steps), SEEDED(test_answer), SEEDED(test_calls),
+		SEEDED(test_history), SEEDED(test_config), REAL(test_shell), REAL(test_shell_order)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* A prompt becomes one turn: stored before it is acknowledged, streamed, its tools run, its end stored before it is told. */
+/* A prompt becomes one turn: stored before it is acknowledged, streamed, its tools run, its end stored before it is
+ * told. */
 #include "world_fixture.h"
 
 static void test_plain(void **state)
@@ -20,13 +21,15 @@ static void test_plain(void **state)
 	assert_log(w, "prompted 2 running\ndelta 0 ok\nend complete stop 1 (10+2)\n");
 }
 
-/* Tool calls run in the workspace; results are stored in their order in one append; ids that are missing or double are made. */
+/* Tool calls run in the workspace; results are stored in their order in one append; ids that are missing or double are
+ * made. */
 static void test_tools(void **state)
 {
 	struct place *p = *state;
 	struct world *w = p->w;
 	world_start(w);
-	world_script(w, "text:Let me see.|call:a:write_file:{\"path\":\"x\",\"content\":\"12\"}|call::read_tool:{\"path\":\"x\"}|"
+	world_script(w,
+		"text:Let me see.|call:a:write_file:{\"path\":\"x\",\"content\":\"12\"}|call::read_tool:{\"path\":\"x\"}|"
 		"call:a:ls:{}|finish:tool_calls");
 	world_script(w, "text: Done.|finish:stop");
 	world_prompt(w, "r1", "go");
@@ -34,20 +37,23 @@ static void test_tools(void **state)
 	/* The two that read start only when the write has ended, and then side by side: which ends first is chance. */
 	const char *log = world_log(w);
 	const char *begins = "prompted 1 running\ndelta 0 Let me see.\n"
-		"tool write_file started\ntool write_file finished {\"path\":\"x\",\"bytes\":2}\n"
-		"tool read_tool started\ntool ls started\n";
+						 "tool write_file started\ntool write_file finished {\"path\":\"x\",\"bytes\":2}\n"
+						 "tool read_tool started\ntool ls started\n";
 	assert_memory_equal(log, begins, strlen(begins));
 	assert_seen(log, "tool read_tool finished <path>x</path>\n<type>file</type>\n<content>\n00001| 12\n</content>\n\n");
 	assert_seen(log, "tool ls finished x (2 bytes)\n\n");
 	assert_seen(log, "delta 11  Done.\nend complete stop 2 (20+4)\n");
-	assert_stored(w, "user: go\n"
-		"assistant: Let me see. a=write_file({\"path\":\"x\",\"content\":\"12\"}) qmt-1-1-1=read_tool({\"path\":\"x\"}) qmt-1-1-2=ls({})\n"
+	assert_stored(w,
+		"user: go\n"
+		"assistant: Let me see. a=write_file({\"path\":\"x\",\"content\":\"12\"}) "
+		"qmt-1-1-1=read_tool({\"path\":\"x\"}) qmt-1-1-2=ls({})\n"
 		"tool: {\"path\":\"x\",\"bytes\":2} for a\n"
 		"tool: <path>x</path>\n<type>file</type>\n<content>\n00001| 12\n</content>\n for qmt-1-1-1\n"
 		"tool: x (2 bytes)\n for qmt-1-1-2\n"
 		"assistant:  Done.\nturn 1 complete\n");
 	assert_int_equal(w->appends, 2);
-	assert_string_equal(w->last_request.data, "system: be brief\nuser: go\n"
+	assert_string_equal(w->last_request.data,
+		"system: be brief\nuser: go\n"
 		"assistant: Let me see. a=write_file() qmt-1-1-1=read_tool() qmt-1-1-2=ls()\n"
 		"tool: {\"path\":\"x\",\"bytes\":2} for a\n"
 		"tool: <path>x</path>\n<type>file</type>\n<content>\n00001| 12\n</content>\n for qmt-1-1-1\n"
@@ -55,7 +61,8 @@ static void test_tools(void **state)
 	assert_string_equal(fixture_get(p->f->root, "x"), "12");
 }
 
-/* Whatever a model calls wrongly is an error result for it, and the turn goes on. A finish reason "stop" does not hide calls. */
+/* Whatever a model calls wrongly is an error result for it, and the turn goes on. A finish reason "stop" does not hide
+ * calls. */
 static void test_bad_calls(void **state)
 {
 	struct place *p = *state;
@@ -64,16 +71,21 @@ static void test_bad_calls(void **state)
 	static const char *const tools[] = {"ls", "read_tool", NULL};
 	w->agent.tools = tools;
 	world_start(w);
-	world_script(w, "call:a:rm:{}|call:b:shell:{\"command\":\"id\"}|call:c:ls:{\"path\":|call:d:read_tool:{\"path\":\"../x\"}|finish:stop");
+	world_script(w,
+		"call:a:rm:{}|call:b:shell:{\"command\":\"id\"}|call:c:ls:{\"path\":|call:d:read_tool:{\"path\":\"../x\"}|"
+		"finish:stop");
 	world_prompt(w, "r1", "go");
 	world_wait(w, "end ", 1);
-	snprintf(want, sizeof(want), "user: go\n"
+	snprintf(want, sizeof(want),
+		"user: go\n"
 		"assistant:  a=rm({}) b=shell({\"command\":\"id\"}) c=ls({\"path\":) d=read_tool({\"path\":\"../x\"})\n"
 		"tool: error: tool \"rm\" does not exist; offered: read_tool, ls for a error\n"
 		"tool: error: tool \"shell\" is not allowed in this session; offered: read_tool, ls for b error\n"
-		"tool: error: ls: the arguments are not valid JSON: line 1 column 8: unexpected token near end of file for c error\n"
+		"tool: error: ls: the arguments are not valid JSON: line 1 column 8: unexpected token near end of file for c "
+		"error\n"
 		"tool: error: ../x: leads outside the workspace %s (absolute links count as outside) for d error\n"
-		"assistant: ok\nturn 1 complete\n", p->f->root);
+		"assistant: ok\nturn 1 complete\n",
+		p->f->root);
 	assert_stored(w, want);
 }
 
@@ -117,12 +129,14 @@ static void test_duplicates(void **state)
 	world_run(w, 20);
 	world_prompt(w, "r2", "other");
 	world_run(w, 500);
-	assert_log(w, "refused 13 busy: a turn of session 0192 is under way: wait for its end, or cancel it\n"
+	assert_log(w,
+		"refused 13 busy: a turn of session 0192 is under way: wait for its end, or cancel it\n"
 		"prompted 1 running\nprompted 1 running dup\ndelta 0 a\n");
 	world_prompt(w, "r1", "hi"); /* while it streams */
 	world_prompt(w, "r2", "other");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 1 running dup\nrefused 13 busy: a turn of session 0192 is under way: wait for its end, or cancel it\n"
+	assert_log(w,
+		"prompted 1 running dup\nrefused 13 busy: a turn of session 0192 is under way: wait for its end, or cancel it\n"
 		"delta 1 b\nend complete stop 1 (10+2)\n");
 	world_prompt(w, "r1", "hi"); /* afterwards */
 	world_wait(w, "prompted", 1);
@@ -207,7 +221,8 @@ static void test_peer(void **state)
 	assert_string_equal(w->last_peer_name, "provider/llm");
 }
 
-/* Pieces may overtake the acceptance; a history of many pages is read whole; a session without system prompt has no such message. */
+/* Pieces may overtake the acceptance; a history of many pages is read whole; a session without system prompt has no
+ * such message. */
 static void test_odd(void **state)
 {
 	struct world *w = ((struct place *)*state)->w;
@@ -219,7 +234,9 @@ static void test_odd(void **state)
 	world_wait(w, "end ", 1);
 	world_prompt(w, "r2", "again");
 	world_wait(w, "end ", 2);
-	assert_log(w, "prompted 1 running\ndelta 0 quick\nend complete stop 1 (10+2)\nprompted 2 running\ndelta 0 ok\nend complete stop 1 (10+2)\n");
+	assert_log(w,
+		"prompted 1 running\ndelta 0 quick\nend complete stop 1 (10+2)\nprompted 2 running\ndelta 0 ok\nend complete "
+		"stop 1 (10+2)\n");
 	assert_string_equal(w->last_request.data, "user: hi\nassistant: quick\nuser: again\n");
 	world_script(w, "early|call:a:ls:{}|finish:tool_calls");
 	world_prompt(w, "r3", "tools");
@@ -234,8 +251,12 @@ static void test_foreign_pieces(void **state)
 	world_script(w, "text:a|wait:1000|text:b|finish:stop");
 	world_prompt(w, "r1", "hi");
 	world_wait(w, "delta", 1);
-	assert_int_equal(QMT_TELL(w->out, w->session, provider_chunk, .request = qmt_str("other"), .seq = 2, .text = qmt_str("evil")), 0);
-	assert_int_equal(QMT_TELL(w->out, w->session, provider_finish, .request = qmt_str("other"), .seq = 2, .reason = qmt_str("stop")), 0);
+	assert_int_equal(
+		QMT_TELL(w->out, w->session, provider_chunk, .request = qmt_str("other"), .seq = 2, .text = qmt_str("evil")),
+		0);
+	assert_int_equal(
+		QMT_TELL(w->out, w->session, provider_finish, .request = qmt_str("other"), .seq = 2, .reason = qmt_str("stop")),
+		0);
 	assert_int_equal(QMT_TELL(w->out, w->session, provider_finish, .seq = 2, .reason = qmt_str("stop")), 0);
 	world_wait(w, "end ", 1);
 	assert_log(w, "prompted 1 running\ndelta 0 a\ndelta 1 b\nend complete stop 1 (10+2)\n");
@@ -246,8 +267,9 @@ static void test_foreign_pieces(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {SEEDED(test_plain), SEEDED(test_tools), SEEDED(test_bad_calls), SEEDED(test_remote_owner),
-		SEEDED(test_remote_owner_allowed), SEEDED(test_duplicates), SEEDED(test_leftover), SEEDED(test_checkpoints), SEEDED(test_watcher_gone),
-		SEEDED(test_peer), SEEDED(test_odd), SEEDED(test_foreign_pieces)};
+	const struct CMUnitTest tests[] = {SEEDED(test_plain), SEEDED(test_tools), SEEDED(test_bad_calls),
+		SEEDED(test_remote_owner), SEEDED(test_remote_owner_allowed), SEEDED(test_duplicates), SEEDED(test_leftover),
+		SEEDED(test_checkpoints), SEEDED(test_watcher_gone), SEEDED(test_peer), SEEDED(test_odd),
+		SEEDED(test_foreign_pieces)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ static inline struct session_limits tool_limits(void)
 	return limits;
 }
 
-static inline const struct called *call_limited(const struct fixture *f, const char *name, const char *arguments, const struct session_limits *limits)
+static inline const struct called *call_limited(
+	const struct fixture *f, const char *name, const char *arguments, const struct session_limits *limits)
 {
 	static struct called result;
 	struct tool_call *call = NULL;

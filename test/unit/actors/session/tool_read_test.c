@@ -27,10 +27,13 @@ static void test_parts(void **state)
 	assert_text(call(f, "read_tool", "{\"path\":\"many\",\"offset\":10,\"limit\":2}"), false,
 		"<path>many</path>\n<type>file</type>\n<content>\n00011| line 11\n00012| line 12\n</content>\n"
 		"(lines 11 to 12 of 3000; go on with offset=12)\n");
-	assert_has(call(f, "read_tool", "{\"path\":\"many\"}"), false, "(lines 1 to 2000 of 3000; go on with offset=2000)\n");
-	assert_has(call(f, "read_tool", "{\"path\":\"many\",\"limit\":3000}"), false, "(lines 1 to 2000 of 3000;"); /* max_tool_output_lines */
+	assert_has(
+		call(f, "read_tool", "{\"path\":\"many\"}"), false, "(lines 1 to 2000 of 3000; go on with offset=2000)\n");
+	assert_has(call(f, "read_tool", "{\"path\":\"many\",\"limit\":3000}"), false,
+		"(lines 1 to 2000 of 3000;"); /* max_tool_output_lines */
 	assert_has(call(f, "read_tool", "{\"path\":\"many\",\"offset\":2999}"), false, "03000| line 3000\n</content>\n");
-	assert_has(call(f, "read_tool", "{\"path\":\"many\",\"offset\":3000}"), true, "offset 3000 is beyond the end: it has 3000 lines");
+	assert_has(call(f, "read_tool", "{\"path\":\"many\",\"offset\":3000}"), true,
+		"offset 3000 is beyond the end: it has 3000 lines");
 	struct session_limits limits = tool_limits();
 	limits.max_tool_output_bytes = 400;
 	const struct called *c = call_limited(f, "read_tool", "{\"path\":\"many\"}", &limits);
@@ -42,7 +45,8 @@ static void test_parts(void **state)
 		fprintf(file, "line %d\n", i);
 	fclose(file);
 	assert_has(call_limited(f, "read_tool", "{\"path\":\"huge\",\"limit\":1}", &limits), false, "of more than ");
-	assert_has(call_limited(f, "read_tool", "{\"path\":\"huge\",\"offset\":19000}", &limits), true, "max_file_bytes allows");
+	assert_has(
+		call_limited(f, "read_tool", "{\"path\":\"huge\",\"offset\":19000}", &limits), true, "max_file_bytes allows");
 }
 
 /* Long lines are cut between characters, broken bytes become U+FFFD, binaries and pipes are refused. */
@@ -60,9 +64,12 @@ static void test_odd(void **state)
 	fixture_put(f->root, "latin1", "caf\xe9 au lait\n");
 	assert_has(call(f, "read_tool", "{\"path\":\"latin1\"}"), false, "00001| caf\xef\xbf\xbd au lait\n");
 	file = fopen(fixture_path(f->root, "binary"), "w");
-	fwrite("\x7f" "ELF\0\1", 1, 6, file);
+	fwrite("\x7f"
+		   "ELF\0\1",
+		1, 6, file);
 	fclose(file);
-	assert_text(call(f, "read_tool", "{\"path\":\"binary\"}"), true, "error: binary: a binary file (NUL at byte 4); only text can be read");
+	assert_text(call(f, "read_tool", "{\"path\":\"binary\"}"), true,
+		"error: binary: a binary file (NUL at byte 4); only text can be read");
 	assert_int_equal(mkfifo(fixture_path(f->root, "pipe"), 0600), 0);
 	assert_has(call(f, "read_tool", "{\"path\":\"pipe\"}"), true, "neither a regular file nor a folder");
 	assert_has(call(f, "read_tool", "{\"path\":\"nothing\"}"), true, "error: nothing: no such file");
@@ -73,7 +80,8 @@ static void test_folder(void **state)
 {
 	struct fixture *f = *state;
 	mkdir(fixture_path(f->root, "d"), 0755);
-	assert_text(call(f, "read_tool", "{\"path\":\"d\"}"), false, "<path>d</path>\n<type>folder</type>\n<content>\n</content>\n(the folder is empty)\n");
+	assert_text(call(f, "read_tool", "{\"path\":\"d\"}"), false,
+		"<path>d</path>\n<type>folder</type>\n<content>\n</content>\n(the folder is empty)\n");
 	mkdir(fixture_path(f->root, "d/sub"), 0755);
 	fixture_put(f->root, "d/b", "12");
 	fixture_put(f->root, "d/.hidden", "");

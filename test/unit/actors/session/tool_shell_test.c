@@ -42,7 +42,8 @@ static void test_prepare(void **state)
 	assert_has(call(f, "shell", "{\"command\":\"true\",\"workdir\":\"../outside\"}"), true, "leads outside");
 	assert_has(call(f, "shell", "{\"command\":\"true\",\"workdir\":\"nowhere\"}"), true, "no such file");
 	assert_has(call(f, "shell", "{\"command\":\"\"}"), true, "is empty");
-	assert_has(call(f, "shell", "{\"command\":\"true\",\"timeout_ms\":7200000}"), true, "shell_timeout_max_ms (3600000)");
+	assert_has(
+		call(f, "shell", "{\"command\":\"true\",\"timeout_ms\":7200000}"), true, "shell_timeout_max_ms (3600000)");
 }
 
 static void told(const struct fixture *f, const struct qmt_child_result *result, const char *want)
@@ -57,13 +58,23 @@ static void told(const struct fixture *f, const struct qmt_child_result *result,
 static void test_told(void **state)
 {
 	struct fixture *f = *state;
-	struct qmt_child_result r = {.exit_code = 3, .out = qmt_str("out\n"), .out_total_bytes = 4, .err = qmt_str("\xff"), .err_total_bytes = 1};
-	told(f, &r, "{\"exit_code\":3,\"stdout\":\"out\\n\",\"stderr\":\"\xef\xbf\xbd\",\"truncated\":false,\"timed_out\":false}");
-	r = (struct qmt_child_result){.exit_code = -1, .signal = 9, .timed_out = true, .out = qmt_str("0123456789012345678901234"), .out_total_bytes = 25};
-	told(f, &r, "{\"exit_code\":-1,\"signal\":9,\"stdout\":\"0123456789\\n[... 5 bytes cut here ...]\\n5678901234\",\"stderr\":\"\","
+	struct qmt_child_result r = {
+		.exit_code = 3, .out = qmt_str("out\n"), .out_total_bytes = 4, .err = qmt_str("\xff"), .err_total_bytes = 1};
+	told(f, &r,
+		"{\"exit_code\":3,\"stdout\":\"out\\n\",\"stderr\":\"\xef\xbf\xbd\",\"truncated\":false,\"timed_out\":false}");
+	r = (struct qmt_child_result){.exit_code = -1,
+		.signal = 9,
+		.timed_out = true,
+		.out = qmt_str("0123456789012345678901234"),
+		.out_total_bytes = 25};
+	told(f, &r,
+		"{\"exit_code\":-1,\"signal\":9,\"stdout\":\"0123456789\\n[... 5 bytes cut here ...]\\n"
+		"5678901234\",\"stderr\":\"\","
 		"\"truncated\":true,\"timed_out\":true}");
 	r = (struct qmt_child_result){.out = qmt_str("0123"), .out_total_bytes = 1004, .out_truncated = true};
-	told(f, &r, "{\"exit_code\":0,\"stdout\":\"0123\\n[... 1000 bytes cut here ...]\\n\",\"stderr\":\"\",\"truncated\":true,\"timed_out\":false}");
+	told(f, &r,
+		"{\"exit_code\":0,\"stdout\":\"0123\\n[... 1000 bytes cut here ...]\\n"
+		"\",\"stderr\":\"\",\"truncated\":true,\"timed_out\":false}");
 }
 
 int main(void)

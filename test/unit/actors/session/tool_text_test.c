@@ -15,7 +15,9 @@ static void test_clean(void **state)
 	(void)state;
 	clean("", 0, "");
 	clean("plain", 5, "plain");
-	clean("a\0b", 3, "a\xef\xbf\xbd" "b");
+	clean("a\0b", 3,
+		"a\xef\xbf\xbd"
+		"b");
 	clean("\xff\xc3\xa4\xc3", 4, "\xef\xbf\xbd\xc3\xa4\xef\xbf\xbd");
 }
 

@@ -1,4 +1,5 @@
-/* One declaration makes both the schema that a model sees and the check of what it sends; wrong arguments say what is right. */
+/* One declaration makes both the schema that a model sees and the check of what it sends; wrong arguments say what is
+ * right. */
 #include "tool_fixture.h"
 
 /* Every tool has a name, a text and a schema that is JSON and names each parameter. */
@@ -36,7 +37,8 @@ static void test_read_schema_text(void **state)
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf text = {0};
 	tool_schema(tool_find(qmt_str("write_file")), &text);
 	assert_string_equal(text.data,
-		"{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\",\"description\":\"File, relative to the workspace.\"},"
+		"{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\",\"description\":\"File, relative to the "
+		"workspace.\"},"
 		"\"content\":{\"type\":\"string\",\"description\":\"The whole new content.\"},"
 		"\"create_dirs\":{\"type\":\"boolean\",\"default\":true,\"description\":\"Make missing folders on the way.\"}},"
 		"\"required\":[\"path\",\"content\"],\"additionalProperties\":false}");
@@ -57,7 +59,8 @@ static void test_arguments(void **state)
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"offset\":1e300}"), true, "\"offset\" must be an integer");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"offset\":-1}"), true, "must be from 0 to");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"limit\":0}"), true, "must be from 1 to");
-	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"lines\":1}"), true, "no parameter \"lines\"; there are: path (required), offset, limit");
+	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"lines\":1}"), true,
+		"no parameter \"lines\"; there are: path (required), offset, limit");
 	assert_has(call(f, "write_file", "{\"path\":\"x\",\"content\":\"\",\"create_dirs\":1}"), true, "must be a boolean");
 	assert_has(call(f, "ls", "{\"ignore\":\"x\"}"), true, "must be an array of strings");
 	assert_has(call(f, "ls", "{\"ignore\":[1]}"), true, "must be an array of strings");
@@ -82,6 +85,7 @@ static void test_limits(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {TEST(test_schema), TEST(test_read_schema_text), TEST(test_arguments), TEST(test_limits)};
+	const struct CMUnitTest tests[] = {
+		TEST(test_schema), TEST(test_read_schema_text), TEST(test_arguments), TEST(test_limits)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,8 +289,8 @@ static void test_race(void **state)
 			code = workspace_write(&ws, qmt_str(name), qmt_str("inside"), true, NULL, &err);
 			fine += code == 0;
 			kept_out += code == -EXDEV;
-			assert_true(code == 0 || code == -EXDEV || code == -ENOENT || code == -EAGAIN || code == -EEXIST || code == -EINVAL ||
-				code == -ENOTDIR);
+			assert_true(code == 0 || code == -EXDEV || code == -ENOENT || code == -EAGAIN || code == -EEXIST ||
+				code == -EINVAL || code == -ENOTDIR);
 		}
 	}
 	atomic_store(&race.stop, true);
@@ -321,7 +321,9 @@ static void test_no_openat2(void **state)
 		struct qmt_buf data = {0};
 		struct qmt_err err;
 		int got = read_path(f->root, "file", &data, &err);
-		_exit(got == -ENOSYS && strstr(err.text, "openat2") && write_path(f->root, "file", "y", true, &err) == -ENOSYS ? 0 : 1);
+		_exit(got == -ENOSYS && strstr(err.text, "openat2") && write_path(f->root, "file", "y", true, &err) == -ENOSYS
+				? 0
+				: 1);
 	}
 	int status = 0;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -336,7 +338,7 @@ static void test_no_openat2(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {TEST(test_leave), TEST(test_magic_links), TEST(test_inside), TEST(test_write), TEST(test_odd),
-		TEST(test_expect), TEST(test_race), TEST(test_no_openat2)};
+	const struct CMUnitTest tests[] = {TEST(test_leave), TEST(test_magic_links), TEST(test_inside), TEST(test_write),
+		TEST(test_odd), TEST(test_expect), TEST(test_race), TEST(test_no_openat2)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
