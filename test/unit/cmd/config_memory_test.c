@@ -1,4 +1,4 @@
-/* The Nth allocation fails, for every N: reading a config then says -ENOMEM, and nothing leaks, crashes or is half there. */
+/* The Nth allocation fails, for every N: reading a config says -ENOMEM, and nothing leaks, crashes or is half there. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
