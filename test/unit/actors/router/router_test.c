@@ -8,7 +8,7 @@
 #include "proto/contract/contract.h"
 #include "runtime/system.h"
 
-/* Knows one peer, "near"; "slow" is never answered. */
+/* Knows one peer, "near"; any other one is connected as soon as it is awaited. */
 static void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct peers_resolve *request = body;
@@ -17,11 +17,21 @@ static void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 	if (qmt_str_is(request->name, "near"))
 		(void)QMT_REPLY(
 			ctx, qmt_token(ctx), peers_resolved, .peer = {.peer_id = qmt_str("12D3near"), .name = request->name});
-	else if (!qmt_str_is(request->name, "slow"))
+	else
 		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "not connected");
 }
 
-static qmt_handler *const peers_handlers[peers_message_count] = {[peers_resolve_id] = peers_on_resolve};
+static void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct peers_await *request = body;
+
+	(void)state;
+	(void)QMT_REPLY(
+		ctx, qmt_token(ctx), peers_resolved, .peer = {.peer_id = qmt_str("12D3late"), .name = request->name});
+}
+
+static qmt_handler *const peers_handlers[peers_message_count] = {
+	[peers_resolve_id] = peers_on_resolve, [peers_await_id] = peers_on_await};
 static const struct qmt_actor_desc fake_peers_desc = {
 	.abi = QMT_ABI, .name = "fake_peers", .state_size = 8, .accepts = {{&peers_protocol, peers_handlers}}};
 
@@ -30,7 +40,8 @@ static const struct router_agent agents[] = {
 	{"there", "llm", "", "near"},
 	{"lost", "llm", NULL, "far"},
 };
-static const struct router_config config = {agents, sizeof agents / sizeof agents[0]};
+static const struct router_config config = {agents, sizeof agents / sizeof agents[0], 0};
+static const struct router_config patient = {agents, sizeof agents / sizeof agents[0], 5000};
 
 struct fixture {
 	struct qmt_system *system;
@@ -38,7 +49,7 @@ struct fixture {
 	struct qmt_ref router;
 };
 
-static void up(struct fixture *f, bool with_peers)
+static void up_with(struct fixture *f, bool with_peers, const struct router_config *with)
 {
 	struct qmt_err err = {0};
 	struct qmt_ref ref;
@@ -50,7 +61,12 @@ static void up(struct fixture *f, bool with_peers)
 	if (with_peers)
 		assert_int_equal(qmt_spawn(f->ctx, &fake_peers_desc, &(struct qmt_spawn){.name = "peers"}, &ref, &err), 0);
 	assert_int_equal(
-		qmt_spawn(f->ctx, &router_desc, &(struct qmt_spawn){.name = "router", .config = &config}, &f->router, &err), 0);
+		qmt_spawn(f->ctx, &router_desc, &(struct qmt_spawn){.name = "router", .config = with}, &f->router, &err), 0);
+}
+
+static void up(struct fixture *f, bool with_peers)
+{
+	up_with(f, with_peers, &config);
 }
 
 static void down(struct fixture *f)
@@ -104,6 +120,19 @@ static void test_unresolved_is_an_error(void **state)
 	down(&f);
 }
 
+/* A peer that comes within peer_wait_ms is no error. */
+static void test_waits_for_a_peer(void **state)
+{
+	struct fixture f;
+	struct qmt_result result;
+
+	(void)state;
+	up_with(&f, true, &patient);
+	assert_int_equal(resolve(&f, "lost", &result), 0);
+	assert_true(qmt_str_is(((const struct router_resolved *)result.body)->route.peer_id, "12D3late"));
+	down(&f);
+}
+
 /* Without a mesh an agent on a peer is the same error. */
 static void test_no_mesh(void **state)
 {
@@ -141,6 +170,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_local_and_peer),
 		cmocka_unit_test(test_unresolved_is_an_error),
+		cmocka_unit_test(test_waits_for_a_peer),
 		cmocka_unit_test(test_no_mesh),
 		cmocka_unit_test(test_routes),
 	};
