@@ -1,16 +1,34 @@
 /* proto/unpack.c - reading msgpack heads, and passing over values without recursion. */
 #include "unpack.h"
 
+#include <endian.h>
+
 const char unpack_short[] = "the bytes end too early";
 
-/* The next `size` bytes as a big-endian number. The caller has seen that they are there. */
+/* The next `size` bytes (0, 1, 2, 4 or 8) as a big-endian number. The caller has seen that they are there. */
 static uint64_t number(struct unpack *in, unsigned size)
 {
-	uint64_t value = 0;
+	const uint8_t *at = in->at;
+	uint16_t two;
+	uint32_t four;
+	uint64_t eight;
 
-	for (; size > 0; size--)
-		value = value << 8 | *in->at++;
-	return value;
+	in->at += size;
+	switch (size) {
+	case 0:
+		return 0;
+	case 1:
+		return *at;
+	case 2:
+		memcpy(&two, at, sizeof two);
+		return be16toh(two);
+	case 4:
+		memcpy(&four, at, sizeof four);
+		return be32toh(four);
+	default:
+		memcpy(&eight, at, sizeof eight);
+		return be64toh(eight);
+	}
 }
 
 static const char *set(struct unpack_head *ret_head, enum unpack_type type, uint64_t value)

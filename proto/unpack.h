@@ -48,14 +48,26 @@ static inline size_t unpack_left(const struct unpack *in)
 
 QMT_MUST_CHECK const char *unpack_head_long(struct unpack *in, struct unpack_head *ret_head);
 
-/* Reads a head; what follows it (elements, bytes) is the caller's to read. Small numbers, the keys, are read in
- * line. */
+/* Reads a head; what follows it (elements, bytes) is the caller's to read. Small numbers (the keys) and short texts are
+ * read in line. */
 QMT_MUST_CHECK static inline const char *unpack_head(struct unpack *in, struct unpack_head *ret_head)
 {
-	if (in->at < in->end && *in->at < 0x80) {
-		ret_head->type = UNPACK_UINT;
-		ret_head->value = *in->at++;
-		return NULL;
+	if (in->at < in->end) {
+		uint8_t first = *in->at;
+		size_t len = first & 0x1f;
+
+		if (first < 0x80) {
+			ret_head->type = UNPACK_UINT;
+			ret_head->value = first;
+			in->at++;
+			return NULL;
+		}
+		if ((first & 0xe0) == 0xa0 && len < unpack_left(in)) {
+			ret_head->type = UNPACK_STR;
+			ret_head->value = len;
+			in->at++;
+			return NULL;
+		}
 	}
 	return unpack_head_long(in, ret_head);
 }

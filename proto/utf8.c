@@ -42,21 +42,27 @@ static uint32_t sequence(const uint8_t *p, uint32_t left, bool *ret_whole)
 	return have;
 }
 
+static bool eight_ascii(const uint8_t *p)
+{
+	uint64_t eight;
+
+	memcpy(&eight, p, sizeof eight);
+	return (eight & 0x8080808080808080u) == 0;
+}
+
 uint32_t utf8_valid_prefix(struct qmt_str text)
 {
 	const uint8_t *p = (const uint8_t *)text.p;
 	uint32_t at = 0;
 
 	while (at < text.len) {
-		if (text.len - at >= 8) {
-			uint64_t eight;
-
-			memcpy(&eight, p + at, sizeof eight);
-			if ((eight & 0x8080808080808080u) == 0) {
-				at += 8;
-				continue;
-			}
+		if (text.len - at >= 8 && eight_ascii(p + at)) {
+			at += 8;
+			continue;
 		}
+		/* The last, fewer than eight, are looked at together with some that went before. */
+		if (text.len - at < 8 && text.len >= 8 && eight_ascii(p + text.len - 8))
+			return text.len;
 		if (p[at] < 0x80) {
 			at++;
 			continue;
