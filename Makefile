@@ -104,13 +104,19 @@ PYTHON ?= /usr/bin/python3
 JOBS ?= $(shell nproc)
 
 .PHONY: deps deps-dev ready
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends
+# Installs what of $(1) is missing.
+define install_missing
+	@missing="$(strip $(call MISSING,$(1)))"; [ -z "$$missing" ] || { \
+	  echo "installing: $$missing"; $(SUDO) apt-get -qq update && $(APT) install $$missing >/dev/null; }
+endef
 ## set-up: installs the Debian packages that are missing (sudo when not root)
 deps:
-	@missing="$(strip $(call MISSING,$(DEPS)))"; [ -z "$$missing" ] && echo "all packages are installed" || { \
-	  echo "installing: $$missing"; $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -qq -y install --no-install-recommends $$missing >/dev/null; }
+	$(call install_missing,$(DEPS))
+	@echo "all packages are installed"
 ## set-up: what `make lint`, fuzzing and profiling need besides
 deps-dev: deps
-	@missing="$(strip $(call MISSING,$(DEPS_DEV)))"; [ -z "$$missing" ] || { $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -qq -y install --no-install-recommends $$missing >/dev/null; }
+	$(call install_missing,$(DEPS_DEV))
 ready:
 	@[ -z "$(strip $(call MISSING,$(DEPS)))" ] || $(MAKE) --no-print-directory deps
 
@@ -183,4 +189,5 @@ clean:
 ## help: this list
 help:
 	@printf 'make              builds everything into build/ (SAN=asan|tsan, CC=clang, V=1)\n'
-	@awk '/^## /{doc=substr($$0,4); next} doc && /^[a-z-]+:/{split($$0,a,":"); printf "make %-12s %s\n", a[1], doc; doc=""}' $(firstword $(MAKEFILE_LIST)) | grep -v '^make all'
+	@awk '/^## /{doc=substr($$0,4); next} doc && /^[a-z-]+:/{split($$0,a,":"); printf "make %-12s %s\n", a[1], doc; doc=""}' \
+	  $(firstword $(MAKEFILE_LIST)) | grep -v '^make all'

@@ -94,7 +94,8 @@ static void roff(const char *text)
 void cli_man(void)
 {
 	printf(
-		".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B qmt\n.I COMMAND\n"
+		".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B "
+		"qmt\n.I COMMAND\n"
 		"[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH COMMANDS\n",
 		QMT_VERSION);
 	for (const struct cli_command *c = cli_commands; c->words; c++) {

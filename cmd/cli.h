@@ -38,7 +38,8 @@ struct cli_command {
 };
 extern const struct cli_command cli_commands[]; /* closed by words == NULL */
 
-/* Finds the command and reads options (anywhere; `--` ends them). ret_command is NULL when help was asked for and printed.
+/* Finds the command and reads options (anywhere; `--` ends them). ret_command is NULL when help was asked for and
+ * printed.
  * Returns CLI_OK, or CLI_USAGE after an error on stderr. argv is reordered. cli_fini frees. */
 QMT_MUST_CHECK int cli_parse(int argc, char **argv, struct cli *ret_cli, const struct cli_command **ret_command);
 void cli_fini(struct cli *cli);
@@ -55,8 +56,9 @@ QMT_MUST_CHECK int cli_number(
 /* "qmt: " and the text, on stderr. */
 void cli_error(const char *format, ...) QMT_PRINTF(1, 2);
 
-/* A table for people, gathered cell by cell; {.columns = N} begins one. Columns are as wide as their content; texts are made
- * printable (control characters and escape sequences of a peer must not reach the terminal). Printing frees. */
+/* A table for people, gathered cell by cell; {.columns = N} begins one. Columns are as wide as their content; texts
+ * are made printable (control characters and escape sequences of a peer must not reach the terminal). Printing
+ * frees. */
 struct cli_rows {
 	size_t columns, used, room;
 	char **texts;
@@ -68,7 +70,8 @@ void cli_rows_print(struct cli_rows *rows, const char *const heads[]);
 
 /* One line "label  text" on stdout, made printable as in tables. */
 void cli_field(const char *label, struct qmt_str text);
-/* Text to stdout or stderr (fd 1, 2) with control characters other than newline and tab replaced, if that is a terminal. */
+/* Text to stdout or stderr (fd 1, 2) with control characters other than newline and tab replaced, if that is a
+ * terminal. */
 void cli_text(int fd, struct qmt_str text);
 /* A record as one JSON document on stdout. */
 int cli_json(const struct qmt_record *record, const void *body);

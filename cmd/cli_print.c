@@ -1,4 +1,5 @@
-/* cmd/cli_print.c - tables, texts and JSON on the terminal. What comes from other nodes or models is made harmless first. */
+/* cmd/cli_print.c - tables, texts and JSON on the terminal. What comes from other nodes or models is made harmless
+ * first. */
 #include <errno.h>
 #include <unistd.h>
 

@@ -1,7 +1,9 @@
 #!/bin/sh
-# make demo: two nodes on loopback. A session on `planner` talks; the model calls are made by a provider on `gpu`; the tools run
+# make demo: two nodes on loopback. A session on `planner` talks; the model calls are made by a provider on `gpu`;
+# the tools run
 # on `planner`. Then both nodes restart, and the conversation is still there.
-#   QMT_DEMO_BASE_URL, QMT_DEMO_MODEL, QMT_DEMO_API_KEY: use an OpenAI-compatible server instead of the built-in assistant
+#   QMT_DEMO_BASE_URL, QMT_DEMO_MODEL, QMT_DEMO_API_KEY: use an OpenAI-compatible server instead of the built-in
+# assistant
 set -eu
 build=$(cd "${BUILD:-build}" && pwd)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qmt-demo.XXXXXX")

@@ -64,8 +64,8 @@ char *home_path(const char *option, struct qmt_err *err)
 	return folder;
 }
 
-/* FNV-1a, 64 bit: a short name for a long path; collisions are caught by the lock (two homes, one socket: the second bind
- * finds a live peer of another home). */
+/* FNV-1a, 64 bit: a short name for a long path; collisions are caught by the lock (two homes, one socket: the second
+ * bind finds a live peer of another home). */
 static uint64_t hash(const char *text)
 {
 	uint64_t h = 14695981039346656037u;

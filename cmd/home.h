@@ -1,7 +1,8 @@
 /* cmd/home.h - the home folder of a node: where lock, identity, databases and control socket are.
  *
  * Threads: one.
- * Layout:  lock · mesh_identity.key · sessions.db · qmtd.sock (or $XDG_RUNTIME_DIR/qmt-<hash>.sock when that path is too
+ * Layout:  lock · mesh_identity.key · sessions.db · qmtd.sock (or $XDG_RUNTIME_DIR/qmt-<hash>.sock when that path is
+ *          too
  *          long for a socket: sun_path holds 107 bytes)
  */
 #ifndef CMD_HOME_H
@@ -17,11 +18,13 @@ char *home_file(const char *home, const char *name);
 /* Path of the control socket; heap. NULL and err. */
 char *home_socket(const char *home, struct qmt_err *err);
 
-/* Makes the folder (0700) and takes <home>/lock for as long as the process lives. Returns the descriptor, or <0 and err:
+/* Makes the folder (0700) and takes <home>/lock for as long as the process lives. Returns the descriptor, or <0 and
+ * err:
  * which process holds it. */
 int home_lock(const char *home, struct qmt_err *err);
 
-/* Reads the identity file; `create`: makes one when it is missing. Refuses a file that others may read. 0, -ENOENT, <0. */
+/* Reads the identity file; `create`: makes one when it is missing. Refuses a file that others may read. 0, -ENOENT,
+ * <0. */
 QMT_MUST_CHECK int home_identity(
 	const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err);
 

@@ -1,7 +1,7 @@
 /* cmd/node.c - wiring: configuration -> the configs of the modules -> actors.
  *
- * Everything that an actor borrows hangs on struct node and lives until the system is gone. The order of start is the order of
- * need: store, providers, router, node_manager, then links, which let others in. */
+ * Everything that an actor borrows hangs on struct node and lives until the system is gone. The order of start is
+ * the order of need: store, providers, router, node_manager, then links, which let others in. */
 #include "cmd/node.h"
 
 #include <errno.h>
@@ -49,7 +49,7 @@ static int no_memory(struct qmt_err *err)
 	return qmt_err_set(err, -ENOMEM, "out of memory");
 }
 
-/* ---- configuration of each module ---------------------------------------------------------------------------------- */
+/* ---- configuration of each module ------------------------------------------------------------------------------- */
 
 /* A module's rows stand in the config structs under the same names (config_rows.h). */
 static int providers_config(struct node *node, struct qmt_err *err)
@@ -140,7 +140,8 @@ static void *session_config_make(void *node_, const struct store_session *sessio
 			err);
 	}
 	qmt_err_set(err, -ENOENT,
-		"agent \"%.*s\" of this session is not in the configuration of node \"%s\" any more: add it, or make a new session",
+		"agent \"%.*s\" of this session is not in the configuration of node \"%s\" any more: add it, or make "
+		"a new session",
 		QMT_STR_ARG(session->agent), node->config->node_name);
 	return NULL;
 }
@@ -202,7 +203,7 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 	return 0;
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------------------------ */
+/* ---- start and stop --------------------------------------------------------------------------------------------- */
 
 static int spawn_as(
 	struct node *node, const struct qmt_actor_desc *desc, const struct qmt_spawn *how, struct qmt_err *err)

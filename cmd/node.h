@@ -1,7 +1,8 @@
 /* cmd/node.h - a whole node in this process: the actors and links that a configuration asks for, wired together.
  *
  * Threads: start and stop from one thread.   Blocks: node_stop, until its deadline.
- * Order:   home_lock, then node_start, … node_stop. Actors meet by name only; this file is where their modules are known.
+ * Order:   home_lock, then node_start, … node_stop. Actors meet by name only; this file is where their modules are
+ *          known.
  */
 #ifndef CMD_NODE_H
 #define CMD_NODE_H
@@ -20,8 +21,8 @@ struct node_options {
 	const struct qmt_log *log;       /* borrowed until node_stop */
 };
 
-/* Starts everything; when it returns 0 the node listens and its control socket answers. Otherwise nothing is left and err says
- * what is wrong with which file or address. */
+/* Starts everything; when it returns 0 the node listens and its control socket answers. Otherwise nothing is left
+ * and err says what is wrong with which file or address. */
 QMT_MUST_CHECK int node_start(const struct node_options *opt, struct node **ret_node, struct qmt_err *err);
 /* The addresses with real ports and /p2p/<PeerId>, comma-separated, appended to out. */
 void node_listening(const struct node *node, struct qmt_buf *out);

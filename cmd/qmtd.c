@@ -1,8 +1,8 @@
-/* cmd/qmtd.c - `qmtd`: a node in the foreground. Reads flags and configuration, takes the home, starts the node, waits for
- * signals.
+/* cmd/qmtd.c - `qmtd`: a node in the foreground. Reads flags and configuration, takes the home, starts the node,
+ * waits for signals.
  *
- * Signals are blocked before the first thread and read here only: SIGTERM and SIGINT drain and exit 0, a second one ends the process at
- * once. Exit codes: 0 ok, 1 failed and may be retried, 2 wrong usage, 78 bad configuration. */
+ * Signals are blocked before the first thread and read here only: SIGTERM and SIGINT drain and exit 0, a second one
+ * ends the process at once. Exit codes: 0 ok, 1 failed and may be retried, 2 wrong usage, 78 bad configuration. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -86,9 +86,12 @@ static void help(void)
 static void man(void)
 {
 	printf(
-		".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
-		"[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the foreground. CONFIG is TOML, or INI when its "
-		"name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... listen=... control=...\n"
+		".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH "
+		"SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
+		"[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the "
+		"foreground. CONFIG is TOML, or INI when its "
+		"name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... "
+		"listen=... control=...\n"
 		"SIGTERM and SIGINT drain and exit 0.\n.SH OPTIONS\n",
 		QMT_VERSION);
 	for (size_t i = 0; i < FLAGS; i++) {
@@ -99,8 +102,10 @@ static void man(void)
 	}
 	printf(
 		".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage. 78: bad configuration.\n"
-		".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B QMT_LOG\nWhat is logged: "
-		"a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
+		".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B "
+		"QMT_LOG\nWhat is logged: "
+		"a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B "
+		"NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
 		".SH SEE ALSO\n.BR qmt (1)\n");
 }
 

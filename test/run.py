@@ -125,7 +125,8 @@ def main():
 			tally = fuzz(args.build)
 		else:
 			tally = pytest(args.build, part)
-		print("%-5s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped), time.monotonic() - begin), flush=True)
+		print("%-5s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped),
+			time.monotonic() - begin), flush=True)
 		total.add(tally)
 	allowed = {}
 	path = os.path.join(ROOT, "test/skips.txt")

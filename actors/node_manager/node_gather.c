@@ -1,7 +1,7 @@
 /* actors/node_manager/node_gather.c - asks several actors or nodes the same thing and answers when all have spoken.
  *
- * A gather counts what it still misses; each answer is copied (it dies with its message) into the list. A node that does not
- * answer in time becomes a row with `error`, so the list never hides that it is there. */
+ * A gather counts what it still misses; each answer is copied (it dies with its message) into the list. A node that
+ * does not answer in time becomes a row with `error`, so the list never hides that it is there. */
 #include "actors/node_manager/node_internal.h"
 
 #include "runtime/port.h"

@@ -1,7 +1,8 @@
 /* actors/node_manager/node_internal.h - what the files of the node manager share.
  *
  * Threads: all on the actor's own turn.
- * An *op* is a request under way: its message is kept, its token open, and it is in the actor's list until it is answered.
+ * An *op* is a request under way: its message is kept, its token open, and it is in the actor's list until it is
+ * answered.
  */
 #ifndef ACTORS_NODE_INTERNAL_H
 #define ACTORS_NODE_INTERNAL_H
@@ -33,8 +34,8 @@ struct node_manager {
 	uint64_t started_ms;
 };
 
-/* A zeroed op of `size` bytes (its first member is a struct node_op) for the message that is being handled; answers with a
- * failure and returns NULL when memory is out. */
+/* A zeroed op of `size` bytes (its first member is a struct node_op) for the message that is being handled; answers
+ * with a failure and returns NULL when memory is out. */
 void *node_op_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size);
 void node_op_end(struct qmt_ctx *ctx, void *op);
 

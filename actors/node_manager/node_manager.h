@@ -29,8 +29,8 @@ struct node_manager_config {
 	uint64_t request_timeout_ms;   /* for what other nodes do for us */
 	uint64_t node_info_timeout_ms; /* for a look at the nodes */
 
-	/* How a session is made; cmd/ knows its module, this one does not. session_config returns what session_desc wants as
-	 * config (NULL and err: it cannot be made); it is freed when the session has ended. */
+	/* How a session is made; cmd/ knows its module, this one does not. session_config returns what session_desc
+	 * wants as config (NULL and err: it cannot be made); it is freed when the session has ended. */
 	const struct qmt_actor_desc *session_desc;
 	void *(*session_config)(void *arg, const struct store_session *session, struct qmt_err *err);
 	void (*session_config_free)(void *config);

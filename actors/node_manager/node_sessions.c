@@ -1,9 +1,11 @@
-/* actors/node_manager/node_sessions.c - create, list, show, resume, prompt, cancel: here, or passed on to the node that hosts.
+/* actors/node_manager/node_sessions.c - create, list, show, resume, prompt, cancel: here, or passed on to the host.
  *
- *   find in the store -> (origin may see it?) -> lives on a peer: the same message to its node_manager, the answer is relayed
- *                                             -> lives here: in memory? else a child is spawned; then the request's own step
+ *   find in the store -> (origin may see it?)
+ *       lives on a peer: the same message to its node_manager, the answer is relayed
+ *       lives here:      in memory? else a child is spawned; then the request's own step
  *
- * What comes from a peer is bounded by `origin`: it sees its own sessions, and cannot choose a folder of this machine. */
+ * What comes from a peer is bounded by `origin`: it sees its own sessions, and cannot choose a folder of this machine.
+ */
 #include "actors/node_manager/node_internal.h"
 
 #include "runtime/port.h"

@@ -18,8 +18,8 @@ struct router_agent {
 struct router_config {
 	const struct router_agent *agents;
 	size_t count;
-	uint64_t
-		peer_wait_ms; /* a peer that is not connected may be on its way: resolve waits so long before it is an error; 0: not */
+	/* A peer that is not connected may be on its way: resolve waits so long before it is an error; 0: it does not. */
+	uint64_t peer_wait_ms;
 };
 
 extern const struct qmt_actor_desc router_desc;

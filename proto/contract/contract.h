@@ -1,6 +1,7 @@
 /* proto/contract/contract.h - the structs and tables of every message that this project declares.
  *
- * Threads: constants.   The lists stand in the .def files beside this one, one a module; docs/protocol.md is made from them.
+ * Threads: constants.   The lists stand in the .def files beside this one, one a module; docs/protocol.md is made
+ *          from them.
  */
 #ifndef PROTO_CONTRACT_H
 #define PROTO_CONTRACT_H

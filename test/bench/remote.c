@@ -1,8 +1,10 @@
 /* test/bench/remote.c - asks and tells between two nodes, encrypted, through all layers of this tree.
  *
  *      remote rserver WORKERS            prints the address to give to the client, serves until killed
- *      remote rclient WORKERS ADDRESS    3,000 + 30,000 asks with 100 bytes, then 1,000,000 tells of 100 bytes and one ask that
- *                                        returns the count; prints remote_ask_p50_us, remote_ask_p99_us, remote_tell_kmps
+ *      remote rclient WORKERS ADDRESS    3,000 + 30,000 asks with 100 bytes, then 1,000,000 tells of 100 bytes and
+ * one ask that
+ *                                        returns the count; prints remote_ask_p50_us, remote_ask_p99_us,
+ * remote_tell_kmps
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,16 +14,16 @@
 #include "runtime/base/os.h"
 #include "transports/transports.h"
 
-#define BENCH_PAYLOAD(F, T) \
+#define BENCH_PAYLOAD(F, T)    \
 	F(T, U64, n, 1, "Number.") \
 	F(T, BYTES, data, 2, "100 bytes.")
 #define BENCH_WHERE(F, T) F(T, REF, service, 1, "Whom to send to.")
-#define BENCH_MESSAGES(M) \
-	M(bench, where, QMT_NO_FIELDS, "node_info", "Answered with here.") \
-	M(bench, echo, BENCH_PAYLOAD, "node_info", "Answered with echoed.") \
-	M(bench, count, BENCH_PAYLOAD, "node_info", "Counted.") \
+#define BENCH_MESSAGES(M)                                                                 \
+	M(bench, where, QMT_NO_FIELDS, "node_info", "Answered with here.")                    \
+	M(bench, echo, BENCH_PAYLOAD, "node_info", "Answered with echoed.")                   \
+	M(bench, count, BENCH_PAYLOAD, "node_info", "Counted.")                               \
 	M(bench, report, QMT_NO_FIELDS, "node_info", "Answered with echoed: n is the count.") \
-	M(bench, here, BENCH_WHERE, "reply", "Answer.") \
+	M(bench, here, BENCH_WHERE, "reply", "Answer.")                                       \
 	M(bench, echoed, BENCH_PAYLOAD, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(bench, BENCH_MESSAGES)
 QMT_DEFINE_PROTOCOL(bench, BENCH_MESSAGES, "For measuring links.")
@@ -30,7 +32,7 @@ enum { WARM = 3000, ASKS = 30000, TELLS = 1000000, BURST = 256, SIZE = 100, CONN
 
 static const uint8_t payload[SIZE] = {7};
 
-/* ---- server --------------------------------------------------------------------------------------------------------- */
+/* ---- server ----------------------------------------------------------------------------------------------------- */
 
 struct service {
 	uint64_t count;
@@ -82,7 +84,7 @@ static const struct qmt_actor_desc service_desc = {
 	.accepts = {{&bench_protocol, service_handlers}},
 };
 
-/* ---- client --------------------------------------------------------------------------------------------------------- */
+/* ---- client ----------------------------------------------------------------------------------------------------- */
 
 struct client {
 	const char *peer;
@@ -113,8 +115,9 @@ static void on_total(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 	if (result->fail || ((const struct bench_echoed *)result->body)->n != TELLS)
 		die(result->fail ? qmt_fail_name(result->fail) : "messages were lost");
 	qsort(client->latencies, ASKS, sizeof(uint64_t), compare);
-	printf("remote_ask_p50_us %.2f\nremote_ask_p99_us %.2f\nremote_tell_kmps %.0f\n", (double)client->latencies[ASKS / 2] / 1e3,
-		(double)client->latencies[ASKS * 99 / 100] / 1e3, TELLS * 1e6 / (double)took);
+	printf("remote_ask_p50_us %.2f\nremote_ask_p99_us %.2f\nremote_tell_kmps %.0f\n",
+		(double)client->latencies[ASKS / 2] / 1e3, (double)client->latencies[ASKS * 99 / 100] / 1e3,
+		TELLS * 1e6 / (double)took);
 	(void)fflush(stdout);
 	_exit(0);
 }
@@ -178,7 +181,8 @@ static int client_start(struct qmt_ctx *ctx, void *state, const void *config)
 
 	client->peer = config;
 	client->latencies = calloc(ASKS, sizeof(uint64_t));
-	if (!client->latencies || qmt_ask_name(ctx, client->peer, "service", &bench_where_type, &(struct bench_where){}, 0, on_here, NULL))
+	if (!client->latencies ||
+		qmt_ask_name(ctx, client->peer, "service", &bench_where_type, &(struct bench_where){}, 0, on_here, NULL))
 		die("the server cannot be asked");
 	return 0;
 }
@@ -201,7 +205,7 @@ static const struct qmt_actor_desc client_desc = {
 	.again = tell_on,
 };
 
-/* ---- both ----------------------------------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------------------------- */
 
 static void wait_for(struct qmt_ctx *ctx, const char *peer)
 {

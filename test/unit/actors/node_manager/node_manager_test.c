@@ -1,4 +1,5 @@
-/* test/unit/actors/node_manager/node_manager_test.c - the node manager with the real store and a fake session module. */
+/* test/unit/actors/node_manager/node_manager_test.c - the node manager with the real store and a fake session
+ * module. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <unistd.h>
@@ -142,7 +143,8 @@ static void test_create_and_find(void **state)
 	assert_int_equal(((const struct node_session_list_reply *)result.body)->total, 1);
 }
 
-/* What cannot be made says why: no request id, an unknown agent, several agents and none named, a relative folder, a session
+/* What cannot be made says why: no request id, an unknown agent, several agents and none named, a relative folder, a
+ * session
  * module that refuses, another node without a mesh. */
 static void test_refusals(void **state)
 {
@@ -169,7 +171,8 @@ static void test_refusals(void **state)
 	assert_int_equal(ASK(f, &result, node_session_show, .session = qmt_str("")), QMT_FAIL_BAD_REQUEST);
 }
 
-/* A prompt and a cancel reach the session's actor; a cancel of a session that is not in memory finds nothing running. */
+/* A prompt and a cancel reach the session's actor; a cancel of a session that is not in memory finds nothing
+ * running. */
 static void test_prompt_and_cancel(void **state)
 {
 	struct fixture *f = *state;
