@@ -28,11 +28,18 @@ void qmt__actor_ext_free(struct actor_ext *ext)
 	free(ext);
 }
 
-const char *qmt__actor_name(struct qmt_actor *a)
+const char *qmt__actor_name(struct qmt_system *sys, struct qmt_actor *a, char room[ACTOR_NAME_SHOWN])
 {
-	const struct actor_ext *ext = actor_ext(a);
+	const struct actor_ext *ext;
 
-	return ext && ext->names ? qmt__name_text(ext->names) : "";
+	room[0] = '\0';
+	/* Under the lock: a link may take a name over from another (qmt_register_over), and who looks may be anybody. */
+	pthread_mutex_lock(&sys->registry.lock);
+	ext = atomic_load_explicit(&a->ext, ACQUIRE); /* pairs with qmt__actor_need_ext */
+	if (ext && ext->names)
+		snprintf(room, ACTOR_NAME_SHOWN, "%s", qmt__name_text(ext->names));
+	pthread_mutex_unlock(&sys->registry.lock);
+	return room;
 }
 
 void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child)
@@ -44,12 +51,13 @@ void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child)
 	parent->children = child;
 }
 
-/* ---- spawn -------------------------------------------------------------------------------------------------------- */
+/* ---- spawn ------------------------------------------------------------------------------------------------------- */
 
 static int check_desc(const struct qmt_actor_desc *desc, struct qmt_err *err)
 {
 	if (desc->abi != QMT_ABI)
-		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: made for ABI %u, this is %u", desc->name, desc->abi, QMT_ABI);
+		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: made for ABI %u, this is %u", desc->name, desc->abi,
+			QMT_ABI);
 	if (desc->bound >= MAILBOX_HARD_LIMIT)
 		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: bound %u is over the limit of %u", desc->name, desc->bound,
 			MAILBOX_HARD_LIMIT - 1);
@@ -61,8 +69,8 @@ static int check_desc(const struct qmt_actor_desc *desc, struct qmt_err *err)
 }
 
 /* The parts that not every actor has: a large state, parameters, a name. */
-static int make_ext(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
-	struct qmt_err *err)
+static int make_ext(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc,
+	const struct qmt_spawn *opt, struct qmt_err *err)
 {
 	const struct qmt_param_value *values = opt ? opt->params : NULL;
 	struct actor_ext *ext = qmt__actor_need_ext(a);
@@ -91,8 +99,8 @@ static int make_ext(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_a
 }
 
 /* A new actor, complete but neither linked to a parent nor scheduled. Its mailbox takes messages. */
-int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt, struct qmt_actor **ret_actor,
-	struct qmt_err *err)
+int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
+	struct qmt_actor **ret_actor, struct qmt_err *err)
 {
 	bool big = desc->state_size > STATE_INLINE_MAX;
 	size_t bytes = offsetof(struct qmt_actor, state) + (big ? 0 : desc->state_size);
@@ -101,7 +109,8 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 
 	if (unlikely(!a))
 		return qmt_err_set(err, -ENOMEM, "%s: out of memory", desc->name);
-	/* Born as one that is queued to run and has something to look at: the first turn runs `start`. Before the name is seen. */
+	/* Born as one that is queued to run and has something to look at: the first turn runs `start`. Before the name
+	 * is seen. */
 	atomic_store_explicit(&a->top, WORD_RUNNING | WORD_SYS, RELAXED);
 	/* gen stays as the last tenant left it */
 	atomic_store_explicit(&a->system, NULL, RELAXED);
@@ -176,8 +185,8 @@ static int give_to_root(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_err
 		m ? "the system is stopping" : "out of memory");
 }
 
-int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt, struct qmt_ref *ret_ref,
-	struct qmt_err *err)
+int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
+	struct qmt_ref *ret_ref, struct qmt_err *err)
 {
 	struct qmt_actor *parent = ctx->cur, *a;
 	bool outside = !parent || (parent->flags & ACTOR_OUTSIDE);
@@ -187,7 +196,8 @@ int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const stru
 	if (unlikely(failed))
 		return failed;
 	if (unlikely(outside ? atomic_load_explicit(&ctx->sys->stopping, RELAXED) : parent->status != STATUS_RUN))
-		return qmt_err_set(err, QMT_FAIL_STOPPING, "%s: %s", desc->name, outside ? "the system is stopping" : "its parent is stopping");
+		return qmt_err_set(err, QMT_FAIL_STOPPING, "%s: %s is stopping", desc->name,
+			outside ? "the system" : "its parent");
 	failed = qmt__actor_new(ctx, desc, opt, &a, err);
 	if (unlikely(failed))
 		return failed;
@@ -216,7 +226,7 @@ int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const stru
 	return 0;
 }
 
-/* ---- about itself ------------------------------------------------------------------------------------------------- */
+/* ---- about itself ------------------------------------------------------------------------------------------------ */
 
 struct qmt_ref qmt_self(struct qmt_ctx *ctx)
 {
@@ -300,10 +310,11 @@ void qmt_hold(struct qmt_ctx *ctx, bool on)
 bool qmt_is_running(struct qmt_ref ref)
 {
 	/* An actor that waits for its restart runs: its mailbox takes tells. */
-	return ref.actor && actor_gen(ref.actor) == ref.gen && !word_is_closed(atomic_load_explicit(&ref.actor->top, RELAXED));
+	return ref.actor && actor_gen(ref.actor) == ref.gen &&
+		!word_is_closed(atomic_load_explicit(&ref.actor->top, RELAXED));
 }
 
-/* ---- clock, random, log ------------------------------------------------------------------------------------------- */
+/* ---- clock, random, log ------------------------------------------------------------------------------------------ */
 
 uint64_t qmt_now_ms(struct qmt_ctx *ctx)
 {
@@ -335,7 +346,7 @@ const struct qmt_log *qmt_log_of(struct qmt_ctx *ctx)
 	return ctx->sys->log;
 }
 
-/* ---- our own bugs -------------------------------------------------------------------------------------------------- */
+/* ---- our own bugs ------------------------------------------------------------------------------------------------ */
 
 static const char *message_name(struct qmt_actor *a, const struct qmt_msg *m)
 {
@@ -346,10 +357,11 @@ static const char *message_name(struct qmt_actor *a, const struct qmt_msg *m)
 
 void qmt__invariant_broken(struct qmt_ctx *ctx, const char *what, const char *file, int line)
 {
-	char text[512];
+	char text[512], name[ACTOR_NAME_SHOWN];
 	struct qmt_actor *a = ctx ? ctx->cur : NULL;
-	int len = snprintf(text, sizeof text, "qmt: broken invariant: %s (%s:%d); actor %s \"%s\", message %s\n", what, file, line,
-		a ? actor_desc(a)->name : "(none)", a ? qmt__actor_name(a) : "", message_name(a, ctx ? ctx->cur_msg : NULL));
+	int len = snprintf(text, sizeof text, "qmt: broken invariant: %s (%s:%d); actor %s \"%s\", message %s\n", what,
+		file, line, a ? actor_desc(a)->name : "(none)", a ? qmt__actor_name(ctx->sys, a, name) : "",
+		message_name(a, ctx ? ctx->cur_msg : NULL));
 	ssize_t wrote = write(STDERR_FILENO, text, len < (int)sizeof text ? (size_t)len : sizeof text - 1);
 
 	(void)wrote;

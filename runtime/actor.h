@@ -3,13 +3,14 @@
  * An actor is one `const struct qmt_actor_desc` plus a state that the runtime allocates, zeroes and frees.
  * Threads:   one worker at a time runs an actor; state needs no lock. `ctx` is valid until the handler returns and only
  *            on its thread (an outside thread has its own, see system.h).
- * Blocks:    a handler never blocks, sleeps or takes a lock. Blocking work goes to qmt_job, or the actor is spawned with
- *            own_thread. Timers, jobs, descriptors, children and replies come back as calls on the actor's own turn.
+ * Blocks:    a handler never blocks, sleeps or takes a lock. Blocking work goes to qmt_job, or the actor is spawned
+ *            with own_thread. Timers, jobs, descriptors, children and replies come back as calls on the actor's own
+ *            turn.
  * Order:     FIFO per sender and receiver. Replies take the normal lane.
  * Ownership: what a send is given is copied (deeply, along the field table) into one allocation; the runtime frees it
  *            after the handler unless qmt_keep was called. Pointers in a received body live exactly as long as it does.
- * Failure:   qmt_fail (or a start hook that returns non-zero) ends the incarnation; the parent restarts it by its policy.
- *            The mailbox survives a restart: tells are kept, asks are answered QMT_FAIL_RESTARTING.
+ * Failure:   qmt_fail (or a start hook that returns non-zero) ends the incarnation; the parent restarts it by its
+ *            policy. The mailbox survives a restart: tells are kept, asks are answered QMT_FAIL_RESTARTING.
  */
 #ifndef QMT_ACTOR_H
 #define QMT_ACTOR_H
@@ -118,8 +119,8 @@ struct qmt_spawn {
 
 /* Starts a child of the current actor (outside: of the root). opt may be NULL. Returns 0; QMT_FAIL_NAME_TAKEN,
  * QMT_FAIL_BAD_REQUEST (a parameter; reason in err, which may be NULL), QMT_FAIL_STOPPING; <0 out of memory. */
-QMT_EXPORT QMT_MUST_CHECK int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
-	struct qmt_ref *ret_ref, struct qmt_err *err);
+QMT_EXPORT QMT_MUST_CHECK int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc,
+	const struct qmt_spawn *opt, struct qmt_ref *ret_ref, struct qmt_err *err);
 QMT_EXPORT struct qmt_ref qmt_self(struct qmt_ctx *ctx);
 QMT_EXPORT struct qmt_ref qmt_parent(struct qmt_ctx *ctx);
 QMT_EXPORT struct qmt_system *qmt_system_of(struct qmt_ctx *ctx);
@@ -145,7 +146,8 @@ static inline bool qmt_ref_eq(struct qmt_ref a, struct qmt_ref b)
  * <0 out of memory. With a bounded target and QMT_BLOCK it is accepted and the *sending actor* waits. */
 QMT_EXPORT int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body);
 /* The same, later; cancelled when this actor ends. Returns 0 or <0. */
-QMT_EXPORT int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type, const void *body);
+QMT_EXPORT int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type,
+	const void *body);
 #define QMT_TELL(ctx, to, msg, ...) qmt_tell(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__})
 
 /* What came of an ask. Valid until the continuation returns. */
@@ -164,11 +166,12 @@ enum { QMT_ASK_DEFAULT_MS = 5000 };
 /* Asks; `then` runs exactly once on this actor's turn (with QMT_FAIL_DEADLINE after timeout_ms; 0: the default), unless
  * this incarnation ends before. Other messages are served meanwhile. On failure to send, `then` is NOT called and the
  * reason is returned, as in qmt_tell. arg: borrowed, any. */
-QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
-	uint64_t timeout_ms, qmt_continuation *then, void *arg);
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
+	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 #define QMT_ASK(ctx, to, timeout_ms, then, arg, msg, ...) \
 	qmt_ask(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__}, timeout_ms, then, arg)
-/* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error path. */
+/* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error
+ * path. */
 QMT_EXPORT void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
 	uint64_t timeout_ms, qmt_continuation *then, void *arg);
 
@@ -183,13 +186,14 @@ QMT_EXPORT struct qmt_token qmt_token(struct qmt_ctx *ctx);
 QMT_EXPORT int qmt_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, const void *body);
 #define QMT_REPLY(ctx, token, msg, ...) qmt_reply(ctx, token, &msg##_type, &(struct msg){__VA_ARGS__})
 /* Answers with a failure; kind may be NULL. text by printf. */
-QMT_EXPORT int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind, uint64_t retry_after_ms,
-	const char *format, ...) QMT_PRINTF(6, 7);
+QMT_EXPORT int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind,
+	uint64_t retry_after_ms, const char *format, ...) QMT_PRINTF(6, 7);
 /* Passes an outcome on as it is (a relay's continuation). */
 QMT_EXPORT int qmt_reply_result(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_result *result);
 /* Hands the message that is being handled to another actor; its answer goes to the first asker. As qmt_tell. */
 QMT_EXPORT int qmt_forward(struct qmt_ctx *ctx, struct qmt_ref to);
-/* Takes the message being handled over from the runtime: its body stays valid until qmt_msg_free. NULL outside a handler. */
+/* Takes the message being handled over from the runtime: its body stays valid until qmt_msg_free. NULL outside a
+ * handler. */
 QMT_EXPORT struct qmt_msg *qmt_keep(struct qmt_ctx *ctx);
 QMT_EXPORT void qmt_msg_free(struct qmt_ctx *ctx, struct qmt_msg *msg); /* NULL is fine */
 /* Who sent the message being handled; unset for asks from outside and replies. */
@@ -200,12 +204,14 @@ QMT_EXPORT struct qmt_ref qmt_sender(struct qmt_ctx *ctx);
 /* Local registry: text -> ref; gone when the actor ends, kept over its restarts. Returns 0 or QMT_FAIL_NAME_TAKEN. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register(struct qmt_ctx *ctx, const char *name);
 QMT_EXPORT void qmt_unregister(struct qmt_ctx *ctx, const char *name); /* only this actor's own names */
-QMT_EXPORT QMT_MUST_CHECK int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref); /* 0 or QMT_FAIL_NO_ROUTE */
+/* 0 or QMT_FAIL_NO_ROUTE */
+QMT_EXPORT QMT_MUST_CHECK int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref);
 /* Sends to a *name* on a peer (PeerId text); empty or NULL peer: this node. The link in use is the one registered as
  * "peer/<PeerId>" at this moment; none: QMT_FAIL_NO_ROUTE. */
-QMT_EXPORT int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body);
-QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
-	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
+QMT_EXPORT int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body);
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name,
+	const struct qmt_type *type, const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 /* `down` is called once when `who` ends (for a ref behind a link: when the link ends). Already gone: called soon. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who);
 QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
@@ -224,23 +230,25 @@ struct qmt_timer { /* plain data; {0} is no timer */
 	uint64_t id;
 };
 typedef void qmt_timer_fn(struct qmt_ctx *ctx, void *state, void *arg);
-/* Calls fn once after delay_ms on this actor's turn; gone when the incarnation ends. Returns 0 or <0. ret_timer may be NULL. */
-QMT_EXPORT int qmt_timer_start(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer_fn *fn, void *arg, struct qmt_timer *ret_timer);
+/* Calls fn once after delay_ms on this actor's turn; gone when the incarnation ends. Returns 0 or <0. ret_timer may
+ * be NULL. */
+QMT_EXPORT int qmt_timer_start(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer_fn *fn, void *arg,
+	struct qmt_timer *ret_timer);
 /* After this fn is not called. A timer that has fired, or {0}: nothing happens. Sets *timer to {0}. */
 QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
 
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
-QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);           /* run the `again` hook once after the others had their turn */
+QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);          /* run the `again` hook once after the others had their turn */
 QMT_EXPORT void qmt_want_flush(struct qmt_ctx *ctx);      /* run the `flush` hook before this turn ends */
 QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);   /* take no normal messages until qmt_hold(ctx, false) */
 
-/* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------- */
+/* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------ */
 
 enum { QMT_FD_READ = 1, QMT_FD_WRITE = 2, QMT_FD_EDGE = 4, QMT_FD_HANGUP = 8 /* only reported */ };
 typedef void qmt_fd_fn(struct qmt_ctx *ctx, void *state, int fd, uint32_t events, void *arg);
-/* Calls fn on this actor's turn when fd is ready. Level-triggered unless QMT_FD_EDGE: then, after fn returned, it is armed
- * again by itself. Watching a watched fd changes events, fn and arg. fd stays yours: unwatch before close.
+/* Calls fn on this actor's turn when fd is ready. Level-triggered unless QMT_FD_EDGE: then, after fn returned, it is
+ * armed again by itself. Watching a watched fd changes events, fn and arg. fd stays yours: unwatch before close.
  * Returns 0 or <0 (errno). Gone when the incarnation ends. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_fd_watch(struct qmt_ctx *ctx, int fd, uint32_t events, qmt_fd_fn *fn, void *arg);
 QMT_EXPORT void qmt_fd_unwatch(struct qmt_ctx *ctx, int fd); /* after this fn is not called for it */
@@ -275,8 +283,8 @@ typedef void qmt_child_fn(struct qmt_ctx *ctx, void *state, const struct qmt_chi
 /* Starts a child in its own process group (posix_spawn, CLOEXEC, stdin /dev/null, PDEATHSIG), collects its output and
  * calls done once, when it has ended and its pipes are closed (pipes that a grandchild keeps open are given 200 ms).
  * The group is killed when the incarnation ends. Returns 0; <0 errno with the reason in err (may be NULL). */
-QMT_EXPORT QMT_MUST_CHECK int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt, qmt_child_fn *done, void *arg,
-	struct qmt_child *ret_child, struct qmt_err *err);
+QMT_EXPORT QMT_MUST_CHECK int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt,
+	qmt_child_fn *done, void *arg, struct qmt_child *ret_child, struct qmt_err *err);
 /* Sends a signal to the group; done still follows. */
 QMT_EXPORT void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal);
 

@@ -1,7 +1,7 @@
 /* runtime/ask.c - questions, answers and deadlines.
  *
- * The asker keeps a type-stable record of each pending ask; the message carries its address and generation as the right to
- * answer. An answer is a message to the asker's mailbox; its turn compares generation and owner, so late and second
+ * The asker keeps a type-stable record of each pending ask; the message carries its address and generation as the right
+ * to answer. An answer is a message to the asker's mailbox; its turn compares generation and owner, so late and second
  * answers drop out without any bookkeeping at the answerer. Deadlines are lazy: one timer an actor, armed for the first
  * deadline, never cancelled, looked at when it is due.
  */
@@ -16,9 +16,10 @@ enum {
 	FAIL_TEXT_MAX = 1024, /* bytes of a failure's text, more is cut */
 };
 
-/* ---- the record --------------------------------------------------------------------------------------------------- */
+/* ---- the record -------------------------------------------------------------------------------------------------- */
 
-static struct ask *ask_open(struct qmt_ctx *ctx, const struct qmt_type *type, uint64_t timeout_ms, qmt_continuation *then, void *arg)
+static struct ask *ask_open(struct qmt_ctx *ctx, const struct qmt_type *type, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg)
 {
 	struct qmt_actor *a = ctx->cur;
 	struct ask *ask = slab_alloc(ctx, CLASS_ASK);
@@ -82,7 +83,7 @@ struct qmt_ref qmt__ask_owner(struct ask *ask, uint32_t gen)
 	return (struct qmt_ref){0};
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static void msg_make_ask(const struct qmt_ctx *ctx, struct qmt_msg *m, struct ask *ask)
 {
@@ -136,8 +137,8 @@ int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 	return failed;
 }
 
-int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg, uint64_t timeout_ms,
-	qmt_continuation *then, void *arg)
+int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
 {
 	const struct qmt_actor_desc *desc = NULL;
 	struct qmt_msg *m = *msg;
@@ -181,11 +182,12 @@ static void fail_later(struct qmt_ctx *ctx, const struct qmt_type *type, int fai
 			ctx->cur ? "out of memory" : "asked from outside", NULL);
 		return;
 	}
-	qmt__ask_fail(ctx, (struct qmt_token){ask, atomic_load_explicit(&ask->gen, RELAXED)}, fail < 0 ? QMT_FAIL_FAILED : fail);
+	qmt__ask_fail(ctx, (struct qmt_token){ask, atomic_load_explicit(&ask->gen, RELAXED)},
+		fail < 0 ? QMT_FAIL_FAILED : fail);
 }
 
-void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
-	qmt_continuation *then, void *arg)
+void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
 {
 	int failed = qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
 
@@ -193,7 +195,8 @@ void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 		fail_later(ctx, type, failed, then, arg);
 }
 
-int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body)
+int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body)
 {
 	struct qmt_ref to;
 	bool here = !peer || !*peer;
@@ -226,7 +229,7 @@ int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const 
 	return failed;
 }
 
-/* ---- answering ---------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 struct qmt_token qmt_token(struct qmt_ctx *ctx)
 {
@@ -270,8 +273,8 @@ static bool protocol_fits(struct qmt_token token, const struct qmt_type *type)
 
 static int reply_wrong_protocol(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type)
 {
-	return qmt_reply_fail(ctx, token, QMT_FAIL_UNKNOWN_MESSAGE, NULL, 0, "answered with %s, which is not of the request's protocol",
-		type->record.name);
+	return qmt_reply_fail(ctx, token, QMT_FAIL_UNKNOWN_MESSAGE, NULL, 0,
+		"answered with %s, which is not of the request's protocol", type->record.name);
 }
 
 int qmt_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, const void *body)
@@ -310,8 +313,8 @@ void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt
 	send_reply(ctx, token, m);
 }
 
-static int reply_failure(struct qmt_ctx *ctx, struct qmt_token token, int fail, struct qmt_str kind, struct qmt_str text,
-	uint64_t retry_after_ms)
+static int reply_failure(struct qmt_ctx *ctx, struct qmt_token token, int fail, struct qmt_str kind,
+	struct qmt_str text, uint64_t retry_after_ms)
 {
 	struct failure *failure;
 	struct qmt_msg *m;
@@ -335,8 +338,8 @@ static int reply_failure(struct qmt_ctx *ctx, struct qmt_token token, int fail, 
 	return 0;
 }
 
-int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind, uint64_t retry_after_ms, const char *format,
-	...)
+int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const char *kind, uint64_t retry_after_ms,
+	const char *format, ...)
 {
 	char text[FAIL_TEXT_MAX];
 	va_list args;
@@ -360,7 +363,7 @@ void qmt__ask_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail)
 	(void)reply_failure(ctx, token, fail, (struct qmt_str){0}, qmt_str(qmt_fail_name(fail)), 0);
 }
 
-/* ---- on the asker's turn ------------------------------------------------------------------------------------------- */
+/* ---- on the asker's turn ----------------------------------------------------------------------------------------- */
 
 void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
@@ -369,7 +372,8 @@ void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg 
 	qmt_continuation *then;
 	void *arg;
 
-	if (unlikely(atomic_load_explicit(&ask->gen, RELAXED) != m->src_gen || atomic_load_explicit(&ask->owner, RELAXED) != a))
+	if (unlikely(atomic_load_explicit(&ask->gen, RELAXED) != m->src_gen ||
+		atomic_load_explicit(&ask->owner, RELAXED) != a))
 		return; /* late, or a second answer */
 	then = ask->then;
 	arg = ask->arg;
@@ -390,7 +394,7 @@ void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg 
 
 uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 {
-	static const struct qmt_result late = {.fail = QMT_FAIL_DEADLINE, .text = {"deadline passed", sizeof "deadline passed" - 1}};
+	const struct qmt_result late = {.fail = QMT_FAIL_DEADLINE, .text = qmt_str(qmt_fail_name(QMT_FAIL_DEADLINE))};
 	uint64_t first = 0;
 	struct ask *ask = a->asks, *next;
 

@@ -1,4 +1,5 @@
-/* runtime/child.c - child processes of an actor: built on its descriptors and timers, so all of it runs on the actor's turn.
+/* runtime/child.c - child processes of an actor: built on its descriptors and timers, so all of it runs on the actor's
+ * turn.
  *
  *      running --pidfd--> exited --both pipes at their end, or GRANDCHILD_MS--> reported, freed
  *         |  timeout: group killed
@@ -177,7 +178,7 @@ static void deadline_over(struct qmt_ctx *ctx, void *state, void *arg)
 	qmt_os_child_kill(&child->os, SIGKILL);
 }
 
-/* ---- on the actor's turn, at its end ------------------------------------------------------------------------------- */
+/* ---- on the actor's turn, at its end ----------------------------------------------------------------------------- */
 
 struct reaping {
 	struct qmt_os_child os;
@@ -233,7 +234,7 @@ void qmt__children_release(struct qmt_ctx *ctx, struct qmt_actor *a)
 	}
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------ */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static int watch_all(struct qmt_ctx *ctx, struct child_process *child, const struct qmt_child_options *opt)
 {

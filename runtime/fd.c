@@ -1,11 +1,13 @@
 /* runtime/fd.c - descriptors: readiness becomes a call on the actor's turn.
  *
- * All are in the one epoll (park.c); whoever polls sends the watch's own message, in the system lane, to the owner. There is at most
- * one such message a watch: `state` holds the events that were seen and not yet handled, and who adds the first one has the message.
- * Level-triggered ones are one-shot in epoll and armed again after fn returned, so that they cannot flood.
+ * All are in the one epoll (park.c); whoever polls sends the watch's own message, in the system lane, to the owner.
+ * There is at most one such message a watch: `state` holds the events that were seen and not yet handled, and who adds
+ * the first one has the message. Level-triggered ones are one-shot in epoll and armed again after fn returned, so that
+ * they cannot flood.
  *
- * Watches are type-stable and have a generation that travels through epoll, because a poller may hold an event of a watch that
- * has gone. While the message is under way the watch is pinned: an unwatch then marks it dead, and who gets the message frees it.
+ * Watches are type-stable and have a generation that travels through epoll, because a poller may hold an event of a
+ * watch that has gone. While the message is under way the watch is pinned: an unwatch then marks it dead, and who gets
+ * the message frees it.
  */
 #include "scheduler.h"
 #include "slab.h"

@@ -1,5 +1,5 @@
-/* runtime/handover.c - what only links need: giving a message back that the link cannot carry, and asking whether an answer
- * is still wanted. */
+/* runtime/handover.c - what only links need: giving a message back that the link cannot carry, and asking whether an
+ * answer is still wanted. */
 #include "send.h"
 
 void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail)

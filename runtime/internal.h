@@ -1,10 +1,11 @@
 /* runtime/internal.h - the structures of the hot core; for the files of runtime/ only.
  *
  * Threads:   each field says who may touch it. "turn" is the worker that runs the actor at the moment; the right to run
- *            an actor passes through its mailbox word (mailbox.h) and the run queues (scheduler.h), always acquire/release.
+ *            an actor passes through its mailbox word (mailbox.h) and the run queues (scheduler.h), always
+ *            acquire/release.
  * Lifetimes: blocks of actors, asks and descriptors watched are type-stable: their memory is never used for anything
- *            else while the system lives, so a stale reference may be looked at; its generation tells.
- *            A parent outlives its children. A child's last act is to push itself on parent->zombies.
+ *            else while the system lives, so a stale reference may be looked at; its generation tells. A parent
+ *            outlives its children. A child's last act is to push itself on parent->zombies.
  */
 #ifndef QMT_RUNTIME_INTERNAL_H
 #define QMT_RUNTIME_INTERNAL_H
@@ -48,11 +49,12 @@ enum {
 	MAILBOX_HARD_LIMIT = 1 << 21, /* of unbounded mailboxes: the count in the mailbox word has 22 bits */
 	MESSAGE_SLAB_MAX = 1024,   /* bytes with header; larger ones are malloc'ed */
 	STATE_INLINE_MAX = 336,    /* bytes of state in the actor's block; larger states are malloc'ed */
+	ACTOR_NAME_SHOWN = 128,    /* bytes of a name in logs and pictures, longer ones are cut */
 	JOB_IDLE_MS = 10000,       /* a pool thread without work ends after this */
 	JOB_THREADS = 4,           /* default of qmt_system_options.job_threads */
 };
 
-/* ---- messages ----------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 enum {
 	MSG_ASK = 1,       /* `ask` holds the right to answer */
@@ -115,7 +117,7 @@ struct bounce {
 	int reason;
 };
 
-/* ---- asks --------------------------------------------------------------------------------------------------------- */
+/* ---- asks -------------------------------------------------------------------------------------------------------- */
 
 /* The asker's record of a pending ask; type-stable. Late repliers look at owner, owner_gen, gen, protocol. */
 struct ask {
@@ -130,7 +132,7 @@ struct ask {
 };
 _Static_assert(sizeof(struct ask) == 64, "one line");
 
-/* ---- actors ------------------------------------------------------------------------------------------------------- */
+/* ---- actors ------------------------------------------------------------------------------------------------------ */
 
 enum status {
 	STATUS_NEW,        /* start has not run yet */
@@ -250,7 +252,7 @@ static inline struct qmt_ref actor_ref(struct qmt_actor *a)
 	return (struct qmt_ref){a, actor_gen(a), 0};
 }
 
-/* ---- memory (slab.h) ---------------------------------------------------------------------------------------------- */
+/* ---- memory (slab.h) --------------------------------------------------------------------------------------------- */
 
 enum {
 	CLASS_MESSAGE = 0,                   /* 16 classes of 64 .. 1024 bytes */
@@ -290,7 +292,7 @@ struct region {
 	size_t bytes;
 };
 
-/* ---- workers ------------------------------------------------------------------------------------------------------ */
+/* ---- workers ----------------------------------------------------------------------------------------------------- */
 
 enum ctx_kind { CTX_WORKER, CTX_OWN_THREAD, CTX_OUTSIDE, CTX_SEEDED };
 
@@ -457,36 +459,42 @@ static inline void spin_unlock(_Atomic uint32_t *lock)
 	atomic_store_explicit(lock, 0, RELEASE);
 }
 
-/* ---- what the files of the core call in each other ------------------------------------------------------------------ */
+/* ---- what the files of the core call in each other --------------------------------------------------------------- */
 
 /* turn.c */
 void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a);
 uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a);
 
 /* actor.c */
-int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt, struct qmt_actor **ret_actor,
-	struct qmt_err *err);
+int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
+	struct qmt_actor **ret_actor, struct qmt_err *err);
 struct actor_ext *qmt__actor_need_ext(struct qmt_actor *a); /* NULL: out of memory */
 void qmt__actor_ext_free(struct actor_ext *ext);
-const char *qmt__actor_name(struct qmt_actor *a); /* on its own turn, or owned; "" without one */
+/* The first of its names, "" without one. Any thread. Returns room. */
+const char *qmt__actor_name(struct qmt_system *sys, struct qmt_actor *a, char room[ACTOR_NAME_SHOWN]);
 void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child);
 
 /* params.c: parses parameters into the image of a state. Returns 0 and *ret_image (NULL: no parameters). */
-int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image, struct qmt_err *err);
+int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image,
+	struct qmt_err *err);
 
 /* supervisor.c */
 bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a); /* false: the actor is not ours any more */
 void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a);
 void qmt__reap(struct qmt_ctx *ctx, struct qmt_actor *a);
-/* Answers the asks of a list and drops its replies; returns the rest and sets local_last to its end. Adds to *handled. */
+/* Answers the asks of a list and drops its replies; returns the rest and sets local_last to its end. Adds to
+ * *handled. */
 struct qmt_msg *qmt__bounce_asks(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled);
 void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason);
-void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a); /* at the end of the system: as if it had ended, without its hooks */
+/* at the end of the system: as if it had ended, without its hooks */
+void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a);
 void qmt__fail_text(struct qmt_ctx *ctx, const char *format, ...) QMT_PRINTF(2, 3);
 
 /* send.c */
-int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* 0 or QMT_FAIL_NOT_RUNNING: m is still yours */
-void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason); /* takes m */
+/* 0 or QMT_FAIL_NOT_RUNNING: m is still yours */
+int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
+/* takes m */
+void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason);
 void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
 void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *closed);
 void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a);
@@ -496,10 +504,10 @@ struct outgoing_box {
 	struct qmt_outgoing out;
 	struct qmt_msg *inner; /* the body's message, when it was not copied */
 };
-int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner);
-int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
+int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
+	const void *body, struct qmt_msg *inner);
+int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
+	const void *body, struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
 int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, struct qmt_msg *m);
 
 /* ask.c */
@@ -556,7 +564,8 @@ void qmt__host_wake(struct qmt_ctx *host);
 bool qmt__host_wait(struct qmt_ctx *host); /* until its actor is to run; false: quit */
 int qmt__own_thread_start(struct qmt_ctx *ctx, struct qmt_actor *a);
 void qmt__own_thread_quit(struct qmt_ctx *host);
-int qmt__thread_add(struct qmt_system *sys, const char *name, void (*run)(void *record), struct qmt_ctx *ctx); /* joins what has ended */
+/* joins what has ended */
+int qmt__thread_add(struct qmt_system *sys, const char *name, void (*run)(void *record), struct qmt_ctx *ctx);
 void qmt__thread_ended(struct qmt_system *sys, struct thread_record *record); /* a thread's last act */
 bool qmt__threads_join(struct qmt_system *sys, uint64_t until_ns); /* false: some are left */
 

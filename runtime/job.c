@@ -1,7 +1,8 @@
 /* runtime/job.c - blocking work on a pool of threads.
  *
- * A job is a message that is allocated when the job is started, so its end needs no memory. Threads are started on demand and end
- * after JOB_IDLE_MS without work. A seeded system runs jobs on its one thread, at a later turn that the seed chooses.
+ * A job is a message that is allocated when the job is started, so its end needs no memory. Threads are started on
+ * demand and end after JOB_IDLE_MS without work. A seeded system runs jobs on its one thread, at a later turn that the
+ * seed chooses.
  */
 #include "scheduler.h"
 #include "slab.h"
@@ -97,7 +98,7 @@ void qmt__job_done(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 	free(m);
 }
 
-/* ---- the pool ----------------------------------------------------------------------------------------------------- */
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
 
 /* The next job; NULL: the thread is not needed any more. Called with the lock held. */
 static struct job *next_job(struct job_pool *pool)

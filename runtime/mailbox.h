@@ -10,13 +10,14 @@
  *
  * Threads:   push and flag from any thread; take and idle only by who runs the actor.
  * Order:     FIFO per sender. A push is one locked instruction and decides order, depth and scheduling at once.
- * Limits:    a bound is the sender's affair (send.c); MAILBOX_HARD_LIMIT holds for all, checked each 2^18 messages, as the
- *            count must not wrap between two takes.
- * Invariant: messages are linked newest to oldest; the link below the oldest one not yet taken is stale and never followed:
- *            the taker walks count - seen links. So the last message need not be retained and nothing is exchanged.
- * Orders:    push is acq_rel: release hands the message over (pairs with the acquire in take); acquire because whoever makes
- *            an actor runnable writes queue_next, which an earlier runner read. Flagging is always a read-modify-write,
- *            so a turn that clears SYS and then looks sees what was published before the flag.
+ * Limits:    a bound is the sender's affair (send.c); MAILBOX_HARD_LIMIT holds for all, checked each 2^18 messages, as
+ *            the count must not wrap between two takes.
+ * Invariant: messages are linked newest to oldest; the link below the oldest one not yet taken is stale and never
+ *            followed: the taker walks count - seen links. So the last message need not be retained and nothing is
+ *            exchanged.
+ * Orders:    push is acq_rel: release hands the message over (pairs with the acquire in take); acquire because whoever
+ *            makes an actor runnable writes queue_next, which an earlier runner read. Flagging is always a
+ *            read-modify-write, so a turn that clears SYS and then looks sees what was published before the flag.
  */
 #ifndef QMT_RUNTIME_MAILBOX_H
 #define QMT_RUNTIME_MAILBOX_H
@@ -28,8 +29,8 @@
 #define WORD_COUNT (((UINT64_C(1) << 22) - 1) << 1)
 #define WORD_ADDRESS (~(WORD_COUNT | WORD_SYS))
 #define WORD_RUNNING (UINT64_C(1) << 23)
-/* The count has reached another 2^18: time to look how many wait. The word of a closed mailbox has these bits too, so that a
- * push needs one test. */
+/* The count has reached another 2^18: time to look how many wait. The word of a closed mailbox has these bits too, so
+ * that a push needs one test. */
 #define WORD_CHECK (((UINT64_C(1) << 18) - 1) << 1)
 #define WORD_CLOSED (WORD_ADDRESS | WORD_CHECK)
 
@@ -126,7 +127,8 @@ static HOT struct qmt_msg *mailbox_take(struct qmt_actor *a, uint64_t word, uint
 	return list;
 }
 
-/* Gives up the right to run. Fails when something came since `word` was loaded. All new messages must have been taken. */
+/* Gives up the right to run. Fails when something came since `word` was loaded. All new messages must have been
+ * taken. */
 static inline bool mailbox_idle(struct qmt_actor *a, uint64_t word)
 {
 	return atomic_compare_exchange_strong_explicit(&a->top, &word, word & WORD_COUNT, ACQ_REL, RELAXED);

@@ -30,7 +30,8 @@ static void copy_text(struct parts *parts, const struct qmt_str *from, struct qm
 
 static void copy_fields(struct parts *parts, const struct qmt_record *record, const char *from, char *to);
 
-static void copy_list(struct parts *parts, const struct qmt_record *record, const struct qmt_list *from, struct qmt_list *to)
+static void copy_list(struct parts *parts, const struct qmt_record *record, const struct qmt_list *from,
+	struct qmt_list *to)
 {
 	size_t size = record->size;
 	char *items = from->count ? part(parts, from->count * size, 8) : NULL;
@@ -55,8 +56,8 @@ static void copy_texts(struct parts *parts, const struct qmt_list *from, struct 
 		*to = (struct qmt_list){items, from->count};
 }
 
-/* The struct itself has been copied to `to` (NULL: only measure); this brings what it points to. All lists have the layout of
- * struct qmt_list, and struct qmt_bytes has that of struct qmt_str. */
+/* The struct itself has been copied to `to` (NULL: only measure); this brings what it points to. All lists have the
+ * layout of struct qmt_list, and struct qmt_bytes has that of struct qmt_str. */
 static void copy_fields(struct parts *parts, const struct qmt_record *record, const char *from, char *to)
 {
 	for (const struct qmt_field *field = record->fields; field->kind != QMT_KIND_END; field++) {
@@ -102,7 +103,7 @@ void qmt_record_copy(const struct qmt_record *record, const void *body, void *re
 		copy_fields(&parts, record, body, ret_struct);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------ */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 /* Variable parts begin here. */
 static size_t extra_at(const struct qmt_record *record)
@@ -140,7 +141,7 @@ void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type)
 	return msg->body + extra_at(&type->record);
 }
 
-/* ---- types --------------------------------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 
 const struct qmt_type *qmt_protocol_find(const struct qmt_protocol *protocol, struct qmt_str name)
 {

@@ -10,14 +10,15 @@
  *
  * Its header says QMT_DECLARE_PROTOCOL(counter, COUNTER_MESSAGES): struct counter_add {int64_t amount;}, the enum
  * counter_add_id …, counter_message_count, and `extern const struct qmt_type counter_add_type`. One .c file says
- * QMT_DEFINE_PROTOCOL(counter, COUNTER_MESSAGES, "doc"): the tables.
- * Shared parts are records: QMT_DECLARE_RECORD(point, POINT) and QMT_DEFINE_RECORD(point, POINT, "doc").
+ * QMT_DEFINE_PROTOCOL(counter, COUNTER_MESSAGES, "doc"): the tables. Shared parts are records:
+ * QMT_DECLARE_RECORD(point, POINT) and QMT_DEFINE_RECORD(point, POINT, "doc").
  *
  * Keys:      small positive integers, unique in a struct, never used again for another meaning.
- * Presence:  a zero, false, empty or NULL field is not encoded; a missing one decodes to zero. No meaning may hang on it.
+ * Presence:  a zero, false, empty or NULL field is not encoded; a missing one decodes to zero. No meaning may hang on
+ *            it.
  * Unknown:   keys that a reader does not know are skipped, so fields may be added and never removed.
- * Access:    the third column names the operation of the authority table that a *remote* sender needs (proto/authority);
- *            "reply" cannot be sent on its own, "local" never comes from another process.
+ * Access:    the third column names the operation of the authority table that a *remote* sender needs
+ *            (proto/authority); "reply" cannot be sent on its own, "local" never comes from another process.
  */
 #ifndef QMT_MESSAGE_H
 #define QMT_MESSAGE_H
@@ -30,8 +31,8 @@
 
 struct qmt_actor;
 
-/* A reference to an actor: plain data, not counted, may be copied, kept and sent in messages (field kind REF).
- * `gen` says which incarnation of the type-stable block was meant: a send to an actor that ended fails, it never reaches
+/* A reference to an actor: plain data, not counted, may be copied, kept and sent in messages (field kind REF). `gen`
+ * says which incarnation of the type-stable block was meant: a send to an actor that ended fails, it never reaches
  * another. rid != 0: the actor lives behind the link actor `actor`, under that number. All zero: nobody. */
 struct qmt_ref {
 	struct qmt_actor *actor;
@@ -148,7 +149,8 @@ struct qmt_protocol {
 	enum { tag##_flat = 1 FIELDS(QMT__FLAT, ) }; \
 	extern const struct qmt_record tag##_record;
 #define QMT_DEFINE_RECORD(tag, FIELDS, doc) \
-	static const struct qmt_field tag##_fields[] = {FIELDS(QMT__FIELD, struct tag){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
+	static const struct qmt_field tag##_fields[] = { \
+		FIELDS(QMT__FIELD, struct tag){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
 	const struct qmt_record tag##_record = {#tag, doc, (uint32_t)sizeof(struct tag), tag##_fields, tag##_flat};
 
 #define QMT__MSG_STRUCT(mod, msg, FIELDS, access, doc) \
@@ -162,7 +164,8 @@ struct qmt_protocol {
 	static const struct qmt_field mod##_##msg##_fields[] = { \
 		FIELDS(QMT__FIELD, struct mod##_##msg){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
 	const struct qmt_type mod##_##msg##_type = { \
-		{#mod "." #msg, doc, (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields, mod##_##msg##_flat}, &mod##_protocol, access, mod##_##msg##_id};
+		{#mod "." #msg, doc, (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields, mod##_##msg##_flat}, \
+		&mod##_protocol, access, mod##_##msg##_id};
 #define QMT__MSG_ADDR(mod, msg, FIELDS, access, doc) &mod##_##msg##_type,
 
 #define QMT_DECLARE_PROTOCOL(mod, MESSAGES) \

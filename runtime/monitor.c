@@ -1,7 +1,7 @@
 /* runtime/monitor.c - who wants to hear of whose end.
  *
- * The watched actor keeps the message by which the watcher asked and sends it back when it ends, so telling needs no memory.
- * The watcher keeps a list of whom it watches: what is not on it (any more) is not reported.
+ * The watched actor keeps the message by which the watcher asked and sends it back when it ends, so telling needs no
+ * memory. The watcher keeps a list of whom it watches: what is not on it (any more) is not reported.
  */
 #include "send.h"
 
@@ -206,7 +206,8 @@ void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid)
 		struct qmt_msg *m = msg_alloc(ctx, sizeof(struct down));
 
 		if (!m) {
-			qmt_log(ctx->sys->log, QMT_ERROR, "monitor.lost", "kind", actor_desc(ctx->cur)->name, "reason", "out of memory", NULL);
+			qmt_log(ctx->sys->log, QMT_ERROR, "monitor.lost", "kind", actor_desc(ctx->cur)->name, "reason",
+				"out of memory", NULL);
 			return;
 		}
 		*(struct down *)(void *)m->body = (struct down){ctx->cur, actor_gen(ctx->cur), rid, QMT_FAIL_NOT_RUNNING};

@@ -62,8 +62,8 @@ static void unwrap(struct qmt_ctx *ctx, struct qmt_msg *m)
 	msg_free(ctx, m);
 }
 
-int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner)
+int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
+	const void *body, struct qmt_msg *inner)
 {
 	struct qmt_msg *m = wrap(ctx, link, name, type, body, inner);
 	int failed;
@@ -88,8 +88,8 @@ static void make_ask(struct qmt_msg *m, struct ask *ask, uint32_t gen, uint64_t 
 	out->deadline_ms = time_left_ms;
 }
 
-int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms)
+int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
+	const void *body, struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms)
 {
 	struct qmt_msg *m = wrap(ctx, link, name, type, body, inner);
 	int failed;

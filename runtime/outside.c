@@ -1,7 +1,7 @@
 /* runtime/outside.c - handles for threads that are no part of the system.
  *
- * A handle that asks has an actor of its own, which is in nobody's tree: the answer and the deadline come to its mailbox
- * as to any other, and the thread runs its turns while it waits.
+ * A handle that asks has an actor of its own, which is in nobody's tree: the answer and the deadline come to its
+ * mailbox as to any other, and the thread runs its turns while it waits.
  */
 #include "scheduler.h"
 #include "slab.h"
@@ -72,8 +72,8 @@ static void drive(struct qmt_ctx *ctx)
 	}
 }
 
-int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
-	struct qmt_result *result)
+int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, struct qmt_result *result)
 {
 	int failed;
 

@@ -1,8 +1,8 @@
 /* runtime/own_thread.c - actors with a thread of their own, and the wait that they share with outside threads.
  *
- * Such an actor has the same mailbox; being scheduled means that its thread is woken. The thread keeps no other work, looks
- * after the actor's timers by itself, and lives as long as the actor does, over restarts. It ends when the parent, which
- * frees the actor, tells it to.
+ * Such an actor has the same mailbox; being scheduled means that its thread is woken. The thread keeps no other work,
+ * looks after the actor's timers by itself, and lives as long as the actor does, over restarts. It ends when the
+ * parent, which frees the actor, tells it to.
  */
 #include "scheduler.h"
 #include "slab.h"
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <time.h>
 
-/* ---- waiting for one's actor ---------------------------------------------------------------------------------------- */
+/* ---- waiting for one's actor ------------------------------------------------------------------------------------- */
 
 int qmt__host_init(struct qmt_ctx *ctx)
 {
@@ -86,7 +86,7 @@ bool qmt__host_wait(struct qmt_ctx *host)
 	return false;
 }
 
-/* ---- threads of the system ----------------------------------------------------------------------------------------- */
+/* ---- threads of the system --------------------------------------------------------------------------------------- */
 
 static void record_free(struct thread_record *record)
 {
@@ -182,7 +182,7 @@ bool qmt__threads_join(struct qmt_system *sys, uint64_t until_ns)
 	return all;
 }
 
-/* ---- actors with a thread ------------------------------------------------------------------------------------------- */
+/* ---- actors with a thread ---------------------------------------------------------------------------------------- */
 
 static void thread_main(void *arg)
 {

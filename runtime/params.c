@@ -1,6 +1,7 @@
 /* runtime/params.c - parameters of a module: text into the image of a state.
  *
- * The image is made once, at spawn, and copied into the state at each incarnation; the texts of STR parameters lie behind it.
+ * The image is made once, at spawn, and copied into the state at each incarnation; the texts of STR parameters lie
+ * behind it.
  */
 #include "internal.h"
 
@@ -20,16 +21,18 @@ static int parse_number(const struct qmt_param *param, const char *text, uint64_
 
 	errno = 0;
 	*ret_number = strtoull(text, &end, 10);
-	return *text < '0' || *text > '9' || *end || errno || *ret_number < param->min || (param->max && *ret_number > param->max);
+	return *text < '0' || *text > '9' || *end || errno || *ret_number < param->min ||
+		(param->max && *ret_number > param->max);
 }
 
-static int fill_number(const struct qmt_actor_desc *desc, const struct qmt_param *param, const char *text, char *image, struct qmt_err *err)
+static int fill_number(const struct qmt_actor_desc *desc, const struct qmt_param *param, const char *text, char *image,
+	struct qmt_err *err)
 {
 	uint64_t most = param->max ? param->max : param->kind == QMT_PARAM_U32 ? UINT32_MAX : UINT64_MAX, number;
 
 	if (parse_number(param, text, &number) || number > most)
-		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s: \"%s\" is no number from %llu to %llu", desc->name,
-			param->name, text, (unsigned long long)param->min, (unsigned long long)most);
+		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s: \"%s\" is no number from %llu to %llu",
+			desc->name, param->name, text, (unsigned long long)param->min, (unsigned long long)most);
 	if (param->kind == QMT_PARAM_U32) {
 		uint32_t narrow = (uint32_t)number;
 
@@ -40,16 +43,16 @@ static int fill_number(const struct qmt_actor_desc *desc, const struct qmt_param
 	return 0;
 }
 
-static int fill(const struct qmt_actor_desc *desc, const struct qmt_param *param, const char *text, char *image, char **texts,
-	struct qmt_err *err)
+static int fill(const struct qmt_actor_desc *desc, const struct qmt_param *param, const char *text, char *image,
+	char **texts, struct qmt_err *err)
 {
 	switch (param->kind) {
 	case QMT_PARAM_BOOL: {
 		bool value = strcmp(text, "true") == 0;
 
 		if (!value && strcmp(text, "false") != 0)
-			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s: \"%s\" is neither true nor false", desc->name,
-				param->name, text);
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s: \"%s\" is neither true nor false",
+				desc->name, param->name, text);
 		memcpy(image + param->offset, &value, sizeof value);
 		return 0;
 	}
@@ -66,7 +69,8 @@ static int fill(const struct qmt_actor_desc *desc, const struct qmt_param *param
 	}
 }
 
-int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image, struct qmt_err *err)
+int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image,
+	struct qmt_err *err)
 {
 	size_t texts_size = 0;
 	char *image, *texts;
@@ -89,8 +93,8 @@ int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_
 		if (!text)
 			text = param->dflt;
 		if (!text)
-			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s must be given (%s)", desc->name, param->name,
-				param->doc ? param->doc : "");
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s must be given (%s)", desc->name,
+				param->name, param->doc ? param->doc : "");
 		texts_size += strlen(text) + 1;
 	}
 	image = calloc(1, desc->state_size + texts_size);

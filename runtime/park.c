@@ -5,13 +5,13 @@
  *
  * One word says who sleeps: sleepers in the low half, wakes under way ("tokens") in the high half. A waker adds a token
  * only when some sleeper has none; whoever leaves the sleep, for whatever reason, takes one token along. A wake that
- * meets nobody is harmless. Two writes to the eventfd before one epoll_wait may be one edge, so whoever leaves passes
- * a token that is left on: otherwise it would silence wake_one for ever.
+ * meets nobody is harmless. Two writes to the eventfd before one epoll_wait may be one edge, so whoever leaves passes a
+ * token that is left on: otherwise it would silence wake_one for ever.
  *
  * The watch: a turn that does not end strands what is in its worker's slot and ring while the others may all be asleep.
  * While somebody works and somebody sleeps a timer wakes one sleeper (2 ms, doubling to 32 while all is well), who
- * takes the work of a worker that has not moved, or whose ring still holds what it held when the timer was armed. Nobody
- * works: the timer is not armed again.
+ * takes the work of a worker that has not moved, or whose ring still holds what it held when the timer was armed.
+ * Nobody works: the timer is not armed again.
  */
 #include "scheduler.h"
 
@@ -39,7 +39,8 @@ static uint32_t tokens(uint64_t word)
 static void wake_write(struct qmt_system *sys)
 {
 	uint64_t one = 1;
-	ssize_t wrote = write(sys->wake_fd, &one, sizeof one); /* edge-triggered: wakes one epoll_wait. Full: an edge is due */
+	/* edge-triggered: wakes one epoll_wait. Full: an edge is due */
+	ssize_t wrote = write(sys->wake_fd, &one, sizeof one);
 
 	(void)wrote;
 }
@@ -73,12 +74,13 @@ static void leave_sleep(struct qmt_system *sys)
 		wake_write(sys);
 }
 
-/* ---- timers of the kernel ------------------------------------------------------------------------------------------ */
+/* ---- timers of the kernel ---------------------------------------------------------------------------------------- */
 
 /* 0: not at all. */
 static void timer_fd_set(int fd, uint64_t at_ns, int flags)
 {
-	struct itimerspec spec = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000), .tv_nsec = (long)(at_ns % 1000000000)}};
+	struct itimerspec spec = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000),
+		.tv_nsec = (long)(at_ns % 1000000000)}};
 
 	timerfd_settime(fd, flags, &spec, NULL);
 }
@@ -147,7 +149,7 @@ static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 				atomic_load_explicit(&sys->watch_tail[i], RELAXED)))
 			continue;
 		atomic_store_explicit(&victim->late, 1, RELAXED);
-		a = atomic_load_explicit(&victim->slot, RELAXED) ? atomic_exchange_explicit(&victim->slot, NULL, ACQUIRE) : NULL;
+		a = atomic_exchange_explicit(&victim->slot, NULL, ACQUIRE);
 		if (!a)
 			a = qmt__steal(ctx);
 		if (a) {
@@ -165,7 +167,7 @@ static struct qmt_actor *watch_rescue(struct qmt_ctx *ctx)
 	return NULL;
 }
 
-/* ---- the shared epoll ---------------------------------------------------------------------------------------------- */
+/* ---- the shared epoll -------------------------------------------------------------------------------------------- */
 
 /* ret_watch: the watch was due; NULL: the caller is busy and will not sleep. */
 static void poll_fds(struct qmt_ctx *ctx, int timeout_ms, bool *ret_watch)
@@ -203,7 +205,8 @@ void qmt__poll_busy(struct qmt_ctx *ctx, uint64_t now)
 	}
 }
 
-/* Looks for a while, as long as looking pays: the budget halves on a miss, doubles on a hit, and is probed now and then. */
+/* Looks for a while, as long as looking pays: the budget halves on a miss, doubles on a hit, and is probed now and
+ * then. */
 static struct qmt_actor *spin_for_work(struct qmt_ctx *ctx)
 {
 	uint32_t budget = ctx->spin;
@@ -256,7 +259,7 @@ struct qmt_actor *qmt__park(struct qmt_ctx *ctx)
 	return a ? a : slot_swap(ctx, NULL);
 }
 
-/* ---- set-up -------------------------------------------------------------------------------------------------------- */
+/* ---- set-up ------------------------------------------------------------------------------------------------------ */
 
 static int epoll_add(int epoll_fd, int fd, uint64_t data)
 {

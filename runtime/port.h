@@ -4,12 +4,12 @@
  * "peer/<PeerId>" while it is the link in use. Refs with rid != 0 whose `actor` is a link mean "the actor that the peer
  * exported under that number"; qmt_tell_name/qmt_ask_name mean "the actor that the peer registered under that name".
  *
- * Out: qmt_tell, qmt_ask, qmt_*_name -> the link's mailbox (its bound and policy apply) -> `outgoing` on its turn, which
- *      encodes out->body along out->type->record. An ask carries a token that the link answers when the reply comes,
- *      or fails (QMT_FAIL_PEER_GONE) when the connection dies. When the link ends, the runtime fails those left in its
- *      mailbox by itself: asks with QMT_FAIL_PEER_GONE, tells through the sender's `undelivered`.
- * In:  the link decodes straight into a message from qmt_msg_new and passes it on by qmt_send_msg / qmt_ask_msg; which type
- *      an actor understands under a name is asked by qmt_accepts.
+ * Out: qmt_tell, qmt_ask, qmt_*_name -> the link's mailbox (its bound and policy apply) -> `outgoing` on its turn,
+ *      which encodes out->body along out->type->record. An ask carries a token that the link answers when the reply
+ *      comes, or fails (QMT_FAIL_PEER_GONE) when the connection dies. When the link ends, the runtime fails those left
+ *      in its mailbox by itself: asks with QMT_FAIL_PEER_GONE, tells through the sender's `undelivered`.
+ * In:  the link decodes straight into a message from qmt_msg_new and passes it on by qmt_send_msg / qmt_ask_msg; which
+ *      type an actor understands under a name is asked by qmt_accepts.
  * Threads: everything here runs on the link actor's own turn.  Blocks: never.
  */
 #ifndef QMT_PORT_H
@@ -31,10 +31,12 @@ struct qmt_outgoing {
 /* Inside `outgoing`, once: the link cannot carry this message. An ask is answered with `fail`, a tell goes back to its
  * sender's `undelivered`. *out is gone afterwards. */
 QMT_EXPORT void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail);
-/* By a link: the actor that the peer exported under this number has ended. Those who monitor the ref are told `down`. */
+/* By a link: the actor that the peer exported under this number has ended. Those who monitor the ref are told
+ * `down`. */
 QMT_EXPORT void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid);
-/* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset, or it has
- * ended meanwhile: as qmt_register. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of memory. */
+/* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset,
+ * or it has ended meanwhile: as qmt_register. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of memory.
+ */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder);
 
 /* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.
@@ -43,14 +45,17 @@ QMT_EXPORT struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_typ
 QMT_EXPORT void *qmt_msg_body(struct qmt_msg *msg);
 QMT_EXPORT void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type); /* aligned to 16, `extra` bytes */
 /* Send without a copy. Takes *msg and nulls it on success only; otherwise as qmt_tell and qmt_ask. */
-QMT_EXPORT QMT_MUST_CHECK int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg);
-QMT_EXPORT QMT_MUST_CHECK int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg,
-	uint64_t timeout_ms, qmt_continuation *then, void *arg);
+QMT_EXPORT QMT_MUST_CHECK int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
+	struct qmt_msg **msg);
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
+	struct qmt_msg **msg, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 /* Answers with a decoded message, without a copy; takes *msg always. */
-QMT_EXPORT void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type, struct qmt_msg **msg);
+QMT_EXPORT void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt_type *type,
+	struct qmt_msg **msg);
 /* The message type called `name` ("module.message") among those that `to` accepts; NULL: none, or not running. */
 QMT_EXPORT const struct qmt_type *qmt_accepts(struct qmt_ctx *ctx, struct qmt_ref to, struct qmt_str name);
-/* True while somebody still waits for this answer: the asker has not ended, its deadline has not passed. A moment's picture. */
+/* True while somebody still waits for this answer: the asker has not ended, its deadline has not passed. A moment's
+ * picture. */
 QMT_EXPORT bool qmt_token_waits(struct qmt_token token);
 /* True while the actor behind the ref runs. */
 QMT_EXPORT bool qmt_is_running(struct qmt_ref ref);

@@ -61,8 +61,9 @@ static struct name_entry *find(struct registry *registry, uint64_t hash, const c
 	size_t len = strlen(prefix);
 	struct name_entry *entry = *bucket(registry, hash);
 
-	while (entry && (entry->hash != hash || strncmp(entry->text, prefix, len) != 0 || strcmp(entry->text + len, name) != 0))
-		entry = entry->next;
+	for (; entry; entry = entry->next)
+		if (entry->hash == hash && strncmp(entry->text, prefix, len) == 0 && strcmp(entry->text + len, name) == 0)
+			break;
 	return entry;
 }
 

@@ -3,7 +3,7 @@
 
 #include "clock.h"
 
-/* ---- overflow of a ring ------------------------------------------------------------------------------------------- */
+/* ---- overflow of a ring ------------------------------------------------------------------------------------------ */
 
 /* Moves the older half of the full ring into a block; thieves may have made room meanwhile. */
 void qmt__ring_push_full(struct qmt_ctx *ctx, struct qmt_actor *a)
@@ -73,7 +73,7 @@ static struct qmt_actor *block_take(struct qmt_ctx *ctx, struct qmt_ctx *victim,
 	return first;
 }
 
-/* ---- taking work -------------------------------------------------------------------------------------------------- */
+/* ---- taking work ------------------------------------------------------------------------------------------------- */
 
 static struct qmt_actor *ring_pop(struct qmt_ctx *ctx)
 {
@@ -176,7 +176,7 @@ struct qmt_actor *qmt__work_find(struct qmt_ctx *ctx)
 	return a;
 }
 
-/* ---- from other threads, and for actors with a thread of their own -------------------------------------------------- */
+/* ---- from other threads, and for actors with a thread of their own ----------------------------------------------- */
 
 void qmt__schedule_elsewhere(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
@@ -203,7 +203,7 @@ void qmt__schedule_elsewhere(struct qmt_ctx *ctx, struct qmt_actor *a)
 	qmt__wake_one(sys);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Every TICK_TURNS turns. Clocks are read only for those who need them. */
 static COLD void tick(struct qmt_ctx *ctx)

@@ -2,12 +2,12 @@
  *
  * Threads:   schedule from any thread that has the right to (mailbox.h); queues as internal.h says.
  * Blocks:    only a worker without work, in epoll_wait (park.c).
- * Order:     what a turn makes runnable goes to the LIFO slot, what was there to the ring's end; after SLOT_RUNS turns out
- *            of the slot the ring has its turn. Overflow of the ring: blocks, the owner takes the newest, a block older
- *            than BLOCK_OLD_US goes first, so nobody waits for ever.
- * Wakes:     a worker is woken (a) for work from outside, (b) when a ring overflows, (c) for work that waited LATE_US, looked
- *            at each TICK_TURNS turns. Thieves touch only workers marked late. That keeps two workers as fast as one on
- *            tiny messages: a wake across CPUs costs more than a thousand of them.
+ * Order:     what a turn makes runnable goes to the LIFO slot, what was there to the ring's end; after SLOT_RUNS turns
+ *            out of the slot the ring has its turn. Overflow of the ring: blocks, the owner takes the newest, a block
+ *            older than BLOCK_OLD_US goes first, so nobody waits for ever.
+ * Wakes:     a worker is woken (a) for work from outside, (b) when a ring overflows, (c) for work that waited LATE_US,
+ *            looked at each TICK_TURNS turns. Thieves touch only workers marked late. That keeps two workers as fast as
+ *            one on tiny messages: a wake across CPUs costs more than a thousand of them.
  */
 #ifndef QMT_RUNTIME_SCHEDULER_H
 #define QMT_RUNTIME_SCHEDULER_H

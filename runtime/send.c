@@ -1,12 +1,13 @@
 /* runtime/send.c - tell, forward, keep; what happens at a bound; what becomes of messages that cannot be delivered.
  *
- * Backpressure (QMT_BLOCK). A send over the bound is taken, and the *sending actor* is muted at the end of its handler: it
- * handles nothing but what may end it until the target is half empty. A muted actor's mailbox word says idle as
+ * Backpressure (QMT_BLOCK). A send over the bound is taken, and the *sending actor* is muted at the end of its handler:
+ * it handles nothing but what may end it until the target is half empty. A muted actor's mailbox word says idle as
  * anybody's, so its system lane is seen. Two rules keep a cycle of full mailboxes from standing still for ever:
  *   1. an actor that is itself over its bound is not muted;
  *   2. an actor for which others wait is not muted. Checked again after it has queued itself as a waiter: in a
  *      cycle that closes, the last one to queue itself sees the one before it.
- * Replies and the system lane pass every bound. Links and outside threads are not muted but refused: they answer for others.
+ * Replies and the system lane pass every bound. Links and outside threads are not muted but refused: they answer for
+ * others.
  */
 #include "send.h"
 
@@ -21,7 +22,7 @@ COLD int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct q
 	return -1;
 }
 
-/* ---- tell --------------------------------------------------------------------------------------------------------- */
+/* ---- tell -------------------------------------------------------------------------------------------------------- */
 
 static COLD int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
 {
@@ -77,7 +78,7 @@ int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *
 	return failed;
 }
 
-/* ---- the message being handled ------------------------------------------------------------------------------------- */
+/* ---- the message being handled ----------------------------------------------------------------------------------- */
 
 static const struct qmt_type *type_of(const struct qmt_actor_desc *desc, const struct qmt_msg *m)
 {
@@ -146,9 +147,10 @@ struct qmt_ref qmt_sender(struct qmt_ctx *ctx)
 	return (struct qmt_ref){0};
 }
 
-/* ---- bounds ------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ------------------------------------------------------------------------------------------------------ */
 
-COLD enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+COLD enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc,
+	struct qmt_msg *m)
 {
 	struct qmt_actor *self = ctx->cur;
 
@@ -233,7 +235,7 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt__waiters_release(ctx, full, NULL);
 }
 
-/* ---- the system lane ----------------------------------------------------------------------------------------------- */
+/* ---- the system lane --------------------------------------------------------------------------------------------- */
 
 int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
@@ -248,7 +250,7 @@ int qmt__system_push(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m
 	return 0;
 }
 
-/* ---- messages that cannot be delivered ----------------------------------------------------------------------------- */
+/* ---- messages that cannot be delivered --------------------------------------------------------------------------- */
 
 /* Sends a tell back to who sent it, if its kind wants to know. Takes m. */
 static void bounce(struct qmt_ctx *ctx, const struct qmt_type *type, struct qmt_msg *m, int reason)

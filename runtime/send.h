@@ -13,7 +13,8 @@ struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record 
 int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct qmt_type *type);
 
 enum admission { ADMITTED, REFUSED, DROPPED /* and freed */ };
-enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m);
+enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc,
+	struct qmt_msg *m);
 
 /* Accept slot and index of a message for an actor of this kind; -1: it is not understood. */
 static HOT int accept_type(const struct qmt_actor_desc *desc, const struct qmt_type *type)
@@ -26,7 +27,8 @@ static HOT int accept_type(const struct qmt_actor_desc *desc, const struct qmt_t
 
 /* Whether `to` (of this process) runs and understands `type`. Sets *ret_desc and *ret_type; 0 or why not.
  * The description is read before the generation: a description of another tenant shows as another generation. */
-static HOT int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc, int *ret_type)
+static HOT int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc,
+	int *ret_type)
 {
 	const struct qmt_actor_desc *desc = atomic_load_explicit(&to.actor->desc, ACQUIRE);
 	int accepted = accept_type(desc, type);

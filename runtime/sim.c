@@ -1,8 +1,8 @@
 /* runtime/sim.c - the seeded mode: one thread, a virtual clock, every choice from the seed.
  *
- * Whoever is runnable stands in a list in the order in which it became so; a step takes one of them by chance, or a job. When
- * nothing is runnable the clock jumps to the next timer. Nothing is ordered by address, so the same seed gives the same run;
- * the trace hash over what ran and what it was sent says so.
+ * Whoever is runnable stands in a list in the order in which it became so; a step takes one of them by chance, or a
+ * job. When nothing is runnable the clock jumps to the next timer. Nothing is ordered by address, so the same seed
+ * gives the same run; the trace hash over what ran and what it was sent says so.
  */
 #include "mailbox.h"
 #include "scheduler.h"
@@ -89,7 +89,7 @@ int qmt__sim_job(struct sim *sim, struct job *job)
 	return list_add(&sim->jobs, job);
 }
 
-/* ---- the trace: FNV-1a, 64 bit (Fowler, Noll, Vo) -------------------------------------------------------------------- */
+/* ---- the trace: FNV-1a, 64 bit (Fowler, Noll, Vo) ---------------------------------------------------------------- */
 
 static void trace_number(struct sim *sim, uint64_t number)
 {
@@ -121,7 +121,7 @@ uint64_t qmt_system_trace_hash(const struct qmt_system *sys)
 	return sys->sim ? sys->sim->hash : 0;
 }
 
-/* ---- running -------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). */
 static uint64_t chance(struct sim *sim)

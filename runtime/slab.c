@@ -200,7 +200,7 @@ void qmt__slab_each_actor(struct qmt_system *sys, void (*fn)(struct qmt_actor *a
 	}
 }
 
-/* ---- messages ----------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes)
 {

@@ -58,7 +58,7 @@ static inline void slab_free(struct qmt_ctx *ctx, uint32_t class, void *memory)
 		qmt__slab_spill(ctx, class);
 }
 
-/* ---- messages ----------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes);
 void qmt__msg_free_slow(struct qmt_ctx *ctx, struct qmt_msg *m);

@@ -7,9 +7,9 @@
  *       |                                                                                     |         |
  *       +----- restart_at has come ----- RESTARTING <---- within the limits -----------------+          +--> buried
  *
- * An actor that is given to its parent is pushed on parent->zombies as the last act of its turn. Its mailbox word does not say
- * idle, so nobody runs it meanwhile: the parent owns it, decides, and either schedules it again (same block, same
- * generation, mailbox kept) or buries and frees it. A parent that stops itself buries.
+ * An actor that is given to its parent is pushed on parent->zombies as the last act of its turn. Its mailbox word does
+ * not say idle, so nobody runs it meanwhile: the parent owns it, decides, and either schedules it again (same block,
+ * same generation, mailbox kept) or buries and frees it. A parent that stops itself buries.
  */
 #include "scheduler.h"
 #include "slab.h"
@@ -24,7 +24,7 @@ struct restart_window {
 	uint64_t at_ns[];
 };
 
-/* ---- the incarnation ---------------------------------------------------------------------------------------------- */
+/* ---- the incarnation --------------------------------------------------------------------------------------------- */
 
 void qmt__fail_text(struct qmt_ctx *ctx, const char *format, ...)
 {
@@ -104,8 +104,8 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 			free(ext->fail_text);
 			ext->fail_text = strdup(ctx->fail_text);
 		}
-		qmt_log(ctx->sys->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name", qmt__actor_name(a), "reason",
-			ctx->fail_text, NULL);
+		qmt_log(ctx->sys->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name",
+			qmt__actor_name(ctx->sys, a, (char[ACTOR_NAME_SHOWN]){0}), "reason", ctx->fail_text, NULL);
 	}
 	if (a->reason && a == ctx->sys->root && ctx->sys->root_failed)
 		ctx->sys->root_failed(ctx->sys->root_failed_arg);
@@ -139,8 +139,8 @@ static void give_to_parent(struct qmt_ctx *ctx, struct qmt_actor *a)
 	do {
 		a->queue_next = first;
 	} while (!atomic_compare_exchange_weak_explicit(&parent->zombies, &first, a, ACQ_REL, RELAXED));
-	/* The first of a bunch tells the parent. It may be gone already, and its block may be somebody else's by now: then this is
-	 * one look for nothing, as blocks are type-stable. */
+	/* The first of a bunch tells the parent. It may be gone already, and its block may be somebody else's by now: then
+	 * this is one look for nothing, as blocks are type-stable. */
 	if (!first)
 		notify(ctx, parent);
 }
@@ -216,7 +216,7 @@ bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
 	return false;
 }
 
-/* ---- the end for good --------------------------------------------------------------------------------------------- */
+/* ---- the end for good -------------------------------------------------------------------------------------------- */
 
 static void drop_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
@@ -290,7 +290,7 @@ void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a)
 	qmt__bury(ctx, a, QMT_FAIL_STOPPING);
 }
 
-/* ---- what the parent does ----------------------------------------------------------------------------------------- */
+/* ---- what the parent does ---------------------------------------------------------------------------------------- */
 
 static void unlink_child(struct qmt_actor *a, struct qmt_actor *child)
 {
@@ -344,8 +344,8 @@ static uint32_t window_add(struct qmt_actor *a, const struct qmt_supervision *ru
 	return recent + 1;
 }
 
-/* The first restart waits backoff_ms, each further one in the window twice as long; the last half of it by chance, so that
- * actors that failed together do not come back together. */
+/* The first restart waits backoff_ms, each further one in the window twice as long; the last half of it by chance, so
+ * that actors that failed together do not come back together. */
 static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *rules, uint32_t restarts)
 {
 	uint64_t wait = rules->backoff_ms, most = rules->backoff_max_ms, chance;
@@ -373,8 +373,10 @@ static bool restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *
 	if (!restarts)
 		return false;
 	ext->restart_at_ns = now + backoff_ns(ctx, rules, restarts);
-	qmt_log(ctx->sys->log, QMT_INFO, "actor.restarted", "kind", actor_desc(child)->name, "name", qmt__actor_name(child), "reason",
-		ext->fail_text ? ext->fail_text : "ended", "wait_ms", QMT_LOG_U64((ext->restart_at_ns - now) / NS_PER_MS), NULL);
+	qmt_log(ctx->sys->log, QMT_INFO, "actor.restarted", "kind", actor_desc(child)->name, "name",
+		qmt__actor_name(ctx->sys, child, (char[ACTOR_NAME_SHOWN]){0}), "reason", ext->fail_text ? ext->fail_text :
+		"ended", "wait_ms",
+		QMT_LOG_U64((ext->restart_at_ns - now) / NS_PER_MS), NULL);
 	free(ext->fail_text);
 	ext->fail_text = NULL;
 	atomic_fetch_add_explicit(&child->incarnation, 1, RELAXED);
@@ -386,7 +388,7 @@ static void child_ended(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_act
 {
 	struct qmt_ref ref = actor_ref(child);
 	int reason = child->reason;
-	char name[64];
+	char name[ACTOR_NAME_SHOWN];
 
 	if (!is_running(ctx, a)) {
 		qmt__bury(ctx, child, reason);
@@ -399,7 +401,7 @@ static void child_ended(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_act
 			actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);
 		return;
 	}
-	snprintf(name, sizeof name, "%s", qmt__actor_name(child));
+	qmt__actor_name(ctx->sys, child, name);
 	qmt__bury(ctx, child, reason);
 	child_gone(ctx, a, child);
 	qmt__fail_text(ctx, "restarted its children too often; the last was %s %s", actor_desc(child)->name, name);

@@ -11,9 +11,10 @@ enum {
 	GRACE_MS = 1000,      /* for threads in a handler or job, after the deadline of a stop */
 };
 
-static const struct qmt_actor_desc root_desc = {.abi = QMT_ABI, .name = "root", .doc = "Parent of what is spawned from outside."};
+static const struct qmt_actor_desc root_desc = {.abi = QMT_ABI, .name = "root",
+	.doc = "Parent of what is spawned from outside."};
 
-/* ---- handles ------------------------------------------------------------------------------------------------------- */
+/* ---- handles ----------------------------------------------------------------------------------------------------- */
 
 struct qmt_ctx *qmt__ctx_new(struct qmt_system *sys, enum ctx_kind kind)
 {
@@ -49,7 +50,7 @@ struct qmt_ctx *qmt__ctx_free(struct qmt_ctx *ctx)
 	return NULL;
 }
 
-/* ---- start ---------------------------------------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t cores(void)
 {
@@ -171,7 +172,7 @@ struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct
 	return sys;
 }
 
-/* ---- stop ----------------------------------------------------------------------------------------------------------- */
+/* ---- stop -------------------------------------------------------------------------------------------------------- */
 
 /* The root's last act. */
 void qmt__root_ended(struct qmt_system *sys)
@@ -230,8 +231,13 @@ static void name_left(const struct qmt_actor_info *info, void *arg)
 		qmt_buf_printf(names, " %s", info->name);
 }
 
-static void end_threads(struct qmt_system *sys, uint64_t until_ns)
+/* Threads get until the deadline of the stop, or GRACE_MS, whichever is later. */
+static void end_threads(struct qmt_system *sys, uint64_t deadline_ns)
 {
+	uint64_t until_ns = qmt_os_real_now_ms() * NS_PER_MS + GRACE_MS * (uint64_t)NS_PER_MS;
+
+	if (!sys->sim && deadline_ns > until_ns)
+		until_ns = deadline_ns;
 	atomic_store(&sys->quit, true);
 	if (sys->wake_fd >= 0)
 		qmt__wake_all(sys);
@@ -260,15 +266,16 @@ int qmt_system_stop(struct qmt_system *sys, uint64_t deadline_ms, struct qmt_err
 	}
 	if (!ended)
 		qmt_system_actors(sys, name_left, &names);
-	end_threads(sys, (sys->sim ? 0 : qmt_os_real_now_ms() * NS_PER_MS > until ? qmt_os_real_now_ms() * NS_PER_MS : until) +
-		GRACE_MS * (uint64_t)NS_PER_MS);
+	end_threads(sys, until);
 	if (ended && !sys->left_behind)
 		return 0;
-	return qmt_err_set(err, 1, "still there after %llu ms: %.*s%s", (unsigned long long)deadline_ms, (int)names.len,
-		names.data ? names.data : "", sys->left_behind ? (names.len ? " (a handler or job did not return)" : "a handler or job that did not return") : "");
+	if (sys->left_behind)
+		qmt_buf_printf(&names, "%sa handler or job that did not return", names.len ? ", " : "");
+	return qmt_err_set(err, 1, "still there after %llu ms: %s", (unsigned long long)deadline_ms,
+		names.data ? names.data : "the root");
 }
 
-/* ---- free ----------------------------------------------------------------------------------------------------------- */
+/* ---- free -------------------------------------------------------------------------------------------------------- */
 
 static void abandon(struct qmt_actor *a, void *arg)
 {
@@ -308,7 +315,7 @@ struct qmt_system *qmt_system_free(struct qmt_system *sys)
 	return NULL;
 }
 
-/* ---- what is there -------------------------------------------------------------------------------------------------- */
+/* ---- what is there ----------------------------------------------------------------------------------------------- */
 
 struct actor_visit {
 	struct qmt_system *sys;
@@ -323,18 +330,12 @@ static void visit(struct qmt_actor *a, void *arg)
 	const struct qmt_actor_desc *desc = atomic_load_explicit(&a->desc, ACQUIRE);
 	struct qmt_actor_info info = {0};
 	struct qmt_actor *parent;
-	struct actor_ext *ext;
-	char name[128];
+	char name[ACTOR_NAME_SHOWN];
 
 	if (!desc || desc == &qmt__outside_desc || word_is_closed(atomic_load_explicit(&a->top, RELAXED)))
 		return;
-	pthread_mutex_lock(&visit->sys->registry.lock);
-	ext = atomic_load_explicit(&a->ext, ACQUIRE); /* pairs with qmt__actor_need_ext */
-	if (ext && ext->names) {
-		snprintf(name, sizeof name, "%s", qmt__name_text(ext->names));
+	if (*qmt__actor_name(visit->sys, a, name))
 		info.name = name;
-	}
-	pthread_mutex_unlock(&visit->sys->registry.lock);
 	parent = atomic_load_explicit(&a->parent, RELAXED);
 	info.kind = desc->name;
 	info.parent_kind = parent ? atomic_load_explicit(&parent->desc, RELAXED)->name : NULL;

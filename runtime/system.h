@@ -37,10 +37,11 @@ QMT_EXPORT struct qmt_ctx *qmt_outside_open(struct qmt_system *sys);
 QMT_EXPORT struct qmt_ctx *qmt_outside_close(struct qmt_ctx *ctx);
 /* Blocks this thread until the answer, or timeout_ms (0: default). In result (never NULL) pointers are valid until the
  * next call with this handle. Returns result->fail. In a seeded system it drives qmt_system_run meanwhile. */
-QMT_EXPORT int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
-	struct qmt_result *result);
+QMT_EXPORT int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, struct qmt_result *result);
 
-/* Seeded only: runs until nothing is runnable and no timer is due before virtual time now + for_ms. Returns turns run. */
+/* Seeded only: runs until nothing is runnable and no timer is due before virtual time now + for_ms. Returns turns
+ * run. */
 QMT_EXPORT uint64_t qmt_system_run(struct qmt_system *sys, uint64_t for_ms);
 QMT_EXPORT uint64_t qmt_system_trace_hash(const struct qmt_system *sys);
 
@@ -50,6 +51,7 @@ struct qmt_actor_info {
 	uint32_t depth, restarts;
 	uint64_t handled;
 };
-QMT_EXPORT void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg), void *arg);
+QMT_EXPORT void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg),
+	void *arg);
 
 #endif

@@ -1,10 +1,10 @@
 /* runtime/timer.c - timers.
  *
- * Two levels. Each actor keeps its own timers in a heap that only its turn touches, so starting and cancelling need no lock
- * and "after this fn is not called" holds by itself. The system keeps one entry an actor, for the first thing that is due
- * there (a timer, or the deadline of an ask): re-keyed when something earlier comes, not when things are cancelled. When it
- * is due the actor is told (PENDING_TIMER) and looks for itself. The kernel's timer stands for the first entry of all.
- * An actor with a thread of its own is looked after by that thread (own_thread.c).
+ * Two levels. Each actor keeps its own timers in a heap that only its turn touches, so starting and cancelling need no
+ * lock and "after this fn is not called" holds by itself. The system keeps one entry an actor, for the first thing that
+ * is due there (a timer, or the deadline of an ask): re-keyed when something earlier comes, not when things are
+ * cancelled. When it is due the actor is told (PENDING_TIMER) and looks for itself. The kernel's timer stands for the
+ * first entry of all. An actor with a thread of its own is looked after by that thread (own_thread.c).
  */
 #include "scheduler.h"
 #include "send.h"
@@ -13,7 +13,7 @@
 
 enum { FIRE_AT_ONCE = 64 };
 
-/* ---- the system's heap of actors ----------------------------------------------------------------------------------- */
+/* ---- the system's heap of actors --------------------------------------------------------------------------------- */
 
 int qmt__timers_init(struct qmt_system *sys)
 {
@@ -147,7 +147,7 @@ void qmt__timers_fire(struct qmt_ctx *ctx, uint64_t now)
 	} while (count == FIRE_AT_ONCE);
 }
 
-/* ---- an actor's own timers ----------------------------------------------------------------------------------------- */
+/* ---- an actor's own timers --------------------------------------------------------------------------------------- */
 
 struct delayed_tell {
 	struct qmt_ref to;
@@ -286,9 +286,10 @@ void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer)
 	set_remove(set, index - 1);
 }
 
-/* ---- delayed tells ------------------------------------------------------------------------------------------------- */
+/* ---- delayed tells ----------------------------------------------------------------------------------------------- */
 
-int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type, const void *body)
+int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type,
+	const void *body)
 {
 	struct delayed_tell *delayed;
 	int failed;
@@ -322,7 +323,7 @@ static void delayed_send(struct qmt_ctx *ctx, struct qmt_actor *a, struct delaye
 	delayed_free(ctx, delayed);
 }
 
-/* ---- on the actor's turn ------------------------------------------------------------------------------------------- */
+/* ---- on the actor's turn ----------------------------------------------------------------------------------------- */
 
 /* Runs what is due: asks that got no answer, then timers. a->timer_at is 0. */
 void qmt__timers_due(struct qmt_ctx *ctx, struct qmt_actor *a)

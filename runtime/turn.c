@@ -7,17 +7,17 @@
  *      |       | none left: flush, again, go idle                                  |
  *      +-------+--------------------------------------------------------------------+
  *
- * A turn loads the mailbox word first of all: that acquire pairs with the release of the last runner. It owns the actor until
- * the word says idle, until it hands it to a queue, or until it has pushed it to its parent as a zombie; afterwards it
- * must not be touched.
+ * A turn loads the mailbox word first of all: that acquire pairs with the release of the last runner. It owns the actor
+ * until the word says idle, until it hands it to a queue, or until it has pushed it to its parent as a zombie;
+ * afterwards it must not be touched.
  */
 #include "scheduler.h"
 #include "slab.h"
 
 enum attention { GO_ON, GONE, LAST };
 
-/* A bounded mailbox lets its senders go on when it is half empty. seq_cst, store before load: pairs with qmt__mute, which
- * queues itself and then looks at the depth. One of the two sees the other. */
+/* A bounded mailbox lets its senders go on when it is half empty. seq_cst, store before load: pairs with qmt__mute,
+ * which queues itself and then looks at the depth. One of the two sees the other. */
 static COLD void publish_done_bounded(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t done, uint32_t bound)
 {
 	atomic_store(&a->done, done);
@@ -75,7 +75,7 @@ static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct
 		qmt__bounced(ctx, a, m);
 }
 
-/* ---- lanes -------------------------------------------------------------------------------------------------------- */
+/* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
 static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
@@ -204,7 +204,7 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		actor_desc(a)->again(ctx, actor_state(a));
 }
 
-/* ---- what stands -------------------------------------------------------------------------------------------------- */
+/* ---- what stands ------------------------------------------------------------------------------------------------- */
 
 /* Appends what is new to `local`, so that the word may say idle although messages wait: the walk of a later take cannot
  * cross an idle word. Asks to an actor that is down are answered at once. Returns the word. */
@@ -301,7 +301,7 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 	}
 }
 
-/* ---- the turn ----------------------------------------------------------------------------------------------------- */
+/* ---- the turn ---------------------------------------------------------------------------------------------------- */
 
 /* New messages, for those who want to look at them before they are handled. */
 static COLD struct qmt_msg *taken(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)

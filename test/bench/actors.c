@@ -2,8 +2,8 @@
  *
  *     actors NAME WORKERS      pingpong ring fanin fork ask spawn skynet
  *
- * Prints lines `<metric> <value>`. An unknown name prints nothing and ends with 2. Set-up is not timed: the actors exist and are
- * idle before the clock starts. QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
+ * Prints lines `<metric> <value>`. An unknown name prints nothing and ends with 2. Set-up is not timed: the actors
+ * exist and are idle before the clock starts. QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -37,7 +37,7 @@ static void reply_ready(struct qmt_ctx *ctx)
 		abort();
 }
 
-/* ---- the referee: answers who waits when it has got as many items as expected ----------------------------------------- */
+/* ---- the referee: answers who waits when it has got as many items as expected ------------------------------------ */
 
 struct referee {
 	uint64_t want, sum;
@@ -81,8 +81,8 @@ static void referee_item(struct qmt_ctx *ctx, void *state, const void *body)
 
 static qmt_handler *const referee_handlers[bench_message_count] = {
 	[bench_peers_id] = referee_peers, [bench_wait_id] = referee_wait, [bench_item_id] = referee_item};
-static const struct qmt_actor_desc referee_desc = {.abi = QMT_ABI, .name = "referee", .state_size = sizeof(struct referee),
-	.accepts = {{&bench_protocol, referee_handlers}}};
+static const struct qmt_actor_desc referee_desc = {.abi = QMT_ABI, .name = "referee",
+	.state_size = sizeof(struct referee), .accepts = {{&bench_protocol, referee_handlers}}};
 
 static void done(struct qmt_ctx *ctx, uint64_t value)
 {
@@ -90,7 +90,7 @@ static void done(struct qmt_ctx *ctx, uint64_t value)
 		abort();
 }
 
-/* ---- ping-pong and ring ------------------------------------------------------------------------------------------------ */
+/* ---- ping-pong and ring ------------------------------------------------------------------------------------------ */
 
 struct node {
 	struct qmt_ref next;
@@ -112,11 +112,12 @@ static void node_ball(struct qmt_ctx *ctx, void *state, const void *body)
 		QMT_TELL(ctx, ((struct node *)state)->next, bench_ball, .left = left - 1);
 }
 
-static qmt_handler *const node_handlers[bench_message_count] = {[bench_peers_id] = node_peers, [bench_ball_id] = node_ball};
+static qmt_handler *const node_handlers[bench_message_count] = {[bench_peers_id] = node_peers,
+	[bench_ball_id] = node_ball};
 static const struct qmt_actor_desc node_desc = {.abi = QMT_ABI, .name = "node", .state_size = sizeof(struct node),
 	.accepts = {{&bench_protocol, node_handlers}}};
 
-/* ---- fan-in: senders give way, the bounded counter makes them wait ------------------------------------------------------ */
+/* ---- fan-in: senders give way, the bounded counter makes them wait ----------------------------------------------- */
 
 struct sender {
 	struct qmt_ref to;
@@ -147,7 +148,8 @@ static void sender_go(struct qmt_ctx *ctx, void *state, const void *body)
 	sender_again(ctx, state);
 }
 
-static qmt_handler *const sender_handlers[bench_message_count] = {[bench_peers_id] = sender_peers, [bench_go_id] = sender_go};
+static qmt_handler *const sender_handlers[bench_message_count] = {[bench_peers_id] = sender_peers,
+	[bench_go_id] = sender_go};
 static const struct qmt_actor_desc sender_desc = {.abi = QMT_ABI, .name = "sender", .state_size = sizeof(struct sender),
 	.accepts = {{&bench_protocol, sender_handlers}}, .again = sender_again};
 
@@ -170,11 +172,12 @@ static void counter_item(struct qmt_ctx *ctx, void *state, const void *body)
 		done(ctx, counter->sum);
 }
 
-static qmt_handler *const counter_handlers[bench_message_count] = {[bench_peers_id] = counter_peers, [bench_item_id] = counter_item};
-static const struct qmt_actor_desc counter_desc = {.abi = QMT_ABI, .name = "counter", .state_size = sizeof(struct counter), .bound = 1024,
-	.accepts = {{&bench_protocol, counter_handlers}}};
+static qmt_handler *const counter_handlers[bench_message_count] = {[bench_peers_id] = counter_peers,
+	[bench_item_id] = counter_item};
+static const struct qmt_actor_desc counter_desc = {.abi = QMT_ABI, .name = "counter",
+	.state_size = sizeof(struct counter), .bound = 1024, .accepts = {{&bench_protocol, counter_handlers}}};
 
-/* ---- fork: one driver, round robin over 64 counters -------------------------------------------------------------------- */
+/* ---- fork: one driver, round robin over 64 counters -------------------------------------------------------------- */
 
 enum { FORK_WIDTH = 64 };
 
@@ -211,11 +214,12 @@ static void driver_go(struct qmt_ctx *ctx, void *state, const void *body)
 	driver_again(ctx, state);
 }
 
-static qmt_handler *const driver_handlers[bench_message_count] = {[bench_peers_id] = driver_peers, [bench_go_id] = driver_go};
+static qmt_handler *const driver_handlers[bench_message_count] = {[bench_peers_id] = driver_peers,
+	[bench_go_id] = driver_go};
 static const struct qmt_actor_desc driver_desc = {.abi = QMT_ABI, .name = "driver", .state_size = sizeof(struct driver),
 	.accepts = {{&bench_protocol, driver_handlers}}, .again = driver_again};
 
-/* ---- ask --------------------------------------------------------------------------------------------------------------- */
+/* ---- ask --------------------------------------------------------------------------------------------------------- */
 
 struct asker {
 	struct qmt_ref to;
@@ -257,7 +261,8 @@ static void asker_go(struct qmt_ctx *ctx, void *state, const void *body)
 	asker_next(ctx, state);
 }
 
-static qmt_handler *const asker_handlers[bench_message_count] = {[bench_peers_id] = asker_peers, [bench_go_id] = asker_go};
+static qmt_handler *const asker_handlers[bench_message_count] = {[bench_peers_id] = asker_peers,
+	[bench_go_id] = asker_go};
 static const struct qmt_actor_desc asker_desc = {.abi = QMT_ABI, .name = "asker", .state_size = sizeof(struct asker),
 	.accepts = {{&bench_protocol, asker_handlers}}};
 
@@ -269,9 +274,10 @@ static void echo_item(struct qmt_ctx *ctx, void *state, const void *body)
 }
 
 static qmt_handler *const echo_handlers[bench_message_count] = {[bench_item_id] = echo_item};
-static const struct qmt_actor_desc echo_desc = {.abi = QMT_ABI, .name = "echo", .accepts = {{&bench_protocol, echo_handlers}}};
+static const struct qmt_actor_desc echo_desc = {.abi = QMT_ABI, .name = "echo",
+	.accepts = {{&bench_protocol, echo_handlers}}};
 
-/* ---- spawn: kept, each has run its start ---------------------------------------------------------------------------------- */
+/* ---- spawn: kept, each has run its start ------------------------------------------------------------------------- */
 
 static _Atomic uint64_t idlers_left;
 
@@ -284,7 +290,8 @@ static int idler_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 
-static const struct qmt_actor_desc idler_desc = {.abi = QMT_ABI, .name = "idler", .state_size = sizeof(uint64_t), .start = idler_start};
+static const struct qmt_actor_desc idler_desc = {.abi = QMT_ABI, .name = "idler", .state_size = sizeof(uint64_t),
+	.start = idler_start};
 
 struct nursery {
 	struct qmt_ref *kept;
@@ -325,11 +332,13 @@ static void nursery_stop(struct qmt_ctx *ctx, void *state)
 	free(((struct nursery *)state)->kept);
 }
 
-static qmt_handler *const nursery_handlers[bench_message_count] = {[bench_peers_id] = nursery_peers, [bench_go_id] = nursery_go};
-static const struct qmt_actor_desc nursery_desc = {.abi = QMT_ABI, .name = "nursery", .state_size = sizeof(struct nursery),
-	.accepts = {{&bench_protocol, nursery_handlers}}, .again = nursery_again, .stop = nursery_stop};
+static qmt_handler *const nursery_handlers[bench_message_count] = {[bench_peers_id] = nursery_peers,
+	[bench_go_id] = nursery_go};
+static const struct qmt_actor_desc nursery_desc = {.abi = QMT_ABI, .name = "nursery",
+	.state_size = sizeof(struct nursery), .accepts = {{&bench_protocol, nursery_handlers}}, .again = nursery_again,
+	.stop = nursery_stop};
 
-/* ---- skynet: ten children each; sums go up, who has reported ends --------------------------------------------------------- */
+/* ---- skynet: ten children each; sums go up, who has reported ends ------------------------------------------------ */
 
 struct sky {
 	uint64_t sum;
@@ -373,7 +382,8 @@ static void sky_item(struct qmt_ctx *ctx, void *state, const void *body)
 		sky_report(ctx, sky->sum);
 }
 
-static qmt_handler *const sky_handlers[bench_message_count] = {[bench_range_id] = sky_range, [bench_item_id] = sky_item};
+static qmt_handler *const sky_handlers[bench_message_count] = {[bench_range_id] = sky_range,
+	[bench_item_id] = sky_item};
 static const struct qmt_actor_desc sky_desc = {.abi = QMT_ABI, .name = "sky", .state_size = sizeof(struct sky),
 	.accepts = {{&bench_protocol, sky_handlers}}};
 
@@ -396,10 +406,12 @@ static void ground_item(struct qmt_ctx *ctx, void *state, const void *body)
 	done(ctx, sum);
 }
 
-static qmt_handler *const ground_handlers[bench_message_count] = {[bench_range_id] = ground_range, [bench_item_id] = ground_item};
-static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI, .name = "ground", .accepts = {{&bench_protocol, ground_handlers}}};
+static qmt_handler *const ground_handlers[bench_message_count] = {[bench_range_id] = ground_range,
+	[bench_item_id] = ground_item};
+static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI, .name = "ground",
+	.accepts = {{&bench_protocol, ground_handlers}}};
 
-/* ---- the runs, from the thread outside ------------------------------------------------------------------------------------ */
+/* ---- the runs, from the thread outside --------------------------------------------------------------------------- */
 
 static struct qmt_ctx *outside;
 static uint64_t divisor = 1;
@@ -542,7 +554,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } benches[] = {
-	{"pingpong", bench_pingpong}, {"ring", bench_ring}, {"fanin", bench_fanin}, {"fork", bench_fork}, {"ask", bench_ask},
+	{"pingpong", bench_pingpong}, {"ring", bench_ring}, {"fanin", bench_fanin}, {"fork", bench_fork},
+		{"ask", bench_ask},
 	{"spawn", bench_spawn}, {"skynet", bench_skynet},
 };
 

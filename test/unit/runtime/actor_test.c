@@ -11,7 +11,7 @@
 static struct kit_latch started = KIT_LATCH, stopped = KIT_LATCH;
 static char stop_order[256]; /* written by stop hooks, under the latch's lock by order of events */
 
-/* ---- a node that spawns children, told how many ------------------------------------------------------------------------ */
+/* ---- a node that spawns children, told how many ------------------------------------------------------------------ */
 
 struct node {
 	uint64_t level;
@@ -114,7 +114,8 @@ static void system_stop_ends_all(void **unused)
 		assert_true(stop_order[i] < stop_order[i - 1]);
 }
 
-/* A ref to an actor that ended fails, also when its block has a new tenant, and the new tenant does not get the message. */
+/* A ref to an actor that ended fails, also when its block has a new tenant, and the new tenant does not get the
+ * message. */
 static void stale_refs_fail(void **unused)
 {
 	(void)unused;
@@ -156,7 +157,7 @@ static void blocks_are_small(void **unused)
 	assert_int_equal(sizeof(struct ask), 64);
 }
 
-/* ---- parameters ---------------------------------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
 struct settings {
 	bool on;
@@ -201,7 +202,8 @@ static void settings_poke(struct qmt_ctx *ctx, void *state, const void *body)
 
 static qmt_handler *const settings_handlers[kit_message_count] = {[kit_poke_id] = settings_poke};
 static const struct qmt_actor_desc settings_desc = KIT_DESC(
-	"settings", settings_handlers, .state_size = sizeof(struct settings), .params = settings_params, .start = settings_start);
+	"settings", settings_handlers, .state_size = sizeof(struct settings), .params = settings_params,
+	.start = settings_start);
 
 /* Parameters and zeroes fill the state before each start, also after a restart, also when the state is large. */
 static void parameters_fill_the_state(void **unused)
@@ -212,7 +214,8 @@ static void parameters_fill_the_state(void **unused)
 	struct qmt_param_value values[] = {{"small", "12"}, {"must", must}, {"on", "false"}, {0}};
 
 	kit_start(&kit, 1);
-	struct qmt_ref ref = kit_spawn(&kit, &settings_desc, &(struct qmt_spawn){.params = values, .restart = QMT_PERMANENT});
+	struct qmt_ref ref = kit_spawn(&kit, &settings_desc, &(struct qmt_spawn){.params = values,
+		.restart = QMT_PERMANENT});
 	memset(must, 'X', 5); /* they were copied */
 	values[0].value = "1";
 	for (int round = 0; round < 2; round++) {
@@ -235,11 +238,13 @@ static void refused(struct kit *kit, struct qmt_param_value *values, const char 
 	struct qmt_err err;
 	struct qmt_ref ref = {0};
 
-	assert_int_equal(qmt_spawn(kit->out, &settings_desc, &(struct qmt_spawn){.params = values}, &ref, &err), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(qmt_spawn(kit->out, &settings_desc, &(struct qmt_spawn){.params = values}, &ref, &err),
+		QMT_FAIL_BAD_REQUEST);
 	assert_non_null(strstr(err.text, text));
 	assert_false(qmt_ref_is_set(ref));
 	/* without err too */
-	assert_int_equal(qmt_spawn(kit->out, &settings_desc, &(struct qmt_spawn){.params = values}, &ref, NULL), QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(qmt_spawn(kit->out, &settings_desc, &(struct qmt_spawn){.params = values}, &ref, NULL),
+		QMT_FAIL_BAD_REQUEST);
 }
 
 /* A bad parameter is refused by name, with what would be right; nothing is spawned. */
@@ -284,7 +289,7 @@ static void bad_descriptions_are_refused(void **unused)
 	kit_stop(&kit);
 }
 
-/* ---- several protocols ------------------------------------------------------------------------------------------------ */
+/* ---- several protocols ------------------------------------------------------------------------------------------- */
 
 static void hello(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -311,7 +316,7 @@ static void second_protocol(void **unused)
 	kit_stop(&kit);
 }
 
-/* ---- start fails -------------------------------------------------------------------------------------------------------- */
+/* ---- start fails ------------------------------------------------------------------------------------------------- */
 
 static int refuse_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
@@ -326,9 +331,11 @@ static void count_stop(struct qmt_ctx *ctx, void *state)
 	(void)state;
 	kit_latch_add(&stopped, 1);
 }
-static const struct qmt_actor_desc refuser_desc = KIT_DESC("refuser", node_handlers, .start = refuse_start, .stop = count_stop);
+static const struct qmt_actor_desc refuser_desc = KIT_DESC("refuser", node_handlers, .start = refuse_start,
+	.stop = count_stop);
 
-/* A start that fails ends the actor: its stop hook runs, it is logged with the value, what waits for it gets no silence. */
+/* A start that fails ends the actor: its stop hook runs, it is logged with the value, what waits for it gets no
+ * silence. */
 static void failed_start(void **unused)
 {
 	(void)unused;

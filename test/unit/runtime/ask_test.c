@@ -7,7 +7,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- an answerer: what it does is in the value --------------------------------------------------------------------------- */
+/* ---- an answerer: what it does is in the value ------------------------------------------------------------------- */
 
 enum { ANSWER, TWICE, LATE, NEVER, FAIL, CRASH, STORE, FORWARD, KEEP, OTHER_PROTOCOL, STOP };
 
@@ -99,7 +99,8 @@ static void server_note(struct qmt_ctx *ctx, void *state, const void *body)
 	(void)body;
 }
 
-static qmt_handler *const server_handlers[kit_message_count] = {[kit_poke_id] = server_poke, [kit_note_id] = server_note};
+static qmt_handler *const server_handlers[kit_message_count] = {[kit_poke_id] = server_poke,
+	[kit_note_id] = server_note};
 static int server_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
 	(void)ctx;
@@ -108,9 +109,11 @@ static int server_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 static const struct qmt_actor_desc server_desc =
-	KIT_DESC("server", server_handlers, .state_size = sizeof(struct server), .start = server_start, .stop = server_stop);
+	KIT_DESC("server", server_handlers, .state_size = sizeof(struct server), .start = server_start,
+	.stop = server_stop);
 
-/* From outside: answers arrive; failures carry kind, text and the time to wait; nobody who answers means the deadline. */
+/* From outside: answers arrive; failures carry kind, text and the time to wait; nobody who answers means the
+ * deadline. */
 static void outside(void **unused)
 {
 	(void)unused;
@@ -140,7 +143,8 @@ static void outside(void **unused)
 		assert_int_equal(result.retry_after_ms, 1500);
 		assert_int_equal(kit_ask(&kit, ref, OTHER_PROTOCOL, 0, NULL), QMT_FAIL_UNKNOWN_MESSAGE);
 		assert_int_equal(qmt_outside_ask(kit.out, ref, &kit_stop_type, NULL, 0, &result), QMT_FAIL_UNKNOWN_MESSAGE);
-		assert_int_equal(qmt_outside_ask(kit.out, (struct qmt_ref){0}, &kit_stop_type, NULL, 0, &result), QMT_FAIL_NOT_RUNNING);
+		assert_int_equal(qmt_outside_ask(kit.out, (struct qmt_ref){0}, &kit_stop_type, NULL, 0, &result),
+			QMT_FAIL_NOT_RUNNING);
 		kit_stop(&kit);
 	}
 }
@@ -159,7 +163,7 @@ static void no_silence_when_it_ends(void **unused)
 	kit_stop(&kit);
 }
 
-/* ---- asking from an actor ---------------------------------------------------------------------------------------------- */
+/* ---- asking from an actor ---------------------------------------------------------------------------------------- */
 
 struct client {
 	struct qmt_token waiting;
@@ -217,17 +221,19 @@ static void client_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 }
 static qmt_handler *const client_handlers[kit_message_count] = {[kit_poke_id] = client_poke};
-static const struct qmt_actor_desc client_desc = KIT_DESC("client", client_handlers, .state_size = sizeof(struct client));
+static const struct qmt_actor_desc client_desc = KIT_DESC("client", client_handlers,
+	.state_size = sizeof(struct client));
 
-static int through(struct kit *kit, struct qmt_ref client, struct qmt_ref server, uint64_t value, struct qmt_result *result)
+static int through(struct kit *kit, struct qmt_ref client, struct qmt_ref server, uint64_t value,
+	struct qmt_result *result)
 {
 	struct kit_poke poke = {.value = value, .ref = server};
 
 	return qmt_outside_ask(kit->out, client, &kit_poke_type, &poke, KIT_PATIENCE_MS, result);
 }
 
-/* A relay's continuation passes answers, failures and deadlines on as they are; many asks may be under way at once; a failure to
- * send reaches the continuation of qmt_ask_or, later. */
+/* A relay's continuation passes answers, failures and deadlines on as they are; many asks may be under way at once; a
+ * failure to send reaches the continuation of qmt_ask_or, later. */
 static void from_an_actor(void **unused)
 {
 	(void)unused;
@@ -251,7 +257,8 @@ static void from_an_actor(void **unused)
 	}
 }
 
-/* A token can be stored and answered later, also out of order; a forwarded ask is answered to the first asker; a kept message stays. */
+/* A token can be stored and answered later, also out of order; a forwarded ask is answered to the first asker; a
+ * kept message stays. */
 static void tokens_move(void **unused)
 {
 	(void)unused;

@@ -1,4 +1,5 @@
-/* runtime/job, fd, child, own_thread: whatever blocks or comes from the kernel arrives on the actor's own turn, and ends with it. */
+/* runtime/job, fd, child, own_thread: whatever blocks or comes from the kernel arrives on the actor's own turn, and
+ * ends with it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ static void reset(void)
 	done.count = dropped.count = ran.count = gate.count = started.count = 0;
 }
 
-/* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
 enum { JOBS, GATED, FAIL, STOP, COUNT, WATCH, REARM, UNWATCH, CHILD, KILL };
 
@@ -131,7 +132,8 @@ static int user_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 static qmt_handler *const user_handlers[kit_message_count] = {[kit_poke_id] = user_poke};
-static const struct qmt_actor_desc user_desc = KIT_DESC("user", user_handlers, .state_size = sizeof(struct user), .start = user_start);
+static const struct qmt_actor_desc user_desc = KIT_DESC("user", user_handlers, .state_size = sizeof(struct user),
+	.start = user_start);
 
 static void tell(struct kit *kit, struct qmt_ref to, uint64_t value)
 {
@@ -158,7 +160,8 @@ static void jobs_are_done(void **unused)
 	}
 }
 
-/* A job that outlives the incarnation that started it is dropped, not done: after a restart, after an end, also when many are queued. */
+/* A job that outlives the incarnation that started it is dropped, not done: after a restart, after an end, also when
+ * many are queued. */
 static void jobs_are_dropped(void **unused)
 {
 	(void)unused;
@@ -208,7 +211,7 @@ static void seeded_jobs(void **unused)
 	assert_int_equal(kit_latch_count(&dropped) + kit_latch_count(&done), 23);
 }
 
-/* ---- descriptors ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- descriptors ------------------------------------------------------------------------------------------------- */
 
 static void pair(int fds[2])
 {
@@ -220,7 +223,8 @@ static void put(int fd, const char *text)
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Level-triggered: called until all is read; changed by watching again; silent after an unwatch; hang-ups are reported. */
+/* Level-triggered: called until all is read; changed by watching again; silent after an unwatch; hang-ups are
+ * reported. */
 static void descriptors(void **unused)
 {
 	(void)unused;
@@ -302,7 +306,8 @@ static int edge_start(struct qmt_ctx *ctx, void *state, const void *config)
 }
 static const struct qmt_actor_desc edge_desc = {.abi = QMT_ABI, .name = "edge", .state_size = 8, .start = edge_start};
 
-/* Edge-triggered: each edge calls once; one that came before the watch counts. Bad descriptors are refused with errno. */
+/* Edge-triggered: each edge calls once; one that came before the watch counts. Bad descriptors are refused with
+ * errno. */
 static void edges(void **unused)
 {
 	(void)unused;
@@ -328,7 +333,7 @@ static void edges(void **unused)
 	close(fds[1]);
 }
 
-/* ---- children ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- children ---------------------------------------------------------------------------------------------------- */
 
 static struct qmt_child_result last; /* without its texts; read after the latch */
 static char last_out[64];
@@ -364,8 +369,8 @@ static void start_child(struct qmt_ctx *ctx, struct user *user, uint64_t which)
 	}
 }
 
-/* A child's exit and output are reported once; a timeout kills it; output beyond the limit is counted and dropped; a pipe that a
- * grandchild keeps open does not keep the report. */
+/* A child's exit and output are reported once; a timeout kills it; output beyond the limit is counted and dropped; a
+ * pipe that a grandchild keeps open does not keep the report. */
 static void children(void **unused)
 {
 	(void)unused;
@@ -424,14 +429,16 @@ static void children_die_with_it(void **unused)
 	assert_int_equal(errno, ECHILD);
 }
 
-/* A program that does not exist is refused with a text that names it; a seeded system starts none and watches nothing. */
+/* A program that does not exist is refused with a text that names it; a seeded system starts none and watches
+ * nothing. */
 static void no_such_child(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const char *argv[] = {"no-such-program-here", NULL};
 	struct qmt_err err = {0};
 
 	(void)body;
-	uint64_t failed = qmt_child_start(ctx, &(struct qmt_child_options){.argv = argv}, child_over, state, NULL, &err) < 0;
+	uint64_t failed = qmt_child_start(ctx, &(struct qmt_child_options){.argv = argv}, child_over, state, NULL,
+		&err) < 0;
 	kit_answer(ctx, failed && strstr(err.text, *(uint64_t *)state ? "seeded" : "no-such-program-here"));
 }
 static int no_such_start(struct qmt_ctx *ctx, void *state, const void *config)
@@ -441,7 +448,8 @@ static int no_such_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 static qmt_handler *const no_such_handlers[kit_message_count] = {[kit_poke_id] = no_such_child};
-static const struct qmt_actor_desc no_such_desc = KIT_DESC("no_such", no_such_handlers, .state_size = 8, .start = no_such_start);
+static const struct qmt_actor_desc no_such_desc = KIT_DESC("no_such", no_such_handlers, .state_size = 8,
+	.start = no_such_start);
 
 static void refused_children(void **unused)
 {
@@ -454,12 +462,13 @@ static void refused_children(void **unused)
 	assert_true(right);
 	kit_stop(&kit);
 	kit_start_seeded(&kit, 1);
-	assert_int_equal(kit_ask(&kit, kit_spawn(&kit, &no_such_desc, &(struct qmt_spawn){.config = "seeded"}), 0, 0, &right), 0);
+	assert_int_equal(kit_ask(&kit, kit_spawn(&kit, &no_such_desc, &(struct qmt_spawn){.config = "seeded"}), 0, 0,
+		&right), 0);
 	assert_true(right);
 	kit_stop(&kit);
 }
 
-/* ---- threads of their own ------------------------------------------------------------------------------------------------------------------- */
+/* ---- threads of their own ---------------------------------------------------------------------------------------- */
 
 static void same_thread(struct qmt_ctx *ctx, void *state, const void *body)
 {

@@ -56,7 +56,8 @@ static void push_take_idle(void **unused)
 	free(a);
 }
 
-/* Trap 1: `seen` holds the count alone. With the SYS bit in the word nothing is counted that is not there, nothing missed. */
+/* Trap 1: `seen` holds the count alone. With the SYS bit in the word nothing is counted that is not there, nothing
+ * missed. */
 static void the_sys_bit_does_not_count(void **unused)
 {
 	(void)unused;
@@ -116,8 +117,8 @@ static void closed_refuses(void **unused)
 	free(a);
 }
 
-/* Trap 12: the count has 22 bits. Over 2^21 waiting messages a push is refused (looked at each 2^18), and the count goes on
- * rightly over its wrap. */
+/* Trap 12: the count has 22 bits. Over 2^21 waiting messages a push is refused (looked at each 2^18), and the count
+ * goes on rightly over its wrap. */
 static void the_count_wraps_and_never_overflows(void **unused)
 {
 	(void)unused;

@@ -96,7 +96,8 @@ static void note(struct qmt_ctx *ctx, void *state, const void *body)
 static qmt_handler *const handlers[kit_message_count] = {[kit_note_id] = note};
 static const struct qmt_actor_desc taker = KIT_DESC("taker", handlers);
 
-/* A message of more than a slab block arrives whole; types that are refused, or of no protocol of the actor, are refused at send. */
+/* A message of more than a slab block arrives whole; types that are refused, or of no protocol of the actor, are
+ * refused at send. */
 static void large_and_refused(void **unused)
 {
 	(void)unused;
@@ -121,7 +122,8 @@ static void large_and_refused(void **unused)
 	kit_stop(&kit);
 }
 
-/* A message made by hand has a zeroed struct, aligned room behind it, and is sent without a copy; when the send fails it is still ours. */
+/* A message made by hand has a zeroed struct, aligned room behind it, and is sent without a copy; when the send
+ * fails it is still ours. */
 static void made_by_hand(void **unused)
 {
 	(void)unused;

@@ -1,4 +1,5 @@
-/* runtime/monitor and runtime/registry: whoever watches hears of an end once; a name leads to the one actor that has it. */
+/* runtime/monitor and runtime/registry: whoever watches hears of an end once; a name leads to the one actor that has
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +8,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- watchers --------------------------------------------------------------------------------------------------------------------- */
+/* ---- watchers ---------------------------------------------------------------------------------------------------- */
 
 enum { WATCH, UNWATCH, DOWNS, FAIL, STOP };
 
@@ -68,7 +69,8 @@ static uint64_t downs(struct kit *kit, struct qmt_ref watcher)
 	return value;
 }
 
-/* Down comes once, with the reason of the end; for one that has ended already, soon; not after a demonitor; not for a restart. */
+/* Down comes once, with the reason of the end; for one that has ended already, soon; not after a demonitor; not for
+ * a restart. */
 static void down_comes_once(void **unused)
 {
 	(void)unused;
@@ -166,7 +168,7 @@ static void many_on_threads(void **unused)
 	}
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static void namer_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -222,7 +224,8 @@ static void names(void **unused)
 	kit_start_seeded(&kit, 1);
 	struct qmt_ref a = kit_spawn(&kit, &namer_desc, &(struct qmt_spawn){.name = "a", .restart = QMT_PERMANENT});
 	struct qmt_ref b = kit_spawn(&kit, &namer_desc, &(struct qmt_spawn){.name = "b"});
-	assert_int_equal(qmt_spawn(kit.out, &namer_desc, &(struct qmt_spawn){.name = "a"}, &other, &err), QMT_FAIL_NAME_TAKEN);
+	assert_int_equal(qmt_spawn(kit.out, &namer_desc, &(struct qmt_spawn){.name = "a"}, &other, &err),
+		QMT_FAIL_NAME_TAKEN);
 	assert_non_null(strstr(err.text, "the name a is taken"));
 	assert_int_equal(qmt_lookup(kit.out, "a", &found), 0);
 	assert_true(qmt_ref_eq(found, a));
@@ -247,7 +250,8 @@ static void names(void **unused)
 	qmt_system_run(kit.sys, 0);
 	assert_int_equal(qmt_lookup(kit.out, "b", &found), QMT_FAIL_NO_ROUTE);
 	assert_int_equal(qmt_lookup(kit.out, "extra 100", &found), QMT_FAIL_NO_ROUTE);
-	assert_int_equal(qmt_tell_name(kit.out, "", "b", &kit_poke_type, &(struct kit_poke){.value = STOP}), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_tell_name(kit.out, "", "b", &kit_poke_type, &(struct kit_poke){.value = STOP}),
+		QMT_FAIL_NO_ROUTE);
 	b = kit_spawn(&kit, &namer_desc, &(struct qmt_spawn){.name = "b"});
 	kit_stop(&kit);
 }

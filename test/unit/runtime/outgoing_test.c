@@ -1,4 +1,5 @@
-/* runtime/outgoing and runtime/port.h: what lies behind a link is addressed like any other, and nothing vanishes with a link. */
+/* runtime/outgoing and runtime/port.h: what lies behind a link is addressed like any other, and nothing vanishes
+ * with a link. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +8,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- a link that loops back: it hands what goes out to a local actor, or keeps it ----------------------------------------------- */
+/* ---- a link that loops back: it hands what goes out to a local actor, or keeps it -------------------------------- */
 
 enum { MAX_KEPT = 32 };
 
@@ -106,10 +107,10 @@ static void link_stop(struct qmt_ctx *ctx, void *state)
 		qmt_msg_free(ctx, link->kept[i]);
 }
 static qmt_handler *const link_handlers[kit_message_count] = {[kit_poke_id] = link_poke};
-static const struct qmt_actor_desc link_desc = KIT_DESC("link", link_handlers, .state_size = sizeof(struct link), .bound = 64,
-	.start = link_start, .stop = link_stop, .outgoing = link_outgoing);
+static const struct qmt_actor_desc link_desc = KIT_DESC("link", link_handlers, .state_size = sizeof(struct link),
+	.bound = 64, .start = link_start, .stop = link_stop, .outgoing = link_outgoing);
 
-/* ---- who is behind it --------------------------------------------------------------------------------------------------------------- */
+/* ---- who is behind it -------------------------------------------------------------------------------------------- */
 
 struct target {
 	uint64_t sum;
@@ -131,10 +132,12 @@ static void target_note(struct qmt_ctx *ctx, void *state, const void *body)
 	if (qmt_token(ctx).ask)
 		kit_answer(ctx, note->text.len);
 }
-static qmt_handler *const target_handlers[kit_message_count] = {[kit_poke_id] = target_poke, [kit_note_id] = target_note};
-static const struct qmt_actor_desc target_desc = KIT_DESC("target", target_handlers, .state_size = sizeof(struct target));
+static qmt_handler *const target_handlers[kit_message_count] = {[kit_poke_id] = target_poke,
+	[kit_note_id] = target_note};
+static const struct qmt_actor_desc target_desc = KIT_DESC("target", target_handlers,
+	.state_size = sizeof(struct target));
 
-/* ---- a local actor that sends to what is behind the link -------------------------------------------------------------------------- */
+/* ---- a local actor that sends to what is behind the link --------------------------------------------------------- */
 
 struct user {
 	struct qmt_token waiting;
@@ -187,7 +190,8 @@ static void user_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	if (failed)
 		kit_check(qmt_reply_fail(ctx, qmt_token(ctx), failed, NULL, 0, "at once") == 0);
 }
-static void user_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
+static void user_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body,
+	int reason)
 {
 	struct user *user = state;
 
@@ -229,7 +233,8 @@ static int user_does(struct world *w, uint64_t what, uint64_t *ret_value)
 	return 0;
 }
 
-/* Tells, asks, forwards and asks by name go through `outgoing` with all that a transport needs, and answers come back. */
+/* Tells, asks, forwards and asks by name go through `outgoing` with all that a transport needs, and answers come
+ * back. */
 static void through_a_link(void **unused)
 {
 	(void)unused;
@@ -256,7 +261,8 @@ static void through_a_link(void **unused)
 		assert_int_equal(kit_ask(&w.kit, w.link, GET_DEADLINE, 0, &value), 0);
 		assert_true(value > 4000 && value <= 5020); /* what was left of the asker's time, and a tick */
 		assert_int_equal(qmt_tell_name(w.kit.out, "them", "x", &kit_poke_type, &(struct kit_poke){.value = 1}), 0);
-		assert_int_equal(qmt_tell_name(w.kit.out, "others", "x", &kit_poke_type, &(struct kit_poke){0}), QMT_FAIL_NO_ROUTE);
+		assert_int_equal(qmt_tell_name(w.kit.out, "others", "x", &kit_poke_type, &(struct kit_poke){0}),
+			QMT_FAIL_NO_ROUTE);
 		assert_int_equal(kit_ask(&w.kit, w.link, GET_SEEN, 0, &value), 0);
 		assert_int_equal(value, 6);
 		/* a number behind somebody who is no link leads nowhere */
@@ -268,7 +274,8 @@ static void through_a_link(void **unused)
 	}
 }
 
-/* When a link ends, asks in its mailbox fail with "peer gone", tells come back to the sender, and later sends are refused. */
+/* When a link ends, asks in its mailbox fail with "peer gone", tells come back to the sender, and later sends are
+ * refused. */
 static void a_link_ends(void **unused)
 {
 	(void)unused;
@@ -305,13 +312,15 @@ static void kept_by_the_link(void **unused)
 	for (int i = 0; i < 10; i++)
 		QMT_TELL(w.kit.out, w.user, kit_poke, .value = NOTES, .ref = w.behind);
 	assert_int_equal(kit_ask(&w.kit, w.behind, 3, 20, NULL), QMT_FAIL_DEADLINE);
-	QMT_TELL(w.kit.out, w.user, kit_poke, .value = FORWARD, .ref = w.behind); /* a message given away, kept inside another */
+	/* a message given away, kept inside another */
+	QMT_TELL(w.kit.out, w.user, kit_poke, .value = FORWARD, .ref = w.behind);
 	while (kit_ask(&w.kit, w.link, GET_SEEN, 0, &value) == 0 && value < 12)
 		;
 	kit_stop(&w.kit);
 }
 
-/* A held link with a full mailbox: local senders wait, outside threads are refused, and nothing is lost when it ends. */
+/* A held link with a full mailbox: local senders wait, outside threads are refused, and nothing is lost when it
+ * ends. */
 static void holding_start(struct qmt_ctx *ctx)
 {
 	qmt_hold(ctx, true);
@@ -321,8 +330,8 @@ static int held_start(struct qmt_ctx *ctx, void *state, const void *config)
 	holding_start(ctx);
 	return link_start(ctx, state, config);
 }
-static const struct qmt_actor_desc held_desc = KIT_DESC("link", link_handlers, .state_size = sizeof(struct link), .bound = 4,
-	.start = held_start, .stop = link_stop, .outgoing = link_outgoing);
+static const struct qmt_actor_desc held_desc = KIT_DESC("link", link_handlers, .state_size = sizeof(struct link),
+	.bound = 4, .start = held_start, .stop = link_stop, .outgoing = link_outgoing);
 
 static void a_full_link_ends(void **unused)
 {

@@ -79,8 +79,8 @@ static void reset(void)
 	kit_latch_reset(&gate);
 }
 
-/* Trap 9: what a handler that does not return has made runnable does not wait for it: a sleeper is woken and takes it. Right after
- * the start, after a sleep, and again and again. */
+/* Trap 9: what a handler that does not return has made runnable does not wait for it: a sleeper is woken and takes it.
+ * Right after the start, after a sleep, and again and again. */
 static void nothing_is_stranded(void **unused)
 {
 	(void)unused;
@@ -123,7 +123,8 @@ static void one_worker_is_enough(void **unused)
 	kit_stop(&kit);
 }
 
-/* Trap 8: workers that fall asleep all the time are woken every time: no wake is lost over thousands of rounds from outside. */
+/* Trap 8: workers that fall asleep all the time are woken every time: no wake is lost over thousands of rounds from
+ * outside. */
 static void no_wake_is_lost(void **unused)
 {
 	(void)unused;
@@ -168,7 +169,8 @@ static void *outsider_main(void *arg)
 	for (int i = 0; i < 2000; i++) {
 		kit_check(QMT_TELL(ctx, self->ref, kit_poke, .value = COUNT) == 0);
 		if (i % 50 == 0)
-			kit_check(qmt_outside_ask(ctx, self->ref, &kit_poke_type, &(struct kit_poke){.value = COUNT}, 0, &result) == 0);
+			kit_check(qmt_outside_ask(ctx, self->ref, &kit_poke_type, &(struct kit_poke){.value = COUNT}, 0,
+				&result) == 0);
 	}
 	qmt_outside_close(ctx);
 	return NULL;
@@ -193,8 +195,8 @@ static void outside_threads(void **unused)
 	kit_stop(&kit);
 }
 
-/* Trap 6 and 11: thousands of runnable actors at once overflow the ring into blocks, and floods of messages move whole magazines from
- * the thread that allocates to the one that frees; all run, nothing is lost. */
+/* Trap 6 and 11: thousands of runnable actors at once overflow the ring into blocks, and floods of messages move whole
+ * magazines from the thread that allocates to the one that frees; all run, nothing is lost. */
 static void crowds(void **unused)
 {
 	(void)unused;
@@ -246,7 +248,7 @@ static void a_pair_does_not_keep_others_away(void **unused)
 	kit_stop(&kit); /* the ball may still be on its way: a stop is not kept away, either */
 }
 
-/* ---- idle ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- idle -------------------------------------------------------------------------------------------------------- */
 
 /* Voluntary switches of all threads of this process but the calling one, or only of those in `only`. */
 static uint64_t switches(char only[][16], int *count)

@@ -8,7 +8,7 @@
 #include "runtime/mailbox.h"
 #include "test/lib/runtime_kit.h"
 
-/* ---- a sink that is held until told to go on -------------------------------------------------------------------------------- */
+/* ---- a sink that is held until told to go on --------------------------------------------------------------------- */
 
 struct sink {
 	uint64_t count, last, sum;
@@ -60,7 +60,9 @@ static int sink_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 static qmt_handler *const sink_handlers[kit_message_count] = {[kit_poke_id] = sink_poke};
-#define SINK(name_, bound_, overflow_) 	KIT_DESC(name_, sink_handlers, .state_size = sizeof(struct sink), .bound = bound_, .overflow = overflow_, .start = sink_start, 		.down = sink_down)
+#define SINK(name_, bound_, overflow_) \
+	KIT_DESC(name_, sink_handlers, .state_size = sizeof(struct sink), .bound = bound_, .overflow = overflow_, \
+		.start = sink_start, .down = sink_down)
 static const struct qmt_actor_desc refuse_desc = SINK("refuse", 10, QMT_REFUSE);
 static const struct qmt_actor_desc drop_new_desc = SINK("drop_new", 10, QMT_DROP_NEW);
 static const struct qmt_actor_desc drop_old_desc = SINK("drop_old", 10, QMT_DROP_OLD);
@@ -159,7 +161,7 @@ static void drop_old(void **unused)
 	kit_stop(&kit);
 }
 
-/* ---- senders that flood ---------------------------------------------------------------------------------------------------------- */
+/* ---- senders that flood ------------------------------------------------------------------------------------------ */
 
 struct flooder {
 	struct qmt_ref to;
@@ -206,8 +208,8 @@ static const struct qmt_actor_desc free_flooder =
 static const struct qmt_actor_desc bound_flooder =
 	KIT_DESC("bound_flooder", flooder_handlers, .state_size = sizeof(struct flooder), .again = flood, .bound = 3);
 
-/* BLOCK: the sender waits when the target is over its bound, goes on when it is half empty, and nothing is lost. Outside threads are
- * refused instead. */
+/* BLOCK: the sender waits when the target is over its bound, goes on when it is half empty, and nothing is lost.
+ * Outside threads are refused instead. */
 static void block(void **unused)
 {
 	(void)unused;
@@ -233,7 +235,8 @@ static void block(void **unused)
 	kit_stop(&kit);
 }
 
-/* Trap 13: a muted actor still sees its system lane: it can be stopped while it waits. A target that ends lets its waiters go. */
+/* Trap 13: a muted actor still sees its system lane: it can be stopped while it waits. A target that ends lets its
+ * waiters go. */
 static void muted_can_be_stopped(void **unused)
 {
 	(void)unused;
@@ -277,8 +280,8 @@ static void circles_go_on(void **unused)
 			for (uint32_t i = 0; i < size; i++)
 				circle[i] = kit_spawn(&kit, &bound_flooder, NULL);
 			for (uint32_t i = 0; i < size; i++)
-				while (QMT_TELL(kit.out, circle[i], kit_poke, .ref = circle[(i + 1) % size], .value = EACH) == QMT_FAIL_FULL)
-					;
+				while (QMT_TELL(kit.out, circle[i], kit_poke, .ref = circle[(i + 1) % size],
+					.value = EACH) == QMT_FAIL_FULL) ;
 			kit_latch_wait(&flooded, size * EACH);
 			kit_stop(&kit);
 		}
@@ -298,7 +301,8 @@ static void circles_go_on(void **unused)
 	}
 }
 
-/* Many senders into one bounded sink on several workers: all arrives, and the sink never holds much more than its bound. */
+/* Many senders into one bounded sink on several workers: all arrives, and the sink never holds much more than its
+ * bound. */
 static void many_senders_one_sink(void **unused)
 {
 	(void)unused;
@@ -322,7 +326,7 @@ static void many_senders_one_sink(void **unused)
 	}
 }
 
-/* ---- undelivered -------------------------------------------------------------------------------------------------------------- */
+/* ---- undelivered ------------------------------------------------------------------------------------------------- */
 
 struct writer {
 	uint64_t back;
@@ -339,11 +343,13 @@ static void writer_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	for (uint64_t i = 0; i < poke->value; i++) {
-		kit_check(qmt_tell(ctx, poke->ref, &kit_note_type, &(struct kit_note){.text = qmt_str("back"), .number = 2}) == 0);
+		kit_check(qmt_tell(ctx, poke->ref, &kit_note_type, &(struct kit_note){.text = qmt_str("back"),
+			.number = 2}) == 0);
 		kit_check(QMT_TELL(ctx, poke->ref, kit_poke, .value = i) == 0);
 	}
 }
-static void writer_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
+static void writer_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body,
+	int reason)
 {
 	struct writer *writer = state;
 
@@ -369,7 +375,8 @@ static qmt_handler *const slow_handlers[kit_message_count] = {[kit_poke_id] = si
 static const struct qmt_actor_desc slow_desc =
 	KIT_DESC("slow", slow_handlers, .state_size = sizeof(struct sink), .start = sink_start, .down = sink_down);
 
-/* Tells that were accepted and not handled when the receiver ended come back to who sent them, each once, with type and body. */
+/* Tells that were accepted and not handled when the receiver ended come back to who sent them, each once, with type
+ * and body. */
 static void undelivered_tells_come_back(void **unused)
 {
 	(void)unused;

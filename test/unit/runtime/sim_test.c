@@ -7,7 +7,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- a small world with asks, timers, restarts, jobs and chance ----------------------------------------------------------------- */
+/* ---- a small world with asks, timers, restarts, jobs and chance -------------------------------------------------- */
 
 struct player {
 	struct qmt_ref next;
@@ -47,7 +47,8 @@ static void timer_over(struct qmt_ctx *ctx, void *state, void *arg)
 	if (random % 32 == 0)
 		qmt_fail(ctx, "by chance");
 	else if (qmt_ref_is_set(player->next))
-		qmt_ask_or(ctx, player->next, &kit_poke_type, &(struct kit_poke){.value = random}, 1 + random % 50, answered, NULL);
+		qmt_ask_or(ctx, player->next, &kit_poke_type, &(struct kit_poke){.value = random}, 1 + random % 50, answered,
+			NULL);
 }
 static void player_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -110,7 +111,8 @@ static void same_seed_same_run(void **unused)
 	}
 }
 
-/* The clock stands still while anything runs, jumps to what is due, and a run ends at its time. Nothing runs by itself. */
+/* The clock stands still while anything runs, jumps to what is due, and a run ends at its time. Nothing runs by
+ * itself. */
 static void the_clock_is_virtual(void **unused)
 {
 	(void)unused;

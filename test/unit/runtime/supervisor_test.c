@@ -7,7 +7,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- a child that does as it is told, and a parent that counts --------------------------------------------------------------- */
+/* ---- a child that does as it is told, and a parent that counts --------------------------------------------------- */
 
 enum { WORK, FAIL, STOP, COUNT };
 
@@ -88,7 +88,8 @@ static void parent_child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref 
 	struct parent *parent = state;
 
 	(void)ctx;
-	kit_check(qmt_ref_eq(child, parent->child[0]) || qmt_ref_eq(child, parent->child[1]) || qmt_ref_eq(child, parent->child[2]));
+	kit_check(qmt_ref_eq(child, parent->child[0]) || qmt_ref_eq(child, parent->child[1]) ||
+		qmt_ref_eq(child, parent->child[2]));
 	parent->restarted += restarted;
 	parent->ended += !restarted;
 	parent->reason = (uint64_t)reason;
@@ -122,7 +123,8 @@ static qmt_handler *const parent_handlers[kit_message_count] = {[kit_poke_id] = 
 	KIT_DESC("parent", parent_handlers, .state_size = sizeof(struct parent), .start = parent_start, \
 		.child_ended = parent_child_ended, .supervision = {__VA_ARGS__})
 static const struct qmt_actor_desc parent_desc = PARENT(.max_restarts = 3, .window_ms = 1000);
-static const struct qmt_actor_desc patient_desc = PARENT(.max_restarts = 20, .window_ms = 60000, .backoff_ms = 100, .backoff_max_ms = 1000);
+static const struct qmt_actor_desc patient_desc = PARENT(.max_restarts = 20, .window_ms = 60000, .backoff_ms = 100,
+	.backoff_max_ms = 1000);
 
 static struct qmt_ref family(struct kit *kit, const struct qmt_actor_desc *desc, const struct family *family)
 {
@@ -276,7 +278,8 @@ static void escalation(void **unused)
 	kit_stop(&kit);
 }
 
-/* Backoff doubles from 100 ms up to 1000 ms, the last half of each wait is left to chance, and chance is really used. */
+/* Backoff doubles from 100 ms up to 1000 ms, the last half of each wait is left to chance, and chance is really
+ * used. */
 static void backoff(void **unused)
 {
 	(void)unused;
@@ -304,7 +307,8 @@ static void backoff(void **unused)
 	assert_true(sum[0] != sum[1]);
 }
 
-/* A child whose start always fails uses up the restarts; what is stopped while it waits for its restart ends without another start. */
+/* A child whose start always fails uses up the restarts; what is stopped while it waits for its restart ends without
+ * another start. */
 static void bad_start_and_stop_in_between(void **unused)
 {
 	(void)unused;

@@ -35,7 +35,8 @@ static int parent_start(struct qmt_ctx *ctx, void *state, const void *config)
 	(void)config;
 	return qmt_spawn(ctx, &echo_desc, &(struct qmt_spawn){.name = "inner"}, NULL, NULL);
 }
-static const struct qmt_actor_desc parent_desc = KIT_DESC("parent", echo_handlers, .state_size = 8, .start = parent_start);
+static const struct qmt_actor_desc parent_desc = KIT_DESC("parent", echo_handlers, .state_size = 8,
+	.start = parent_start);
 
 /* Several systems in one process share nothing: the same names, each its own actors. */
 static void several_systems(void **unused)
@@ -85,7 +86,8 @@ static void look(const struct qmt_actor_info *info, void *arg)
 	}
 }
 
-/* The picture of a system has each live actor once, with kind, name, parent and counts; no ended one, no outside thread. */
+/* The picture of a system has each live actor once, with kind, name, parent and counts; no ended one, no outside
+ * thread. */
 static void the_picture(void **unused)
 {
 	(void)unused;
@@ -136,8 +138,8 @@ static void the_picture_under_load(void **unused)
 	kit_stop(&kit);
 }
 
-/* A stop that meets a handler which does not return names the actor, and does not wait for ever; once the handler has returned a
- * second stop ends well, and nothing is lost. */
+/* A stop that meets a handler which does not return names the actor, and does not wait for ever; once the handler has
+ * returned a second stop ends well, and nothing is lost. */
 static void stop_names_what_is_left(void **unused)
 {
 	(void)unused;
@@ -211,7 +213,7 @@ static void freed_without_a_stop(void **unused)
 	qmt_outside_close(NULL);
 }
 
-/* ---- the root's failure -------------------------------------------------------------------------------------------------------------- */
+/* ---- the root's failure ------------------------------------------------------------------------------------------ */
 
 static void fails(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -227,7 +229,8 @@ static void root_failed(void *arg)
 	kit_latch_add(arg, 1);
 }
 
-/* When what was spawned from outside fails too often, the root gives up: all is stopped, logged as an error, and the owner is told. */
+/* When what was spawned from outside fails too often, the root gives up: all is stopped, logged as an error, and the
+ * owner is told. */
 static void the_root_gives_up(void **unused)
 {
 	(void)unused;
@@ -249,7 +252,7 @@ static void the_root_gives_up(void **unused)
 	qmt_system_free(sys);
 }
 
-/* ---- our own invariants ---------------------------------------------------------------------------------------------------------------- */
+/* ---- our own invariants ------------------------------------------------------------------------------------------ */
 
 /* A broken invariant ends the process and says which actor was at work. */
 void qmt__invariant_broken(struct qmt_ctx *ctx, const char *what, const char *file, int line);

@@ -66,7 +66,8 @@ static void ticker_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	kit_answer(ctx, ticker->fired_count);
 }
 static qmt_handler *const ticker_handlers[kit_message_count] = {[kit_poke_id] = ticker_poke};
-static const struct qmt_actor_desc ticker_desc = KIT_DESC("ticker", ticker_handlers, .state_size = sizeof(struct ticker));
+static const struct qmt_actor_desc ticker_desc = KIT_DESC("ticker", ticker_handlers,
+	.state_size = sizeof(struct ticker));
 
 /* Many timers, some cancelled before, some by others: the rest fires in the order of time. */
 static void many_timers_in_order(void **unused)
@@ -88,7 +89,7 @@ static void many_timers_in_order(void **unused)
 	}
 }
 
-/* ---- real time ----------------------------------------------------------------------------------------------------------- */
+/* ---- real time --------------------------------------------------------------------------------------------------- */
 
 static struct kit_latch latch = KIT_LATCH;
 
@@ -107,7 +108,8 @@ static int alarm_start(struct qmt_ctx *ctx, void *state, const void *config)
 	*(uint64_t *)state = qmt_now_ns(ctx) + 5000000;
 	return qmt_timer_start(ctx, 5, alarm_over, &latch, NULL);
 }
-static const struct qmt_actor_desc alarm_plain = {.abi = QMT_ABI, .name = "alarm", .state_size = sizeof(uint64_t), .start = alarm_start};
+static const struct qmt_actor_desc alarm_plain = {.abi = QMT_ABI, .name = "alarm", .state_size = sizeof(uint64_t),
+	.start = alarm_start};
 
 /* With the real clock timers are never early, on workers and on a thread of the actor's own. */
 static void never_early(void **unused)
@@ -124,7 +126,7 @@ static void never_early(void **unused)
 	}
 }
 
-/* ---- delayed tells ---------------------------------------------------------------------------------------------------------- */
+/* ---- delayed tells ----------------------------------------------------------------------------------------------- */
 
 struct delayer {
 	uint64_t got, order;
@@ -155,17 +157,20 @@ static void delayer_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		delayer->order = delayer->order * 10 + (poke->value - 100);
 	}
 }
-static void delayer_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
+static void delayer_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body,
+	int reason)
 {
 	(void)ctx;
-	kit_check(type == &kit_poke_type && ((const struct kit_poke *)body)->value == 101 && reason == QMT_FAIL_NOT_RUNNING);
+	kit_check(type == &kit_poke_type && ((const struct kit_poke *)body)->value == 101 &&
+		reason == QMT_FAIL_NOT_RUNNING);
 	((struct delayer *)state)->undelivered++;
 }
 static qmt_handler *const delayer_handlers[kit_message_count] = {[kit_poke_id] = delayer_poke};
 static const struct qmt_actor_desc delayer_desc =
 	KIT_DESC("delayer", delayer_handlers, .state_size = sizeof(struct delayer), .undelivered = delayer_undelivered);
 
-/* Delayed tells come in the order of their times; those of an actor that ended do not come; those to one that ended come back. */
+/* Delayed tells come in the order of their times; those of an actor that ended do not come; those to one that ended
+ * come back. */
 static void delayed_tells(void **unused)
 {
 	(void)unused;

@@ -7,7 +7,7 @@
 
 #include "test/lib/runtime_kit.h"
 
-/* ---- order ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 enum { SENDERS = 6, EACH = 20000 };
 
@@ -28,7 +28,8 @@ static void receiver_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		kit_latch_add(&received, 1);
 }
 static qmt_handler *const receiver_handlers[kit_message_count] = {[kit_poke_id] = receiver_poke};
-static const struct qmt_actor_desc receiver_desc = KIT_DESC("receiver", receiver_handlers, .state_size = sizeof(struct receiver));
+static const struct qmt_actor_desc receiver_desc = KIT_DESC("receiver", receiver_handlers,
+	.state_size = sizeof(struct receiver));
 
 struct sender {
 	struct qmt_ref to;
@@ -71,7 +72,7 @@ static void fifo_per_sender(void **unused)
 	}
 }
 
-/* ---- hold, again, flush ------------------------------------------------------------------------------------------------------------ */
+/* ---- hold, again, flush ------------------------------------------------------------------------------------------ */
 
 struct worker {
 	uint64_t normal, again, flush;
@@ -155,7 +156,8 @@ static uint64_t ask(struct kit *kit, struct qmt_ref ref, uint64_t what)
 	return value;
 }
 
-/* Trap 10: hold with messages pending keeps them, again survives it, and when it is lifted everything arrives in order. */
+/* Trap 10: hold with messages pending keeps them, again survives it, and when it is lifted everything arrives in
+ * order. */
 static void hold_keeps_messages_and_again(void **unused)
 {
 	(void)unused;
@@ -197,8 +199,8 @@ static void hold_with_threads(void **unused)
 	}
 }
 
-/* Flush runs once at the end of a turn that wanted it, after all its messages; before the end of an actor that stops; and also
- * when the actor holds. */
+/* Flush runs once at the end of a turn that wanted it, after all its messages; before the end of an actor that stops;
+ * and also when the actor holds. */
 static void flush_ends_the_turn(void **unused)
 {
 	(void)unused;
@@ -227,7 +229,7 @@ static void flush_ends_the_turn(void **unused)
 	kit_stop(&kit);
 }
 
-/* ---- again gives way -------------------------------------------------------------------------------------------------------------- */
+/* ---- again gives way --------------------------------------------------------------------------------------------- */
 
 static uint64_t turns_of_the_greedy; /* one worker only */
 
@@ -244,7 +246,8 @@ static int greedy_start(struct qmt_ctx *ctx, void *state, const void *config)
 	qmt_again(ctx);
 	return 0;
 }
-static const struct qmt_actor_desc greedy_desc = {.abi = QMT_ABI, .name = "greedy", .start = greedy_start, .again = greedy_again};
+static const struct qmt_actor_desc greedy_desc = {.abi = QMT_ABI, .name = "greedy", .start = greedy_start,
+	.again = greedy_again};
 
 /* An actor that always wants to go on keeps nobody from running, not even on the same worker. */
 static void again_gives_way(void **unused)
