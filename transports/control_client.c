@@ -4,236 +4,16 @@
  * runs `step` until it is there, the deadline has passed, the wake descriptor is readable or the node is gone. What comes in
  * meanwhile is kept: told messages in a queue, the answer in `reply`.
  */
-#include "transports/control_client.h"
-
 #include <czmq.h>
 #include <errno.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "proto/codec.h"
 #include "runtime/base/os.h"
-#include "runtime/port.h"
-#include "transports/channel_key.h"
-#include "transports/hello.h"
-#include "transports/inbox.h"
-#include "transports/link_records.h"
-#include "transports/outbox.h"
+#include "transports/control_internal.h"
 #include "transports/transports.h"
-#include "transports/type_table.h"
-
-struct told {
-	struct told *next;
-	struct control_event event;
-	size_t bytes;
-};
-
-struct control_client {
-	zsock_t *sock, *monitor;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	int wake_fd;
-	struct identity identity;
-	char boot_id[HELLO_BOOT + 1], node_id[PEER_ID_TEXT + 1], node_name[HELLO_NAME + 1];
-	uint8_t key[CHANNEL_KEY], nonce[HELLO_NONCE];
-	struct hello_self self;
-	struct hello hello;
-	bool connected, proven;
-	int gone;              /* -errno: why nothing goes any more */
-	char why[QMT_ERR_TEXT];
-	struct outbox outbox;
-	struct inbox inbox;
-	struct type_out types_out;
-	struct type_in types_in;
-	uint32_t watches;      /* refs given out: 1 .. watches */
-	struct told *first_told, *last_told;
-	size_t told_bytes;
-	/* the ask under way */
-	uint64_t ask_id;       /* 0: none */
-	const struct qmt_type *asked;
-	struct control_reply *reply;
-	bool answered;
-};
 
 static const char *const scopes[] = {"lan:default"};
-
-/* ---- refs ------------------------------------------------------------------------------------------------------------- */
-
-/* Refs here are numbers in disguise: `actor` only says whose. gen 0: ours, given out by control_client_watch; 1: the node's. */
-static int ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number)
-{
-	if ((void *)ref.actor != arg)
-		return -EINVAL;
-	*ret_number = (uint64_t)ref.rid << 1 | ref.gen;
-	return 0;
-}
-
-static int ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
-{
-	if (number >> 33 || number >> 1 == 0)
-		return -EBADMSG;
-	*ret_ref = (struct qmt_ref){.actor = arg, .gen = !(number & 1), .rid = (uint32_t)(number >> 1)};
-	return 0;
-}
-
-struct qmt_ref control_client_watch(struct control_client *client)
-{
-	return (struct qmt_ref){.actor = (struct qmt_actor *)(void *)client, .rid = ++client->watches};
-}
-
-/* ---- what comes in ------------------------------------------------------------------------------------------------------ */
-
-static int set_gone(struct control_client *client, int code, const char *why)
-{
-	if (!client->gone) {
-		client->gone = code;
-		(void)snprintf(client->why, sizeof(client->why), "%s", why);
-	}
-	return 1;
-}
-
-/* A message without a body is one with only empty fields. */
-static struct qmt_bytes map_of(const struct envelope *env)
-{
-	static const uint8_t empty = 0x80;
-
-	return env->body.len ? env->body : (struct qmt_bytes){&empty, 1};
-}
-
-static const struct qmt_type *contract_type(const char *name)
-{
-	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
-		const struct qmt_type *type = qmt_protocol_find(*protocol, qmt_str(name));
-
-		if (type)
-			return type;
-	}
-	return NULL;
-}
-
-static int take_told(struct control_client *client, const struct envelope *env)
-{
-	struct codec_refs refs = {ref_out, ref_in, client};
-	const char *why = "";
-	struct type_in_row *row = type_in_row(&client->types_in, env->type, env->type_name, &why);
-	const struct qmt_type *type = row ? contract_type(row->name) : NULL;
-	struct told *told;
-
-	if (!row)
-		return set_gone(client, -EPROTO, why);
-	if (!type || env->to == 0 || env->to > client->watches)
-		return 0; /* not for us */
-	told = calloc(1, sizeof(*told));
-	if (told)
-		told->event.memory = codec_decode_new(&type->record, map_of(env), &refs, NULL);
-	if (!told || !told->event.memory) {
-		free(told);
-		return set_gone(client, -ENOMEM, "a message could not be read");
-	}
-	told->event.to = (struct qmt_ref){.actor = (struct qmt_actor *)(void *)client, .rid = env->to};
-	told->event.type = type;
-	told->event.body = told->event.memory;
-	told->bytes = sizeof(*told) + env->body.len;
-	client->told_bytes += told->bytes;
-	if (client->last_told)
-		client->last_told->next = told;
-	else
-		client->first_told = told;
-	client->last_told = told;
-	return client->told_bytes > CONTROL_QUEUE_BYTES ? set_gone(client, -ENOBUFS, "more messages than CONTROL_QUEUE_BYTES that nobody took") : 0;
-}
-
-static void take_reply(struct control_client *client, const struct envelope *env)
-{
-	struct codec_refs refs = {ref_out, ref_in, client};
-	struct control_reply *reply = client->reply;
-	const char *why = "";
-	struct type_in_row *row = type_in_row(&client->types_in, env->type, env->type_name, &why);
-	const struct qmt_type *type = row && client->asked ? qmt_protocol_find(client->asked->protocol, qmt_str(row->name)) : NULL;
-	struct qmt_err err = {0};
-
-	if (env->id != client->ask_id || client->answered)
-		return; /* late */
-	client->answered = true;
-	reply->memory = type ? codec_decode_new(&type->record, map_of(env), &refs, &err) : NULL;
-	if (!reply->memory) {
-		reply->fail = QMT_FAIL_FAILED;
-		reply->memory = qmt_str_dup(qmt_str(type ? err.text : "an answer of an unknown type"));
-		reply->text = qmt_str(reply->memory);
-		return;
-	}
-	reply->type = type;
-	reply->body = reply->memory;
-}
-
-static void take_error(struct control_client *client, const struct envelope *env)
-{
-	struct control_reply *reply = client->reply;
-	struct link_error *error;
-
-	if (env->id != client->ask_id || client->answered)
-		return;
-	client->answered = true;
-	error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
-	reply->fail = error && error->fail ? (int)error->fail : QMT_FAIL_FAILED;
-	reply->memory = error;
-	if (error) {
-		reply->kind = error->kind;
-		reply->text = error->text;
-		reply->retry_after_ms = error->retry_after_ms;
-	}
-}
-
-static int put_control(struct control_client *client, enum link_control what, const struct qmt_record *record, const void *body)
-{
-	struct envelope env = {.kind = ENVELOPE_CONTROL, .type = what};
-	struct qmt_buf *buf = outbox_control_begin(&client->outbox);
-
-	envelope_put(buf, &env);
-	if (codec_encode(record, body, NULL, buf))
-		buf->failed = true;
-	return outbox_control_end(&client->outbox);
-}
-
-static int take_control(struct control_client *client, const struct envelope *env)
-{
-	void *body;
-	char why[300];
-	int rc = 0;
-
-	if (env->type == LINK_PING) {
-		body = codec_decode_new(&link_stamp_record, env->body, NULL, NULL);
-		if (body)
-			rc = put_control(client, LINK_PONG, &link_stamp_record, body) ? set_gone(client, -ENOMEM, "out of memory") : 0;
-		free(body);
-	} else if (env->type == LINK_CUT) {
-		struct link_error *error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
-
-		(void)snprintf(why, sizeof(why), "the node ended it: %.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
-		free(error);
-		rc = set_gone(client, -EPIPE, why);
-	}
-	return rc;
-}
-
-static int on_envelope(void *arg, const struct envelope *env)
-{
-	struct control_client *client = arg;
-
-	switch (env->kind) {
-	case ENVELOPE_TELL:
-		return take_told(client, env);
-	case ENVELOPE_REPLY:
-		take_reply(client, env);
-		return 0;
-	case ENVELOPE_ERROR:
-		take_error(client, env);
-		return 0;
-	case ENVELOPE_CONTROL:
-		return take_control(client, env);
-	default: /* nobody asks a client */
-		return 0;
-	}
-}
 
 static void take_hello(struct control_client *client, struct qmt_bytes frame)
 {
@@ -242,10 +22,10 @@ static void take_hello(struct control_client *client, struct qmt_bytes frame)
 	int rc = hello_input(&client->hello, frame, &out, &err);
 
 	if (out.len && zmq_send(zsock_resolve(client->sock), out.data, out.len, ZMQ_DONTWAIT) < 0)
-		set_gone(client, -EPIPE, zmq_strerror(zmq_errno()));
+		control_set_gone(client, -EPIPE, zmq_strerror(zmq_errno()));
 	qmt_buf_free(&out);
 	if (rc < 0) {
-		set_gone(client, -EPROTO, err.text);
+		control_set_gone(client, -EPROTO, err.text);
 	} else if (rc == HELLO_DONE) {
 		const struct hello_peer *peer = &client->hello.peer;
 
@@ -273,8 +53,8 @@ static void take_frames(struct control_client *client)
 		struct qmt_bytes frame = {zmq_msg_data(&msg), (uint32_t)zmq_msg_size(&msg)};
 		if (!client->proven)
 			take_hello(client, frame);
-		else if (inbox_frame(&client->inbox, frame, on_envelope, client, &err) < 0)
-			set_gone(client, -EPROTO, err.text);
+		else if (inbox_frame(&client->inbox, frame, control_on_envelope, client, &err) < 0)
+			control_set_gone(client, -EPROTO, err.text);
 		zmq_msg_close(&msg);
 	}
 }
@@ -292,10 +72,10 @@ static void take_events(struct control_client *client)
 		if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
 			client->connected = true;
 		else if (event == ZMQ_EVENT_CLOSED)
-			set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "nobody listens there (is qmtd running?)");
+			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "nobody listens there (is qmtd running?)");
 		else if (event == ZMQ_EVENT_DISCONNECTED || event & (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)) {
 			take_frames(client); /* its last words */
-			set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "it is not a qmt node that listens there");
+			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "it is not a qmt node that listens there");
 		}
 	}
 }
@@ -334,7 +114,7 @@ static int step(struct control_client *client, uint64_t until_ms)
 	if (client->proven && has_output(client))
 		items[0].events |= ZMQ_POLLOUT;
 	if (zmq_poll(items, client->wake_fd >= 0 ? 3 : 2, left > INT32_MAX ? INT32_MAX : (long)left) < 0)
-		return zmq_errno() == EINTR ? STEP_ON : (set_gone(client, -zmq_errno(), zmq_strerror(zmq_errno())), STEP_ON);
+		return zmq_errno() == EINTR ? STEP_ON : (control_set_gone(client, -zmq_errno(), zmq_strerror(zmq_errno())), STEP_ON);
 	take_frames(client);
 	take_events(client);
 	pump(client);
@@ -536,7 +316,7 @@ const char *control_client_node_name(const struct control_client *client)
 
 static int put(struct control_client *client, struct envelope *env, const struct qmt_type *type, const void *body, struct qmt_err *err)
 {
-	struct codec_refs refs = {ref_out, ref_in, client};
+	struct codec_refs refs = {control_ref_out, control_ref_in, client};
 	struct outbox_key key = {.who = client};
 	struct type_out_row *row = type_out_row(&client->types_out, type);
 	bool in_lane = outbox_in_lane(&client->outbox, key);

@@ -375,10 +375,11 @@ int hello_input(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out
 		[HELLO_WAIT_WELCOME] = {HELLO_STEP_WELCOME, on_welcome},
 	};
 
+	/* Nothing is said to what comes after the end: two sides that refuse each other would never stop. */
+	if (hello->state >= sizeof(expects) / sizeof(expects[0]) || !expects[hello->state].take)
+		return qmt_err_set(err, -EBADMSG, "HELLO is over");
 	if (frame.len < 2)
 		return refuse(hello, out, err, -EBADMSG, "HELLO frame of %u bytes", frame.len);
-	if (hello->state >= sizeof(expects) / sizeof(expects[0]) || !expects[hello->state].take)
-		return refuse(hello, out, err, -EBADMSG, "HELLO is over");
 	if (frame.p[0] == HELLO_STEP_REFUSAL)
 		return on_refusal(hello, frame, err);
 	if (frame.p[0] != expects[hello->state].step)

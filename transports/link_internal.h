@@ -103,13 +103,26 @@ struct link {
 };
 
 /* link.c */
+void link_set_state(struct link *link, enum link_state state); /* asserts that the move is allowed */
+const char *link_name(const struct link *link);                /* for logs */
+void link_restart_timer(struct qmt_ctx *ctx, struct link *link, uint64_t delay_ms);
+void link_start_ticks(struct qmt_ctx *ctx, struct link *link);
+void link_tell_successor(struct qmt_ctx *ctx, struct link *link);
 void link_close(struct qmt_ctx *ctx, struct link *link, int code, const char *why);
 /* Tells the other side why, waits a moment for it to hang up, closes. */
 void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *why);
-void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
-void link_drain_step(struct qmt_ctx *ctx, struct link *link);
 /* Logs the first of its kind. */
 void link_complain(struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject);
+
+/* link_hello.c */
+void link_init_self(struct link *link);
+void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes frame);
+
+/* link_control.c */
+void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+void link_drain_step(struct qmt_ctx *ctx, struct link *link);
+void link_open_gate(struct qmt_ctx *ctx, struct link *link);
+extern qmt_handler *const link_handlers[link_message_count];
 
 /* link_out.c */
 void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out);

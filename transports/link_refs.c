@@ -6,7 +6,7 @@
  * itself goes back under the peer's own number, so that it is one and the same there.
  *
  * LINK_DROP overtakes data, so a ref may arrive that is dead already. Whoever gets it may monitor it, and only then can be told that
- * it is down: with the next tick but one, since the one after the next is surely later than the receiver's turn.
+ * it is down: with each of the next two ticks, the second of which is surely later than its turn.
  */
 #include <errno.h>
 
