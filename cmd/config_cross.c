@@ -39,7 +39,7 @@ static void notice(struct config_check *check, const char *text)
 	*notices = (struct config_texts){items, notices->count + 1};
 }
 
-/* "known: a, b" or what else to say when a name is not found; the nearest goes first. */
+/* What to say when a name is not found: the nearest, or which there are. names_hint frees. */
 struct names {
 	struct config_nearest nearest;
 	struct qmt_buf known;
@@ -160,11 +160,11 @@ static void agent_provider_check(struct config_check *check, const struct config
 
 	if (!agent->provider || agent->peer)
 		return;
-	for (uint32_t i = 0; i < root->providers.count; i++) {
+	for (uint32_t i = 0; i < root->providers.count; i++)
 		if (strcmp(root->providers.items[i].name, agent->provider) == 0)
 			return;
+	for (uint32_t i = 0; i < root->providers.count; i++)
 		names_add(&names, root->providers.items[i].name);
-	}
 	names_hint(&names, "declare it in [[providers]], or say with peer = \"…\" which peer has it", hint, sizeof hint);
 	complain(check, &agent->where, "agent.provider", hint, "no provider \"%s\" here", agent->provider);
 }

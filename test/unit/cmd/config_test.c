@@ -177,6 +177,8 @@ static void test_cross(void **state)
 	bad("[agent]\nprovider = \"rule\"\ncwd = \"/\"\n" RULES RULES,
 		"2:12: agent.provider: no provider \"rule\" here (did you mean \"rules\"?)\n"
 		"8:8: providers.name: \"rules\" is the provider of line 4 (names are unique)\n");
+	config_free(config_text_good("t.toml",
+		"[[providers]]\nname = \"a\"\nkind = \"builtin\"\n[agent]\nprovider = \"rules\"\ncwd = \"/\"\n" RULES));
 	bad("[agent]\nprovider = \"llama\"\ncwd = \"/\"\n" RULES,
 		"2:12: agent.provider: no provider \"llama\" here (there is: rules)\n");
 	bad("[agent]\nprovider = \"llama\"\ncwd = \"/\"\n",
