@@ -1,5 +1,5 @@
-/* transports/channel_key.c - see channel_key.h. The published pair comes from a sentence, so that nobody has to wonder where its
- * bytes are from. */
+/* transports/channel_key.c - see channel_key.h. The published pair comes from a sentence, so that nobody has to wonder
+ * where its bytes are from. */
 #include "transports/channel_key.h"
 
 #include <sodium.h>

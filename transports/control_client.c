@@ -1,8 +1,8 @@
 /* transports/control_client.c - see control_client.h.
  *
- * The same HELLO, frames and envelopes as a link actor's, with a loop of its own instead of an actor: whoever waits for something
- * runs `step` until it is there, the deadline has passed, the wake descriptor is readable or the node is gone. What comes in
- * meanwhile is kept: told messages in a queue, the answer in `reply`.
+ * The same HELLO, frames and envelopes as a link actor's, with a loop of its own instead of an actor: whoever waits for
+ * something runs `step` until it is there, the deadline has passed, the wake descriptor is readable or the node is
+ * gone. What comes in meanwhile is kept: told messages in a queue, the answer in `reply`.
  */
 #include <czmq.h>
 #include <errno.h>
@@ -72,15 +72,20 @@ static void take_events(struct control_client *client)
 		if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
 			client->connected = true;
 		else if (event == ZMQ_EVENT_CLOSED)
-			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "nobody listens there (is qmtd running?)");
-		else if (event == ZMQ_EVENT_DISCONNECTED || event & (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)) {
+			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED,
+				client->connected ? "the node went away" : "nobody listens there (is qmtd running?)");
+		else if (event == ZMQ_EVENT_DISCONNECTED ||
+			event &
+				(ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+					ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)) {
 			take_frames(client); /* its last words */
-			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED, client->connected ? "the node went away" : "it is not a qmt node that listens there");
+			control_set_gone(client, client->connected ? -EPIPE : -ECONNREFUSED,
+				client->connected ? "the node went away" : "it is not a qmt node that listens there");
 		}
 	}
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static void pump(struct control_client *client)
 {
@@ -114,7 +119,8 @@ static int step(struct control_client *client, uint64_t until_ms)
 	if (client->proven && has_output(client))
 		items[0].events |= ZMQ_POLLOUT;
 	if (zmq_poll(items, client->wake_fd >= 0 ? 3 : 2, left > INT32_MAX ? INT32_MAX : (long)left) < 0)
-		return zmq_errno() == EINTR ? STEP_ON : (control_set_gone(client, -zmq_errno(), zmq_strerror(zmq_errno())), STEP_ON);
+		return zmq_errno() == EINTR ? STEP_ON
+									: (control_set_gone(client, -zmq_errno(), zmq_strerror(zmq_errno())), STEP_ON);
 	take_frames(client);
 	take_events(client);
 	pump(client);
@@ -135,16 +141,18 @@ static uint64_t deadline_in(uint64_t timeout_ms)
 	return timeout_ms > UINT64_MAX - now ? UINT64_MAX : now + timeout_ms;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 static int check_path(const char *path, struct qmt_err *err)
 {
 	struct stat st;
 
 	if (strlen(path) >= sizeof(((struct control_client *)0)->path))
-		return qmt_err_set(err, -ENAMETOOLONG, "%s: a path of a socket holds at most %zu bytes", path, sizeof(((struct control_client *)0)->path) - 1);
+		return qmt_err_set(err, -ENAMETOOLONG, "%s: a path of a socket holds at most %zu bytes", path,
+			sizeof(((struct control_client *)0)->path) - 1);
 	if (stat(path, &st))
-		return qmt_err_set(err, -errno, "%s: %s%s", path, strerror(errno), errno == ENOENT ? " (is qmtd running?)" : "");
+		return qmt_err_set(
+			err, -errno, "%s: %s%s", path, strerror(errno), errno == ENOENT ? " (is qmtd running?)" : "");
 	if (!S_ISSOCK(st.st_mode))
 		return qmt_err_set(err, -ENOTSOCK, "%s: not a socket", path);
 	if (access(path, R_OK | W_OK))
@@ -173,12 +181,13 @@ static int fill(struct control_client *client)
 		.scope_count = 1,
 		.body_bytes = limits.body_bytes,
 	};
-	outbox_init(&client->outbox, &(struct outbox_limits){
-		.batch_messages = (uint32_t)limits.batch_messages,
-		.piece_bytes = (size_t)limits.piece_bytes,
-		.queue_bytes = (size_t)limits.queue_bytes,
-		.body_bytes = (size_t)limits.body_bytes,
-	});
+	outbox_init(&client->outbox,
+		&(struct outbox_limits){
+			.batch_messages = (uint32_t)limits.batch_messages,
+			.piece_bytes = (size_t)limits.piece_bytes,
+			.queue_bytes = (size_t)limits.queue_bytes,
+			.body_bytes = (size_t)limits.body_bytes,
+		});
 	inbox_init(&client->inbox, (size_t)limits.body_bytes, (size_t)limits.reassembly_bytes);
 	type_in_init(&client->types_in, (uint32_t)limits.types_max);
 	return 0;
@@ -196,20 +205,23 @@ static int connect_socket(struct control_client *client, struct qmt_err *err)
 	memcpy(seed, client->key, sizeof(seed));
 	channel_key_make(seed, client->key, secret);
 	channel_key_published(server, unused);
-	(void)snprintf(name, sizeof(name), "inproc://qmt.%s", client->boot_id); /* unique: libzmq forgets a name only after a while */
+	(void)snprintf(
+		name, sizeof(name), "inproc://qmt.%s", client->boot_id); /* unique: libzmq forgets a name only after a while */
 	(void)snprintf(endpoint, sizeof(endpoint), "ipc://%s", client->path);
 	int rc = !socket || zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server, sizeof(server)) ||
 		zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, client->key, sizeof(client->key)) ||
 		zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret, sizeof(secret)) ||
-		zmq_setsockopt(socket, ZMQ_RECONNECT_IVL, &never, sizeof(never)) || zmq_setsockopt(socket, ZMQ_IMMEDIATE, &one, sizeof(one)) ||
-		zmq_socket_monitor(socket, name, ZMQ_EVENT_ALL);
+		zmq_setsockopt(socket, ZMQ_RECONNECT_IVL, &never, sizeof(never)) ||
+		zmq_setsockopt(socket, ZMQ_IMMEDIATE, &one, sizeof(one)) || zmq_socket_monitor(socket, name, ZMQ_EVENT_ALL);
 	explicit_bzero(seed, sizeof(seed));
 	explicit_bzero(secret, sizeof(secret));
 	if (!rc) {
 		client->monitor = zsock_new(ZMQ_PAIR);
 		rc = !client->monitor || zsock_connect(client->monitor, "%s", name) || zmq_connect(socket, endpoint);
 	}
-	return rc ? qmt_err_set(err, zmq_errno() ? -zmq_errno() : -ENOMEM, "%s: %s", client->path, zmq_strerror(zmq_errno())) : 0;
+	return rc
+		? qmt_err_set(err, zmq_errno() ? -zmq_errno() : -ENOMEM, "%s: %s", client->path, zmq_strerror(zmq_errno()))
+		: 0;
 }
 
 static int run_hello(struct control_client *client, uint64_t until_ms, struct qmt_err *err)
@@ -242,7 +254,8 @@ static int run_hello(struct control_client *client, uint64_t until_ms, struct qm
 	return rc;
 }
 
-int control_client_open(const char *path, uint64_t timeout_ms, int wake_fd, struct control_client **ret_client, struct qmt_err *err)
+int control_client_open(
+	const char *path, uint64_t timeout_ms, int wake_fd, struct control_client **ret_client, struct qmt_err *err)
 {
 	struct control_client *client;
 	int rc = check_path(path, err);
@@ -312,9 +325,10 @@ const char *control_client_node_name(const struct control_client *client)
 	return client->node_name;
 }
 
-/* ---- tell, ask, next ----------------------------------------------------------------------------------------------------------- */
+/* ---- tell, ask, next --------------------------------------------------------------------------------------------- */
 
-static int put(struct control_client *client, struct envelope *env, const struct qmt_type *type, const void *body, struct qmt_err *err)
+static int put(struct control_client *client, struct envelope *env, const struct qmt_type *type, const void *body,
+	struct qmt_err *err)
 {
 	struct codec_refs refs = {control_ref_out, control_ref_in, client};
 	struct outbox_key key = {.who = client};
@@ -339,12 +353,14 @@ static int put(struct control_client *client, struct envelope *env, const struct
 		return qmt_err_set(err, -EMSGSIZE, "%s: longer than %zu bytes, the most that the node takes", type->record.name,
 			client->outbox.limits.body_bytes);
 	if (rc)
-		return qmt_err_set(err, rc < 0 ? rc : -ENOBUFS, "%s: %s", type->record.name, rc < 0 ? "out of memory" : "too much waits to be sent");
+		return qmt_err_set(err, rc < 0 ? rc : -ENOBUFS, "%s: %s", type->record.name,
+			rc < 0 ? "out of memory" : "too much waits to be sent");
 	row->announced |= !in_lane;
 	return 0;
 }
 
-int control_client_tell(struct control_client *client, const char *name, const struct qmt_type *type, const void *body, struct qmt_err *err)
+int control_client_tell(
+	struct control_client *client, const char *name, const struct qmt_type *type, const void *body, struct qmt_err *err)
 {
 	struct envelope env = {.kind = ENVELOPE_TELL, .to_name = qmt_str(name)};
 	uint64_t until = deadline_in(CONTROL_TIMEOUT_MS);
@@ -360,11 +376,12 @@ int control_client_tell(struct control_client *client, const char *name, const s
 	return rc;
 }
 
-int control_client_ask(struct control_client *client, const char *name, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
-	struct control_reply *ret_reply, struct qmt_err *err)
+int control_client_ask(struct control_client *client, const char *name, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, struct control_reply *ret_reply, struct qmt_err *err)
 {
 	uint64_t timeout = timeout_ms ? timeout_ms : CONTROL_TIMEOUT_MS, until = deadline_in(timeout);
-	struct envelope env = {.kind = ENVELOPE_ASK, .id = client->ask_id + 1, .to_name = qmt_str(name), .deadline_ms = timeout};
+	struct envelope env = {
+		.kind = ENVELOPE_ASK, .id = client->ask_id + 1, .to_name = qmt_str(name), .deadline_ms = timeout};
 	int rc;
 
 	*ret_reply = (struct control_reply){0};
@@ -383,7 +400,8 @@ int control_client_ask(struct control_client *client, const char *name, const st
 		switch (step(client, until)) {
 		case STEP_TIMEOUT:
 			if (!client->answered)
-				rc = qmt_err_set(err, -ETIMEDOUT, "%s: no answer from %s within %llu ms", client->path, name, (unsigned long long)timeout);
+				rc = qmt_err_set(err, -ETIMEDOUT, "%s: no answer from %s within %llu ms", client->path, name,
+					(unsigned long long)timeout);
 			break;
 		case STEP_WAKE:
 			if (!client->answered)
@@ -399,11 +417,13 @@ int control_client_ask(struct control_client *client, const char *name, const st
 	if (rc)
 		return rc;
 	if (ret_reply->fail)
-		return qmt_err_set(err, ret_reply->fail, "%s%s%.*s", qmt_fail_name(ret_reply->fail), ret_reply->text.len ? ": " : "", QMT_STR_ARG(ret_reply->text));
+		return qmt_err_set(err, ret_reply->fail, "%s%s%.*s", qmt_fail_name(ret_reply->fail),
+			ret_reply->text.len ? ": " : "", QMT_STR_ARG(ret_reply->text));
 	return 0;
 }
 
-int control_client_next(struct control_client *client, uint64_t timeout_ms, struct control_event *ret_event, struct qmt_err *err)
+int control_client_next(
+	struct control_client *client, uint64_t timeout_ms, struct control_event *ret_event, struct qmt_err *err)
 {
 	uint64_t until = deadline_in(timeout_ms);
 	int outcome = STEP_ON;

@@ -6,9 +6,10 @@
 #include "transports/control_internal.h"
 #include "transports/link_records.h"
 
-/* ---- refs ------------------------------------------------------------------------------------------------------------- */
+/* ---- refs -------------------------------------------------------------------------------------------------------- */
 
-/* Refs here are numbers in disguise: `actor` only says whose. gen 0: ours, given out by control_client_watch; 1: the node's. */
+/* Refs here are numbers in disguise: `actor` only says whose. gen 0: ours, given out by control_client_watch; 1: the
+ * node's. */
 int control_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number)
 {
 	if ((void *)ref.actor != arg)
@@ -30,7 +31,7 @@ struct qmt_ref control_client_watch(struct control_client *client)
 	return (struct qmt_ref){.actor = (struct qmt_actor *)(void *)client, .rid = ++client->watches};
 }
 
-/* ---- what comes in ------------------------------------------------------------------------------------------------------ */
+/* ---- what comes in ----------------------------------------------------------------------------------------------- */
 
 int control_set_gone(struct control_client *client, int code, const char *why)
 {
@@ -89,7 +90,9 @@ static int take_told(struct control_client *client, const struct envelope *env)
 	else
 		client->first_told = told;
 	client->last_told = told;
-	return client->told_bytes > CONTROL_QUEUE_BYTES ? control_set_gone(client, -ENOBUFS, "more messages than CONTROL_QUEUE_BYTES that nobody took") : 0;
+	return client->told_bytes > CONTROL_QUEUE_BYTES
+		? control_set_gone(client, -ENOBUFS, "more messages than CONTROL_QUEUE_BYTES that nobody took")
+		: 0;
 }
 
 static void take_reply(struct control_client *client, const struct envelope *env)
@@ -98,7 +101,8 @@ static void take_reply(struct control_client *client, const struct envelope *env
 	struct control_reply *reply = client->reply;
 	const char *why = "";
 	struct type_in_row *row = type_in_row(&client->types_in, env->type, env->type_name, &why);
-	const struct qmt_type *type = row && client->asked ? qmt_protocol_find(client->asked->protocol, qmt_str(row->name)) : NULL;
+	const struct qmt_type *type =
+		row && client->asked ? qmt_protocol_find(client->asked->protocol, qmt_str(row->name)) : NULL;
 	struct qmt_err err = {0};
 
 	if (env->id != client->ask_id || client->answered)
@@ -133,7 +137,8 @@ static void take_error(struct control_client *client, const struct envelope *env
 	}
 }
 
-static int put_control(struct control_client *client, enum link_control what, const struct qmt_record *record, const void *body)
+static int put_control(
+	struct control_client *client, enum link_control what, const struct qmt_record *record, const void *body)
 {
 	struct envelope env = {.kind = ENVELOPE_CONTROL, .type = what};
 	struct qmt_buf *buf = outbox_control_begin(&client->outbox);
@@ -153,12 +158,15 @@ static int take_control(struct control_client *client, const struct envelope *en
 	if (env->type == LINK_PING) {
 		body = codec_decode_new(&link_stamp_record, env->body, NULL, NULL);
 		if (body)
-			rc = put_control(client, LINK_PONG, &link_stamp_record, body) ? control_set_gone(client, -ENOMEM, "out of memory") : 0;
+			rc = put_control(client, LINK_PONG, &link_stamp_record, body)
+				? control_set_gone(client, -ENOMEM, "out of memory")
+				: 0;
 		free(body);
 	} else if (env->type == LINK_CUT) {
 		struct link_error *error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
 
-		(void)snprintf(why, sizeof(why), "the node ended it: %.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
+		(void)snprintf(why, sizeof(why), "the node ended it: %.*s", error ? (int)error->text.len : 0,
+			error && error->text.p ? error->text.p : "");
 		free(error);
 		rc = control_set_gone(client, -EPIPE, why);
 	}

@@ -1,5 +1,5 @@
-/* transports/control_internal.h - the state of a control client; for control_client.c (sockets, waiting) and control_in.c (what
- * comes in).
+/* transports/control_internal.h - the state of a control client; for control_client.c (sockets, waiting) and
+ * control_in.c (what comes in).
  */
 #ifndef TRANSPORTS_CONTROL_INTERNAL_H
 #define TRANSPORTS_CONTROL_INTERNAL_H
@@ -30,17 +30,17 @@ struct control_client {
 	struct hello_self self;
 	struct hello hello;
 	bool connected, proven;
-	int gone;              /* -errno: why nothing goes any more */
+	int gone; /* -errno: why nothing goes any more */
 	char why[QMT_ERR_TEXT];
 	struct outbox outbox;
 	struct inbox inbox;
 	struct type_out types_out;
 	struct type_in types_in;
-	uint32_t watches;      /* refs given out: 1 .. watches */
+	uint32_t watches; /* refs given out: 1 .. watches */
 	struct told *first_told, *last_told;
 	size_t told_bytes;
 	/* the ask under way */
-	uint64_t ask_id;       /* 0: none */
+	uint64_t ask_id; /* 0: none */
 	const struct qmt_type *asked;
 	struct control_reply *reply;
 	bool answered;

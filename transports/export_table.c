@@ -1,5 +1,5 @@
-/* transports/export_table.c - two hash tables over the same rows. Deletion moves later rows of the cluster up, so that no marks
- * for deleted rows pile up on a link that lives for months. */
+/* transports/export_table.c - two hash tables over the same rows. Deletion moves later rows of the cluster up, so that
+ * no marks for deleted rows pile up on a link that lives for months. */
 #include "transports/export_table.h"
 
 #include <errno.h>
@@ -12,7 +12,8 @@ static uint32_t mix(uint64_t key, uint32_t capacity)
 
 static uint32_t home_by_ref(const struct export_row *row, uint32_t capacity)
 {
-	return mix((uint64_t)(uintptr_t)row->ref.actor ^ ((uint64_t)row->ref.gen << 40) ^ ((uint64_t)row->ref.rid << 8), capacity);
+	return mix(
+		(uint64_t)(uintptr_t)row->ref.actor ^ ((uint64_t)row->ref.gen << 40) ^ ((uint64_t)row->ref.rid << 8), capacity);
 }
 
 static uint32_t home_by_number(const struct export_row *row, uint32_t capacity)
@@ -57,7 +58,8 @@ static struct export_row *row_of_ref(const struct export_table *table, struct qm
 
 	if (table->capacity == 0)
 		return NULL;
-	for (uint32_t slot = home_by_ref(&key, table->capacity); table->by_ref[slot].number; slot = (slot + 1) & (table->capacity - 1))
+	for (uint32_t slot = home_by_ref(&key, table->capacity); table->by_ref[slot].number;
+		 slot = (slot + 1) & (table->capacity - 1))
 		if (same_ref(table->by_ref[slot].ref, ref))
 			return &table->by_ref[slot];
 	return NULL;
@@ -69,7 +71,8 @@ static struct export_row *row_of_number(const struct export_table *table, uint32
 
 	if (table->capacity == 0 || number == 0)
 		return NULL;
-	for (uint32_t slot = home_by_number(&key, table->capacity); table->by_number[slot].number; slot = (slot + 1) & (table->capacity - 1))
+	for (uint32_t slot = home_by_number(&key, table->capacity); table->by_number[slot].number;
+		 slot = (slot + 1) & (table->capacity - 1))
 		if (table->by_number[slot].number == number)
 			return &table->by_number[slot];
 	return NULL;

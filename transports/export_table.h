@@ -24,7 +24,8 @@ enum { EXPORT_E_FULL = 1 };
 void export_init(struct export_table *table, uint32_t limit);
 void export_fini(struct export_table *table);
 /* The number of a ref. *ret_is_new: made now (the caller watches the actor). 0; EXPORT_E_FULL; -ENOMEM. */
-QMT_MUST_CHECK int export_number(struct export_table *table, struct qmt_ref ref, uint32_t *ret_number, bool *ret_is_new);
+QMT_MUST_CHECK int export_number(
+	struct export_table *table, struct qmt_ref ref, uint32_t *ret_number, bool *ret_is_new);
 /* false: no such export. */
 bool export_find(const struct export_table *table, uint32_t number, struct qmt_ref *ret_ref);
 bool export_has(const struct export_table *table, struct qmt_ref ref);

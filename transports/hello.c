@@ -23,7 +23,8 @@ QMT_DEFINE_RECORD(hello_refusal, HELLO_REFUSAL, "Last frame before a cut.")
 
 enum { SCOPE_MAC = crypto_auth_hmacsha256_BYTES };
 
-static int refuse(struct hello *hello, struct qmt_buf *out, struct qmt_err *err, int code, const char *format, ...) QMT_PRINTF(5, 6);
+static int refuse(struct hello *hello, struct qmt_buf *out, struct qmt_err *err, int code, const char *format, ...)
+	QMT_PRINTF(5, 6);
 
 static void set_state(struct hello *hello, enum hello_state state)
 {
@@ -61,7 +62,8 @@ static struct qmt_bytes bytes_of(const void *p, size_t len)
 
 /* What a signature covers; with_peer is the listener's id in sig_D. Returns its length. */
 enum { SIGNED_MAX = 5 + 5 * 4 + PEER_ID_KEY + HELLO_KEY + 2 * HELLO_NONCE };
-static size_t signed_text(const struct hello *hello, const char label[5], const struct peer_id *with_peer, uint8_t ret[SIGNED_MAX])
+static size_t signed_text(
+	const struct hello *hello, const char label[5], const struct peer_id *with_peer, uint8_t ret[SIGNED_MAX])
 {
 	uint8_t *p = ret;
 
@@ -119,9 +121,11 @@ static bool is_printable(struct qmt_str text, uint32_t max)
 	return true;
 }
 
-static bool take_names(struct hello_peer *peer, struct qmt_str node, struct qmt_str boot, const struct qmt_str *capabilities, uint32_t count)
+static bool take_names(struct hello_peer *peer, struct qmt_str node, struct qmt_str boot,
+	const struct qmt_str *capabilities, uint32_t count)
 {
-	if (!is_printable(node, HELLO_NAME) || !is_printable(boot, HELLO_BOOT) || boot.len != HELLO_BOOT || count > HELLO_CAPABILITIES)
+	if (!is_printable(node, HELLO_NAME) || !is_printable(boot, HELLO_BOOT) || boot.len != HELLO_BOOT ||
+		count > HELLO_CAPABILITIES)
 		return false;
 	for (uint32_t i = 0; i < count; i++)
 		if (!is_printable(capabilities[i], HELLO_NAME))
@@ -134,7 +138,8 @@ static bool take_names(struct hello_peer *peer, struct qmt_str node, struct qmt_
 }
 
 /* Decodes the map of a frame into a heap block that the hello keeps. NULL: refused. */
-static void *take_frame(struct hello *hello, const struct qmt_record *record, struct qmt_bytes frame, struct qmt_err *err)
+static void *take_frame(
+	struct hello *hello, const struct qmt_record *record, struct qmt_bytes frame, struct qmt_err *err)
 {
 	struct qmt_bytes map = {frame.p + 1, frame.len - 1};
 
@@ -148,8 +153,8 @@ static bool is_zero(const uint8_t *p, size_t len)
 	return sodium_is_zero(p, len) == 1;
 }
 
-int hello_dial(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY], const uint8_t nonce[HELLO_NONCE],
-	const struct peer_id *expected, struct qmt_buf *out)
+int hello_dial(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY],
+	const uint8_t nonce[HELLO_NONCE], const struct peer_id *expected, struct qmt_buf *out)
 {
 	struct hello_offer offer = {
 		.min = HELLO_VERSION_MIN,
@@ -168,7 +173,8 @@ int hello_dial(struct hello *hello, const struct hello_self *self, const uint8_t
 	return put_frame(out, HELLO_STEP_OFFER, &hello_offer_record, &offer);
 }
 
-void hello_listen(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY], const uint8_t nonce[HELLO_NONCE])
+void hello_listen(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY],
+	const uint8_t nonce[HELLO_NONCE])
 {
 	*hello = (struct hello){.self = self, .any_peer = true};
 	memcpy(hello->channel_key, channel_key, HELLO_KEY);
@@ -199,8 +205,8 @@ static int on_offer(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	v[1] = offer->max;
 	v[4] = v[1] < v[3] ? v[1] : v[3];
 	if (v[0] > v[1] || v[4] < v[0] || v[4] < v[2])
-		return refuse(hello, out, err, -EPROTONOSUPPORT, "no common version: this node speaks %u to %u, the dialer %u to %u", v[2],
-			v[3], v[0], v[1]);
+		return refuse(hello, out, err, -EPROTONOSUPPORT,
+			"no common version: this node speaks %u to %u, the dialer %u to %u", v[2], v[3], v[0], v[1]);
 	identity_sign(hello->self->identity, text, signed_text(hello, "qmt-L", NULL, text), signature);
 	peer_id_bytes(&hello->self->identity->id, id);
 	struct hello_proof proof = {
@@ -247,15 +253,16 @@ static int on_proof(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 
 	if (!proof)
 		return refuse(hello, out, err, -EBADMSG, "malformed HELLO proof");
-	if (proof->nonce.len != HELLO_NONCE || proof->signature.len != IDENTITY_SIGNATURE || peer_id_from_bytes(proof->peer, id, NULL))
+	if (proof->nonce.len != HELLO_NONCE || proof->signature.len != IDENTITY_SIGNATURE ||
+		peer_id_from_bytes(proof->peer, id, NULL))
 		return refuse(hello, out, err, -EBADMSG, "HELLO proof without nonce, signature or PeerId");
 	memcpy(hello->nonce_l, proof->nonce.p, HELLO_NONCE);
 	v[2] = proof->min;
 	v[3] = proof->max;
 	v[4] = v[1] < v[3] ? v[1] : v[3];
 	if (proof->version != v[4] || v[4] < v[0] || v[4] < v[2])
-		return refuse(hello, out, err, -EPROTONOSUPPORT, "the listener chose version %u of HELLO out of %u to %u", proof->version, v[2],
-			v[3]);
+		return refuse(hello, out, err, -EPROTONOSUPPORT, "the listener chose version %u of HELLO out of %u to %u",
+			proof->version, v[2], v[3]);
 	if (!identity_verify(id, text, signed_text(hello, "qmt-L", NULL, text), proof->signature.p))
 		return refuse(hello, out, err, -EKEYREJECTED,
 			"the listener's signature does not name this connection's key: somebody may stand in the middle");
@@ -301,11 +308,12 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 
 	if (!claim)
 		return refuse(hello, out, err, -EBADMSG, "malformed HELLO claim");
-	if (claim->signature.len != IDENTITY_SIGNATURE || peer_id_from_bytes(claim->peer, &peer->id, NULL) || claim->scopes.len % SCOPE_MAC ||
-		claim->scopes.len > HELLO_SCOPES * SCOPE_MAC)
+	if (claim->signature.len != IDENTITY_SIGNATURE || peer_id_from_bytes(claim->peer, &peer->id, NULL) ||
+		claim->scopes.len % SCOPE_MAC || claim->scopes.len > HELLO_SCOPES * SCOPE_MAC)
 		return refuse(hello, out, err, -EBADMSG, "HELLO claim without signature or PeerId, or with malformed scopes");
 	if (!identity_verify(&peer->id, text, signed_text(hello, "qmt-D", &self->identity->id, text), claim->signature.p))
-		return refuse(hello, out, err, -EKEYREJECTED, "the dialer's signature does not fit its PeerId and the key of this connection");
+		return refuse(hello, out, err, -EKEYREJECTED,
+			"the dialer's signature does not fit its PeerId and the key of this connection");
 	if (peer_id_compare(&peer->id, &self->identity->id) == 0)
 		return refuse(hello, out, err, -ELOOP, "the dialer has this node's own PeerId");
 	if (!take_names(peer, claim->node, claim->boot, claim->capabilities.items, claim->capabilities.count))
@@ -383,6 +391,7 @@ int hello_input(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out
 	if (frame.p[0] == HELLO_STEP_REFUSAL)
 		return on_refusal(hello, frame, err);
 	if (frame.p[0] != expects[hello->state].step)
-		return refuse(hello, out, err, -EBADMSG, "HELLO step %u where %u is due", frame.p[0], expects[hello->state].step);
+		return refuse(
+			hello, out, err, -EBADMSG, "HELLO step %u where %u is due", frame.p[0], expects[hello->state].step);
 	return expects[hello->state].take(hello, frame, out, err);
 }

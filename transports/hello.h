@@ -8,12 +8,12 @@
  *              3 CLAIM   PeerId_D, names, scopes, sig_D    ->
  *                                                          <-      4 WELCOME names, scopes
  *              9 REFUSAL code and text, from either side, is the last frame.
- *          sig_L = sign("qmt-L" versions channel_key nonce_d nonce_l), sig_D = sign("qmt-D" versions PeerId_L channel_key nonce_d
- *          nonce_l); versions: offered and chosen ones, 5 u32 big endian. channel_key is the dialer's CURVE key: its own at the
- *          dialer, the one that ZAP reported at the listener. A man in the middle has to dial on with a key of his own, so
- *          sig_L names that one. Source: architecture section 3.
- *          scope offered = HMAC-SHA256(key: scope id, "qmt-scope-D" nonce_d nonce_l), answered with "qmt-scope-L": neither side
- *          learns a scope that it does not have.
+ *          sig_L = sign("qmt-L" versions channel_key nonce_d nonce_l), sig_D = sign("qmt-D" versions PeerId_L
+ *          channel_key nonce_d nonce_l); versions: offered and chosen ones, 5 u32 big endian. channel_key is the
+ *          dialer's CURVE key: its own at the dialer, the one that ZAP reported at the listener. A man in the middle
+ *          has to dial on with a key of his own, so sig_L names that one. Source: architecture section 3.
+ *          scope offered = HMAC-SHA256(key: scope id, "qmt-scope-D" nonce_d nonce_l), answered with "qmt-scope-L":
+ *          neither side learns a scope that it does not have.
  * Limits:  texts below; the size of a frame is the caller's check (hello_frame_bytes); time is too (hello_ms).
  * Invariant: after HELLO_DONE `peer` is complete and its signature was checked; before, nothing in it is to be trusted.
  */
@@ -58,7 +58,7 @@ enum {
 	F(T, STR, node, 7, "Node name.") \
 	F(T, STR, boot, 8, "As in claim.") \
 	F(T, STRS, capabilities, 10, "As configured.") \
-	F(T, BYTES, scopes, 11, "32 bytes for each scope that both have, in the order of the offer; its place is its number on the link.") \
+	F(T, BYTES, scopes, 11, "32 bytes for each shared scope, in the order of the offer: its number on the link.") \
 	F(T, U64, body_bytes, 12, "Largest message that this side takes.")
 #define HELLO_REFUSAL(F, T) \
 	F(T, U32, code, 1, "errno.") \
@@ -70,7 +70,13 @@ QMT_DECLARE_RECORD(hello_claim, HELLO_CLAIM)
 QMT_DECLARE_RECORD(hello_welcome, HELLO_WELCOME)
 QMT_DECLARE_RECORD(hello_refusal, HELLO_REFUSAL)
 
-enum hello_step { HELLO_STEP_OFFER = 1, HELLO_STEP_PROOF, HELLO_STEP_CLAIM, HELLO_STEP_WELCOME, HELLO_STEP_REFUSAL = 9 };
+enum hello_step {
+	HELLO_STEP_OFFER = 1,
+	HELLO_STEP_PROOF,
+	HELLO_STEP_CLAIM,
+	HELLO_STEP_WELCOME,
+	HELLO_STEP_REFUSAL = 9
+};
 
 /* What this node says of itself. Borrowed as long as the hello lives. */
 struct hello_self {
@@ -98,7 +104,15 @@ struct hello_peer {
 	uint64_t body_bytes;
 };
 
-enum hello_state { HELLO_IDLE, HELLO_WAIT_OFFER, HELLO_WAIT_PROOF, HELLO_WAIT_CLAIM, HELLO_WAIT_WELCOME, HELLO_OVER, HELLO_REFUSED };
+enum hello_state {
+	HELLO_IDLE,
+	HELLO_WAIT_OFFER,
+	HELLO_WAIT_PROOF,
+	HELLO_WAIT_CLAIM,
+	HELLO_WAIT_WELCOME,
+	HELLO_OVER,
+	HELLO_REFUSED
+};
 
 struct hello {
 	uint8_t state; /* enum hello_state */
@@ -115,15 +129,18 @@ struct hello {
 /* Outcomes of hello_input. */
 enum { HELLO_DONE = 0, HELLO_MORE = 1 };
 
-/* nonce: 32 fresh random bytes. expected: the PeerId that must answer; NULL: any. Appends the first frame to *out. 0 or -ENOMEM. */
+/* nonce: 32 fresh random bytes. expected: the PeerId that must answer; NULL: any. Appends the first frame to *out. 0
+ * or -ENOMEM. */
 QMT_MUST_CHECK int hello_dial(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY],
 	const uint8_t nonce[HELLO_NONCE], const struct peer_id *expected, struct qmt_buf *out);
 /* channel_key: the dialer's, as the channel itself authenticated it. */
-void hello_listen(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY], const uint8_t nonce[HELLO_NONCE]);
-/* One frame from the other side. HELLO_DONE or HELLO_MORE: if out->len grew, send it. <0: refused, err says why; out may hold a
- * refusal to send before the connection is cut. -EBADMSG malformed or out of turn, -EPROTONOSUPPORT no common version,
- * -EKEYREJECTED a signature or key does not fit, -EACCES another PeerId than expected, -ELOOP this node's own PeerId,
- * -ENOLINK no common scope, -ECONNREFUSED the other side refused, -ENOMEM. Nothing may follow HELLO_DONE or <0. */
+void hello_listen(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY],
+	const uint8_t nonce[HELLO_NONCE]);
+/* One frame from the other side. HELLO_DONE or HELLO_MORE: if out->len grew, send it. <0: refused, err says why; out
+ * may hold a refusal to send before the connection is cut. -EBADMSG malformed or out of turn, -EPROTONOSUPPORT no
+ * common version, -EKEYREJECTED a signature or key does not fit, -EACCES another PeerId than expected, -ELOOP this
+ * node's own PeerId, -ENOLINK no common scope, -ECONNREFUSED the other side refused, -ENOMEM. Nothing may follow
+ * HELLO_DONE or <0. */
 QMT_MUST_CHECK int hello_input(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out, struct qmt_err *err);
 void hello_fini(struct hello *hello);
 

@@ -1,4 +1,5 @@
-/* transports/inbox.c - see inbox.h. Few transfers are under way at a time (a lane each at the sender), so a list will do. */
+/* transports/inbox.c - see inbox.h. Few transfers are under way at a time (a lane each at the sender), so a list
+ * will do. */
 #include "transports/inbox.h"
 
 #include <errno.h>
@@ -39,7 +40,8 @@ void inbox_fini(struct inbox *box)
 static int begin_transfer(struct inbox *box, uint64_t id, uint64_t total, struct qmt_err *err)
 {
 	if (total > box->body_bytes)
-		return qmt_err_set(err, -EMSGSIZE, "a message of %llu bytes, body_bytes is %zu", (unsigned long long)total, box->body_bytes);
+		return qmt_err_set(
+			err, -EMSGSIZE, "a message of %llu bytes, body_bytes is %zu", (unsigned long long)total, box->body_bytes);
 	if (box->count >= INBOX_TRANSFERS)
 		return qmt_err_set(err, -EMSGSIZE, "more than %d messages in pieces at once", INBOX_TRANSFERS);
 	struct inbox_transfer *transfer = calloc(1, sizeof(*transfer));
@@ -64,7 +66,8 @@ static int whole_envelope(struct inbox_transfer *transfer, inbox_fn *fn, void *a
 	return rc ? rc : fn(arg, &env);
 }
 
-static int add_piece(struct inbox *box, uint64_t id, const struct link_piece *piece, struct inbox_transfer ***ret_at, struct qmt_err *err)
+static int add_piece(struct inbox *box, uint64_t id, const struct link_piece *piece, struct inbox_transfer ***ret_at,
+	struct qmt_err *err)
 {
 	struct inbox_transfer **at = &box->transfers;
 
@@ -84,7 +87,8 @@ static int add_piece(struct inbox *box, uint64_t id, const struct link_piece *pi
 	if (piece->data.len == 0 || piece->data.len > (*at)->total - (*at)->buf.len)
 		return qmt_err_set(err, -EBADMSG, "a piece beyond the end of its message");
 	if (box->held + piece->data.len > box->reassembly_bytes)
-		return qmt_err_set(err, -EMSGSIZE, "more than reassembly_bytes (%zu) of unfinished messages", box->reassembly_bytes);
+		return qmt_err_set(
+			err, -EMSGSIZE, "more than reassembly_bytes (%zu) of unfinished messages", box->reassembly_bytes);
 	qmt_buf_append(&(*at)->buf, piece->data.p, piece->data.len);
 	if ((*at)->buf.failed)
 		return qmt_err_set(err, -ENOMEM, "out of memory");

@@ -25,8 +25,8 @@ typedef int inbox_fn(void *arg, const struct envelope *env);
 
 void inbox_init(struct inbox *box, size_t body_bytes, size_t reassembly_bytes);
 void inbox_fini(struct inbox *box);
-/* Calls fn for each envelope of the frame that is whole now. 0; what fn returned; -EBADMSG malformed, -EMSGSIZE beyond a limit
- * (err says which), -ENOMEM: the link is to be cut. */
+/* Calls fn for each envelope of the frame that is whole now. 0; what fn returned; -EBADMSG malformed, -EMSGSIZE beyond
+ * a limit (err says which), -ENOMEM: the link is to be cut. */
 QMT_MUST_CHECK int inbox_frame(struct inbox *box, struct qmt_bytes frame, inbox_fn *fn, void *arg, struct qmt_err *err);
 
 #endif

@@ -6,8 +6,9 @@
  *         v                     v                  v             v                 v or silent for drain_ms
  *      CLOSED <--- connection lost, refused, silent for dead_ms, cut, stopped ---- CLOSED
  *
- * PROVEN waits for the actor "peers", which keeps one link between a pair (peers.c). The node with the smaller PeerId decides and
- * says so on the link (LINK_USE); the other one follows. So both ends use the same link, and usually there never was another.
+ * PROVEN waits for the actor "peers", which keeps one link between a pair (peers.c). The node with the smaller PeerId
+ * decides and says so on the link (LINK_USE); the other one follows. So both ends use the same link, and usually there
+ * never was another.
  */
 #include "transports/link_internal.h"
 
@@ -18,7 +19,7 @@ enum { HANG_UP_MS = 200, LINK_BOUND = 4096 };
 
 static void on_timer(struct qmt_ctx *ctx, void *state, void *arg);
 
-/* ---- states ------------------------------------------------------------------------------------------------------------ */
+/* ---- states ------------------------------------------------------------------------------------------------------ */
 
 void link_set_state(struct link *link, enum link_state state)
 {
@@ -44,13 +45,15 @@ const char *link_name(const struct link *link)
 	return link->peer[0] ? link->peer : link->config->address;
 }
 
-void link_complain(struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject)
+void link_complain(
+	struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject)
 {
 	if (link->complained & 1u << what)
 		return;
 	link->complained |= 1u << what;
-	QMT_LOG(ctx, QMT_WARN, what == COMPLAIN_PEER_REFUSED ? "link.peer_refused" : "link.refused", "peer", link_name(link), "transport",
-		link->config->transport, "reason", why, "to", subject[0] ? subject : NULL, "note", "further ones of this kind are not logged");
+	QMT_LOG(ctx, QMT_WARN, what == COMPLAIN_PEER_REFUSED ? "link.peer_refused" : "link.refused", "peer",
+		link_name(link), "transport", link->config->transport, "reason", why, "to", subject[0] ? subject : NULL, "note",
+		"further ones of this kind are not logged");
 }
 
 static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, const char *why)
@@ -58,9 +61,10 @@ static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, c
 	bool was_proven = link->peer[0] != '\0';
 
 	if (qmt_ref_is_set(link->peers))
-		(void)QMT_TELL(ctx, link->peers, link_ended, .link = link->self, .tag = link->config->tag, .dialed = link->config->dialed,
-			.why = qmt_str(why), .code = code, .was_proven = was_proven, .rejected = !was_proven && !link->config->dialed && code,
-			.transport = qmt_str(link->config->transport), .from = qmt_str(link->config->address));
+		(void)QMT_TELL(ctx, link->peers, link_ended, .link = link->self, .tag = link->config->tag,
+			.dialed = link->config->dialed, .why = qmt_str(why), .code = code, .was_proven = was_proven,
+			.rejected = !was_proven && !link->config->dialed && code, .transport = qmt_str(link->config->transport),
+			.from = qmt_str(link->config->address));
 }
 
 void link_tell_successor(struct qmt_ctx *ctx, struct link *link)
@@ -86,7 +90,8 @@ void link_close(struct qmt_ctx *ctx, struct link *link, int code, const char *wh
 	link_tell_successor(ctx, link);
 	tell_peers_ended(ctx, link, code, why);
 	if (was_proven && link->config->of_mesh)
-		QMT_LOG(ctx, ended_well ? QMT_DEBUG : QMT_INFO, "link.down", "peer", link->peer, "transport", link->config->transport, "reason", why);
+		QMT_LOG(ctx, ended_well ? QMT_DEBUG : QMT_INFO, "link.down", "peer", link->peer, "transport",
+			link->config->transport, "reason", why);
 	qmt_stop_self(ctx);
 }
 
@@ -118,7 +123,7 @@ void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *w
 	link_restart_timer(ctx, link, HANG_UP_MS);
 }
 
-/* ---- frames -------------------------------------------------------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 struct frame_arg {
 	struct qmt_ctx *ctx;
@@ -155,7 +160,8 @@ void link_wire_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes fr
 		return;
 	rc = inbox_frame(&link->inbox, frame, on_envelope, &arg, &err);
 	if (rc < 0 && link_wire_wanted(link)) {
-		QMT_LOG(ctx, QMT_WARN, "link.hostile", "peer", link_name(link), "transport", link->config->transport, "reason", err.text);
+		QMT_LOG(ctx, QMT_WARN, "link.hostile", "peer", link_name(link), "transport", link->config->transport, "reason",
+			err.text);
 		link_refuse(ctx, link, rc, err.text);
 	}
 	if (link->outbox.data.open_count || link->outbox.control.open_count)
@@ -180,7 +186,7 @@ struct wire *link_wire(struct link *link)
 	return link->wire;
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------------- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
 void link_start_ticks(struct qmt_ctx *ctx, struct link *link)
 {
@@ -203,7 +209,8 @@ static void tick(struct qmt_ctx *ctx, struct link *link)
 	}
 	if (silent >= link->limits->suspect_ms && !link->suspect) {
 		link->suspect = true;
-		(void)QMT_TELL(ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
+		(void)QMT_TELL(
+			ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
 	}
 	link_sweep_asks(ctx, link);
 	link_tell_late_refs(ctx, link);
@@ -230,7 +237,7 @@ static void on_timer(struct qmt_ctx *ctx, void *state, void *arg)
 		tick(ctx, link);
 }
 
-/* ---- hooks -------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
 
 static int start(struct qmt_ctx *ctx, void *state, const void *config)
 {
@@ -241,12 +248,13 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 	link->limits = &link->config->node->limits;
 	link->self = qmt_self(ctx);
 	link_init_self(link);
-	outbox_init(&link->outbox, &(struct outbox_limits){
-		.batch_messages = (uint32_t)link->limits->batch_messages,
-		.piece_bytes = (size_t)link->limits->piece_bytes,
-		.queue_bytes = (size_t)link->limits->queue_bytes,
-		.body_bytes = (size_t)link->limits->body_bytes,
-	});
+	outbox_init(&link->outbox,
+		&(struct outbox_limits){
+			.batch_messages = (uint32_t)link->limits->batch_messages,
+			.piece_bytes = (size_t)link->limits->piece_bytes,
+			.queue_bytes = (size_t)link->limits->queue_bytes,
+			.body_bytes = (size_t)link->limits->body_bytes,
+		});
 	inbox_init(&link->inbox, (size_t)link->limits->body_bytes, (size_t)link->limits->reassembly_bytes);
 	type_in_init(&link->types_in, (uint32_t)link->limits->types_max);
 	export_init(&link->exports, (uint32_t)link->limits->exports_max);

@@ -1,6 +1,7 @@
 /* transports/link.h - the link actor: one proven connection to a peer (runtime/port.h), or to a control client.
  *
- * Threads: an actor; what is here is for who spawns it (peers.c, listeners) and for the wires (wire.h).   Blocks: never.
+ * Threads: an actor; what is here is for who spawns it (peers.c, listeners) and for the wires (wire.h).   Blocks:
+ *          never.
  * Order:   per sender and target, also when another link takes this one's place (see link.c).
  * Limits:  struct transports_limits.
  */
@@ -42,7 +43,7 @@ struct link_config {
 
 extern const struct qmt_actor_desc link_desc;
 
-/* ---- between links and peers: who is linked, which link is in use ------------------------------------------------------- */
+/* ---- between links and peers: who is linked, which link is in use ------------------------------------------------ */
 
 /* To "peers". */
 #define LINK_PROVEN(F, T) \

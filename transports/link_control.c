@@ -1,11 +1,13 @@
 /* transports/link_control.c - which link is in use, and the words of the link itself (control envelopes).
  *
- * When a link takes over from another, order per sender and target has to hold although the two are different connections:
+ * When a link takes over from another, order per sender and target has to hold although the two are different
+ * connections:
  *      new:  registers as "peer/<PeerId>"; what it is given waits in its outbox (gated).
- *      old:  sends what it was given before, then LINK_BYE; the peer answers LINK_BYE_ACK when all of that has been handed on;
+ *      old:  sends what it was given before, then LINK_BYE; the peer answers LINK_BYE_ACK when all of that has been
+ *      handed on;
  *            then the new one is told (link.retired) and opens its gate.
- * The old one goes on delivering answers, and messages to refs that crossed it, until nothing is in flight; LINK_FIN from both
- * sides ends it. If it dies before the BYE_ACK, the new one notices (it watches the old one) and goes on.
+ * The old one goes on delivering answers, and messages to refs that crossed it, until nothing is in flight; LINK_FIN
+ * from both sides ends it. If it dies before the BYE_ACK, the new one notices (it watches the old one) and goes on.
  */
 #include <errno.h>
 
@@ -73,8 +75,8 @@ static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	link_pump(ctx, link);
 	(void)QMT_TELL(ctx, link->peers, link_taken, .link = link->self);
-	QMT_LOG(ctx, QMT_INFO, "link.up", "peer", link->peer, "transport", link->config->transport, "address", link->config->address, "dialed",
-		link->config->dialed ? "true" : "false");
+	QMT_LOG(ctx, QMT_INFO, "link.up", "peer", link->peer, "transport", link->config->transport, "address",
+		link->config->address, "dialed", link->config->dialed ? "true" : "false");
 }
 
 static void on_retire(struct qmt_ctx *ctx, void *state, const void *body)
@@ -116,8 +118,8 @@ void link_drain_step(struct qmt_ctx *ctx, struct link *link)
 		link->bye_sent = true;
 		link_send_control(ctx, link, LINK_BYE, NULL, NULL);
 	}
-	if (link->bye_acked && !link->fin_sent && link->asks_out_count == 0 && link->asks_in_count == 0 && link->exports.count == 0 &&
-		outbox_is_empty(&link->outbox)) {
+	if (link->bye_acked && !link->fin_sent && link->asks_out_count == 0 && link->asks_in_count == 0 &&
+		link->exports.count == 0 && outbox_is_empty(&link->outbox)) {
 		link->fin_sent = true;
 		link_send_control(ctx, link, LINK_FIN, NULL, NULL);
 	}
@@ -131,7 +133,8 @@ static void take_cut(struct qmt_ctx *ctx, struct link *link, const struct envelo
 	struct link_error *error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
 	char why[300];
 
-	(void)snprintf(why, sizeof(why), "the other side ended it: %.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
+	(void)snprintf(why, sizeof(why), "the other side ended it: %.*s", error ? (int)error->text.len : 0,
+		error && error->text.p ? error->text.p : "");
 	free(error);
 	link_close(ctx, link, -ECONNREFUSED, why);
 }
@@ -143,7 +146,8 @@ static void take_pong(struct qmt_ctx *ctx, struct link *link, uint64_t stamp)
 	if (stamp == 0 || stamp > now)
 		return;
 	link->rtt_ns = now - stamp;
-	(void)QMT_TELL(ctx, link->peers, link_changed, .link = link->self, .suspect = link->suspect, .rtt_ms = (double)link->rtt_ns / 1e6);
+	(void)QMT_TELL(ctx, link->peers, link_changed, .link = link->self, .suspect = link->suspect,
+		.rtt_ms = (double)link->rtt_ns / 1e6);
 }
 
 /* Reads the one number that a stamp or a drop carries. */
@@ -172,10 +176,12 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 		take_pong(ctx, link, number_in(env, &link_stamp_record));
 		break;
 	case LINK_USE:
-		if (link->state != LINK_PROVEN_STATE || link->use_seen || peer_id_compare(&link->peer_id, &link->config->node->identity->id) > 0)
+		if (link->state != LINK_PROVEN_STATE || link->use_seen ||
+			peer_id_compare(&link->peer_id, &link->config->node->identity->id) > 0)
 			break; /* only the smaller PeerId decides */
 		link->use_seen = true;
-		if (QMT_TELL(ctx, link->peers, link_chosen, .link = link->self, .sequence = number_in(env, &link_number_record)))
+		if (QMT_TELL(
+				ctx, link->peers, link_chosen, .link = link->self, .sequence = number_in(env, &link_number_record)))
 			link_refuse(ctx, link, -EAGAIN, "this node takes no links now");
 		break;
 	case LINK_BYE:

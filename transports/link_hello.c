@@ -46,7 +46,8 @@ void link_wire_open(struct qmt_ctx *ctx, struct link *link, const uint8_t channe
 		hello_listen(&link->hello, &link->hello_self, channel_key, nonce);
 		return;
 	}
-	if (hello_dial(&link->hello, &link->hello_self, channel_key, nonce, config->any_peer ? NULL : &config->expected, &out)) {
+	if (hello_dial(
+			&link->hello, &link->hello_self, channel_key, nonce, config->any_peer ? NULL : &config->expected, &out)) {
 		link_close(ctx, link, -ENOMEM, "out of memory");
 		return;
 	}
@@ -61,11 +62,12 @@ static void tell_peers_proven(struct qmt_ctx *ctx, struct link *link)
 	bool dialed = link->config->dialed;
 
 	peer_id_bytes(&link->peer_id, id);
-	if (QMT_TELL(ctx, link->peers, link_proven, .link = link->self, .tag = link->config->tag, .dialed = dialed, .peer = {id, sizeof(id)},
-			.node = peer->node_name, .peer_boot = peer->boot_id, .boot = dialed ? qmt_str(node->boot_id) : peer->boot_id,
-			.attempt = dialed ? link->config->attempt : peer->attempt, .capabilities = {peer->capabilities, peer->capability_count},
-			.address = qmt_str(link->config->address), .transport = qmt_str(link->config->transport),
-			.scope = qmt_str(node->scopes[peer->scopes[0]])))
+	if (QMT_TELL(ctx, link->peers, link_proven, .link = link->self, .tag = link->config->tag, .dialed = dialed,
+			.peer = {id, sizeof(id)}, .node = peer->node_name, .peer_boot = peer->boot_id,
+			.boot = dialed ? qmt_str(node->boot_id) : peer->boot_id,
+			.attempt = dialed ? link->config->attempt : peer->attempt,
+			.capabilities = {peer->capabilities, peer->capability_count}, .address = qmt_str(link->config->address),
+			.transport = qmt_str(link->config->transport), .scope = qmt_str(node->scopes[peer->scopes[0]])))
 		link_refuse(ctx, link, -EAGAIN, "this node takes no links now");
 }
 
@@ -112,4 +114,3 @@ void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes f
 	else if (rc == HELLO_DONE)
 		on_proven(ctx, link);
 }
-

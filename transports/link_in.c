@@ -1,8 +1,9 @@
 /* transports/link_in.c - from the peer to this node: the gate, decoding, delivery.
  *
- * Each message passes: scope (one that HELLO agreed on) -> receiver (an export, or a name) -> type (one that the receiver
- * accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Only then memory is taken for it. A refused ask is
- * answered with an error; a refused tell too, under id 0. The first refusal of each kind is logged.
+ * Each message passes: scope (one that HELLO agreed on) -> receiver (an export, or a name) -> type (one that the
+ * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Only then memory is taken for
+ * it. A refused ask is answered with an error; a refused tell too, under id 0. The first refusal of each kind is
+ * logged.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -19,8 +20,8 @@ struct refusal {
 	struct qmt_err err;
 };
 
-struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body, uint32_t origin_offset,
-	struct qmt_err *err)
+struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body,
+	uint32_t origin_offset, struct qmt_err *err)
 {
 	static const uint8_t empty_map = 0x80;
 	struct link_refs_arg arg = {ctx, link};
@@ -53,7 +54,7 @@ struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct
 	return msg;
 }
 
-/* ---- asks of the peer ------------------------------------------------------------------------------------------------------ */
+/* ---- asks of the peer -------------------------------------------------------------------------------------------- */
 
 static uint32_t ask_slot(struct link *link)
 {
@@ -105,9 +106,10 @@ static void cancel(struct link *link, uint64_t id)
 			link->asks_in[i].cancelled = true;
 }
 
-/* ---- the gate ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the gate ---------------------------------------------------------------------------------------------------- */
 
-static int refuse(struct refusal *refusal, enum link_complaint complaint, int fail, const char *format, ...) QMT_PRINTF(4, 5);
+static int refuse(struct refusal *refusal, enum link_complaint complaint, int fail, const char *format, ...)
+	QMT_PRINTF(4, 5);
 static int refuse(struct refusal *refusal, enum link_complaint complaint, int fail, const char *format, ...)
 {
 	va_list args;
@@ -120,11 +122,13 @@ static int refuse(struct refusal *refusal, enum link_complaint complaint, int fa
 	return 1;
 }
 
-static int find_receiver(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_ref *ret_to, struct refusal *refusal)
+static int find_receiver(
+	struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_ref *ret_to, struct refusal *refusal)
 {
 	if (env->to_name.len == 0) {
 		if (!export_find(&link->exports, env->to, ret_to))
-			return refuse(refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NOT_RUNNING, "the actor behind ref %u has ended", env->to);
+			return refuse(
+				refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NOT_RUNNING, "the actor behind ref %u has ended", env->to);
 		return 0;
 	}
 	if (link->last_name[0] && qmt_str_is(env->to_name, link->last_name) && qmt_is_running(link->last_named)) {
@@ -134,7 +138,8 @@ static int find_receiver(struct qmt_ctx *ctx, struct link *link, const struct en
 	(void)snprintf(link->last_name, sizeof(link->last_name), "%.*s", QMT_STR_ARG(env->to_name));
 	if (strlen(link->last_name) != env->to_name.len || qmt_lookup(ctx, link->last_name, &link->last_named)) {
 		link->last_name[0] = '\0';
-		return refuse(refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NO_ROUTE, "no actor called %.*s here", QMT_STR_ARG(env->to_name));
+		return refuse(
+			refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NO_ROUTE, "no actor called %.*s here", QMT_STR_ARG(env->to_name));
 	}
 	*ret_to = link->last_named;
 	return 0;
@@ -163,8 +168,8 @@ static const struct qmt_type *find_type(struct qmt_ctx *ctx, struct type_in_row 
 	return row->last_type;
 }
 
-static int pass_on(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_ref to, const struct qmt_type *type,
-	struct qmt_msg **msg, struct refusal *refusal)
+static int pass_on(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_ref to,
+	const struct qmt_type *type, struct qmt_msg **msg, struct refusal *refusal)
 {
 	uint32_t slot;
 	int rc;
@@ -181,8 +186,8 @@ static int pass_on(struct qmt_ctx *ctx, struct link *link, const struct envelope
 			ask_free(link, slot);
 	}
 	if (rc)
-		return refuse(refusal, rc == QMT_FAIL_FULL ? COMPLAIN_FULL : COMPLAIN_NO_TARGET, rc > 0 ? rc : QMT_FAIL_FULL, "%s",
-			rc > 0 ? qmt_fail_name(rc) : "out of memory");
+		return refuse(refusal, rc == QMT_FAIL_FULL ? COMPLAIN_FULL : COMPLAIN_NO_TARGET, rc > 0 ? rc : QMT_FAIL_FULL,
+			"%s", rc > 0 ? qmt_fail_name(rc) : "out of memory");
 	return 0;
 }
 
@@ -203,8 +208,10 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	if (!type && !qmt_is_running(to))
 		return refuse(refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NOT_RUNNING, "the receiver has ended");
 	if (!type)
-		return refuse(refusal, COMPLAIN_UNKNOWN_MESSAGE, QMT_FAIL_UNKNOWN_MESSAGE, "the receiver does not know %s", row->name);
-	if (!authority_allows(link->config->role, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
+		return refuse(
+			refusal, COMPLAIN_UNKNOWN_MESSAGE, QMT_FAIL_UNKNOWN_MESSAGE, "the receiver does not know %s", row->name);
+	if (!authority_allows(
+			link->config->role, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
 		refusal->complaint = COMPLAIN_NOT_ALLOWED;
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;
 		return 1;
@@ -235,7 +242,8 @@ static void report(struct qmt_ctx *ctx, struct link *link, const struct envelope
 
 int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err)
 {
-	bool is_mine = link->state == LINK_UP || link->state == LINK_DRAINING || (link->state == LINK_PROVEN_STATE && link->use_seen);
+	bool is_mine =
+		link->state == LINK_UP || link->state == LINK_DRAINING || (link->state == LINK_PROVEN_STATE && link->use_seen);
 	struct refusal refusal;
 	int rc;
 

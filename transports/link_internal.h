@@ -43,7 +43,7 @@ struct ask_out {
 
 /* An ask of the peer that waits for a local answer. */
 struct ask_in {
-	uint64_t id;          /* as the peer numbered it */
+	uint64_t id; /* as the peer numbered it */
 	struct qmt_ref target;
 	uint32_t next_free;
 	bool used, cancelled;
@@ -54,15 +54,15 @@ struct link {
 	const struct link_config *config;
 	const struct transports_limits *limits;
 	struct qmt_ref self;
-	struct qmt_ref peers;        /* of_mesh */
+	struct qmt_ref peers; /* of_mesh */
 
-	uint8_t state;               /* enum link_state */
-	bool ending;                 /* only waits for the other side to hang up */
-	bool use_seen;               /* the deciding side chose this link */
-	struct wire *wire;           /* NULL: closed */
+	uint8_t state;     /* enum link_state */
+	bool ending;       /* only waits for the other side to hang up */
+	bool use_seen;     /* the deciding side chose this link */
+	struct wire *wire; /* NULL: closed */
 	bool wire_full;
-	bool held;                   /* qmt_hold */
-	uint64_t hold_spent_ms;      /* since the wire was last writable */
+	bool held;              /* qmt_hold */
+	uint64_t hold_spent_ms; /* since the wire was last writable */
 
 	struct hello hello;
 	struct hello_self hello_self;
@@ -88,18 +88,18 @@ struct link {
 	struct qmt_ref last_named;
 
 	/* taking over and retiring (link.c) */
-	struct qmt_ref predecessor;  /* data is gated until it has retired */
+	struct qmt_ref predecessor; /* data is gated until it has retired */
 	struct qmt_ref successor;
 	bool bye_sent, bye_acked, fin_sent, fin_seen;
 
 	/* time */
-	struct qmt_timer timer;      /* HELLO, then ticks; draining: both in one */
+	struct qmt_timer timer; /* HELLO, then ticks; draining: both in one */
 	struct qmt_timer ask_timer;
 	struct qmt_timer hold_timer;
 	uint64_t heard_ms, data_ms, since_ms;
 	bool suspect;
 	uint64_t rtt_ns;
-	uint32_t complained;         /* bits: enum link_complaint */
+	uint32_t complained; /* bits: enum link_complaint */
 };
 
 /* link.c */
@@ -112,7 +112,8 @@ void link_close(struct qmt_ctx *ctx, struct link *link, int code, const char *wh
 /* Tells the other side why, waits a moment for it to hang up, closes. */
 void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *why);
 /* Logs the first of its kind. */
-void link_complain(struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject);
+void link_complain(
+	struct qmt_ctx *ctx, struct link *link, enum link_complaint what, const char *why, const char *subject);
 
 /* link_hello.c */
 void link_init_self(struct link *link);
@@ -126,9 +127,12 @@ extern qmt_handler *const link_handlers[link_message_count];
 
 /* link_out.c */
 void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out);
-void link_send_control(struct qmt_ctx *ctx, struct link *link, enum link_control what, const struct qmt_record *record, const void *body);
-void link_send_error(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error);
-void link_send_reply(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result);
+void link_send_control(
+	struct qmt_ctx *ctx, struct link *link, enum link_control what, const struct qmt_record *record, const void *body);
+void link_send_error(
+	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error);
+void link_send_reply(
+	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result);
 void link_pump(struct qmt_ctx *ctx, struct link *link);
 void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
 /* Gives up asks whose askers are gone, and tells the peer. */
@@ -139,8 +143,8 @@ void link_hold_end(struct qmt_ctx *ctx, struct link *link);
 /* link_in.c */
 int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err);
 /* Decodes a body into a message. NULL and err: bad bytes, unknown refs, out of memory. */
-struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body, uint32_t origin_offset,
-	struct qmt_err *err);
+struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body,
+	uint32_t origin_offset, struct qmt_err *err);
 
 /* link_refs.c: refs <-> numbers. number = export << 1, or the receiver's own export << 1 | 1. */
 struct link_refs_arg {

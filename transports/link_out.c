@@ -1,11 +1,12 @@
-/* transports/link_out.c - from this node to the peer: messages, asks that wait, answers, and the way through a full socket.
+/* transports/link_out.c - from this node to the peer: messages, asks that wait, answers, and the way through a full
+ * socket.
  *
- * A message is encoded straight into the open frame (outbox.h). A frame goes out when it is full or the turn ends, so a deep
- * mailbox makes full frames and a lone ask waits for nobody.
+ * A message is encoded straight into the open frame (outbox.h). A frame goes out when it is full or the turn ends, so a
+ * deep mailbox makes full frames and a lone ask waits for nobody.
  *
- * When the socket is full, frames wait in the outbox. Senders first wait too (qmt_hold, in short slices, hold_ms in all), so that
- * a burst runs at the speed of the network and nothing is refused; a peer that stays slow must not stop its senders, so
- * afterwards the outbox fills up to queue_bytes, and then they get QMT_FAIL_LINK_BUSY.
+ * When the socket is full, frames wait in the outbox. Senders first wait too (qmt_hold, in short slices, hold_ms in
+ * all), so that a burst runs at the speed of the network and nothing is refused; a peer that stays slow must not stop
+ * its senders, so afterwards the outbox fills up to queue_bytes, and then they get QMT_FAIL_LINK_BUSY.
  */
 #include <errno.h>
 
@@ -19,7 +20,7 @@ enum {
 	NO_SLOT = UINT32_MAX,
 };
 
-/* ---- sending ------------------------------------------------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void on_hold_over(struct qmt_ctx *ctx, void *state, void *arg)
 {
@@ -42,7 +43,8 @@ void link_hold_end(struct qmt_ctx *ctx, struct link *link)
 
 static void maybe_hold(struct qmt_ctx *ctx, struct link *link)
 {
-	if (link->held || !link->wire_full || link->hold_spent_ms >= link->limits->hold_ms || outbox_bytes(&link->outbox) < HOLD_BYTES)
+	if (link->held || !link->wire_full || link->hold_spent_ms >= link->limits->hold_ms ||
+		outbox_bytes(&link->outbox) < HOLD_BYTES)
 		return;
 	if (qmt_timer_start(ctx, HOLD_SLICE_MS, on_hold_over, NULL, &link->hold_timer))
 		return;
@@ -98,8 +100,8 @@ static struct outbox_key key_of(struct qmt_ref who)
 }
 
 /* Encodes and queues one data envelope. 0; QMT_FAIL_*. */
-static int put(struct qmt_ctx *ctx, struct link *link, struct envelope *env, const struct qmt_type *type, const void *body, struct outbox_key key,
-	bool forced)
+static int put(struct qmt_ctx *ctx, struct link *link, struct envelope *env, const struct qmt_type *type,
+	const void *body, struct outbox_key key, bool forced)
 {
 	struct link_refs_arg arg = {ctx, link};
 	struct codec_refs refs = {link_ref_out, link_ref_in, &arg};
@@ -130,7 +132,8 @@ static int put(struct qmt_ctx *ctx, struct link *link, struct envelope *env, con
 	return 0;
 }
 
-void link_send_control(struct qmt_ctx *ctx, struct link *link, enum link_control what, const struct qmt_record *record, const void *body)
+void link_send_control(
+	struct qmt_ctx *ctx, struct link *link, enum link_control what, const struct qmt_record *record, const void *body)
 {
 	struct envelope env = {.kind = ENVELOPE_CONTROL, .type = what};
 	struct qmt_buf *buf;
@@ -150,7 +153,7 @@ void link_send_control(struct qmt_ctx *ctx, struct link *link, enum link_control
 	qmt_want_flush(ctx);
 }
 
-/* ---- asks of ours ------------------------------------------------------------------------------------------------------ */
+/* ---- asks of ours ------------------------------------------------------------------------------------------------ */
 
 static uint32_t ask_slot(struct link *link)
 {
@@ -241,7 +244,8 @@ void link_fail_asks(struct qmt_ctx *ctx, struct link *link)
 	for (uint32_t i = 0; i < link->asks_out_room; i++) {
 		if (!link->asks_out[i].used)
 			continue;
-		(void)qmt_reply_fail(ctx, link->asks_out[i].token, QMT_FAIL_PEER_GONE, NULL, 0, "the link ended before an answer came");
+		(void)qmt_reply_fail(
+			ctx, link->asks_out[i].token, QMT_FAIL_PEER_GONE, NULL, 0, "the link ended before an answer came");
 		ask_free(link, i);
 	}
 }
@@ -249,14 +253,16 @@ void link_fail_asks(struct qmt_ctx *ctx, struct link *link)
 static void refuse_outgoing(struct qmt_ctx *ctx, struct link *link, const struct qmt_outgoing *out, int fail)
 {
 	if (fail == QMT_FAIL_LINK_BUSY)
-		link_complain(ctx, link, COMPLAIN_LINK_BUSY, "link busy: queue_bytes wait for a peer that does not take them", out->type->record.name);
+		link_complain(ctx, link, COMPLAIN_LINK_BUSY, "link busy: queue_bytes wait for a peer that does not take them",
+			out->type->record.name);
 	qmt_outgoing_refuse(ctx, fail);
 }
 
 void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out)
 {
 	struct link *link = state;
-	struct envelope env = {.kind = ENVELOPE_TELL, .to = out->rid, .to_name = out->rid ? (struct qmt_str){0} : out->to_name};
+	struct envelope env = {
+		.kind = ENVELOPE_TELL, .to = out->rid, .to_name = out->rid ? (struct qmt_str){0} : out->to_name};
 	uint32_t slot = NO_SLOT;
 	int fail = 0;
 
@@ -294,9 +300,10 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 	}
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-void link_send_error(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error)
+void link_send_error(
+	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error)
 {
 	struct envelope env = {.kind = ENVELOPE_ERROR, .id = id};
 	bool in_lane;
@@ -314,10 +321,14 @@ void link_send_error(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct
 	queued(ctx, link);
 }
 
-void link_send_reply(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result)
+void link_send_reply(
+	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result)
 {
 	struct envelope env = {.kind = ENVELOPE_REPLY, .id = id};
-	struct link_error error = {.fail = (uint32_t)result->fail, .kind = result->kind, .text = result->text, .retry_after_ms = result->retry_after_ms};
+	struct link_error error = {.fail = (uint32_t)result->fail,
+		.kind = result->kind,
+		.text = result->text,
+		.retry_after_ms = result->retry_after_ms};
 
 	if (result->fail == 0) {
 		int fail = put(ctx, link, &env, result->type, result->body, key_of(target), false);
@@ -329,7 +340,8 @@ void link_send_reply(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct
 	link_send_error(ctx, link, id, target, &error);
 }
 
-static int answer(struct qmt_ctx *ctx, struct link *link, struct ask_out *ask, const struct envelope *env, struct qmt_err *err)
+static int answer(
+	struct qmt_ctx *ctx, struct link *link, struct ask_out *ask, const struct envelope *env, struct qmt_err *err)
 {
 	const char *why = "";
 	struct type_in_row *row = type_in_row(&link->types_in, env->type, env->type_name, &why);
@@ -359,13 +371,15 @@ static void answer_error(struct qmt_ctx *ctx, struct link *link, struct ask_out 
 	if (!ask) {
 		char text[256];
 
-		(void)snprintf(text, sizeof(text), "%.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
+		(void)snprintf(
+			text, sizeof(text), "%.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
 		link_complain(ctx, link, COMPLAIN_PEER_REFUSED, text, "");
 	} else if (!error || error->fail == 0) {
 		(void)qmt_reply_fail(ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer failed, and how could not be read");
 	} else {
 		(void)snprintf(kind, sizeof(kind), "%.*s", QMT_STR_ARG(error->kind));
-		(void)qmt_reply_fail(ctx, ask->token, (int)error->fail, kind[0] ? kind : NULL, error->retry_after_ms, "%.*s", QMT_STR_ARG(error->text));
+		(void)qmt_reply_fail(ctx, ask->token, (int)error->fail, kind[0] ? kind : NULL, error->retry_after_ms, "%.*s",
+			QMT_STR_ARG(error->text));
 	}
 	free(error);
 }
@@ -391,7 +405,8 @@ void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envel
 		answer_error(ctx, link, ask, env);
 	} else if (answer(ctx, link, ask, env, &err)) {
 		link_complain(ctx, link, COMPLAIN_BAD_BODY, err.text, "reply");
-		(void)qmt_reply_fail(ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer's answer could not be read: %s", err.text);
+		(void)qmt_reply_fail(
+			ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer's answer could not be read: %s", err.text);
 	}
 	ask_free(link, slot);
 	if (link->state == LINK_DRAINING)

@@ -1,8 +1,9 @@
-/* transports/link_records.h - what links say to each other below the level of messages: bodies of control and error envelopes.
+/* transports/link_records.h - what links say to each other below the level of messages: bodies of control and error
+ * envelopes.
  *
  * Threads: constants.
- * Format:  an envelope of kind CONTROL has enum link_control as its type number; its body is the record named below, or nil.
- *          A link that does not know a number skips it. An envelope of kind ERROR has a link_error.
+ * Format:  an envelope of kind CONTROL has enum link_control as its type number; its body is the record named below, or
+ *          nil. A link that does not know a number skips it. An envelope of kind ERROR has a link_error.
  */
 #ifndef TRANSPORTS_LINK_RECORDS_H
 #define TRANSPORTS_LINK_RECORDS_H
@@ -12,7 +13,7 @@
 enum link_control {
 	LINK_PING = 1,    /* link_stamp; answered at once with the same in a pong */
 	LINK_PONG = 2,    /* link_stamp */
-	LINK_USE = 3,     /* link_number; from the smaller PeerId: this is the link between us; the highest number holds (peers.c) */
+	LINK_USE = 3,     /* link_number; from the smaller PeerId: this one it is (peers.c); the highest number holds */
 	LINK_BYE = 4,     /* this side sends no new named messages here; all that went before is in front of it */
 	LINK_BYE_ACK = 5, /* all that was in front of your BYE has been handed on */
 	LINK_FIN = 6,     /* this side has nothing in flight any more; the last envelope */

@@ -1,12 +1,12 @@
 /* transports/link_refs.c - refs that cross a link.
  *
- * An actor of this node gets an export number the first time a ref to it goes out, and is watched: when it ends, the number is
- * forgotten here and the peer is told (LINK_DROP), so that it need not send to nobody. An actor behind another link is exported
- * just the same: events of a session that lives elsewhere reach a control client through its own node. An actor of the peer
- * itself goes back under the peer's own number, so that it is one and the same there.
+ * An actor of this node gets an export number the first time a ref to it goes out, and is watched: when it ends, the
+ * number is forgotten here and the peer is told (LINK_DROP), so that it need not send to nobody. An actor behind
+ * another link is exported just the same: events of a session that lives elsewhere reach a control client through its
+ * own node. An actor of the peer itself goes back under the peer's own number, so that it is one and the same there.
  *
- * LINK_DROP overtakes data, so a ref may arrive that is dead already. Whoever gets it may monitor it, and only then can be told that
- * it is down: with each of the next two ticks, the second of which is surely later than its turn.
+ * LINK_DROP overtakes data, so a ref may arrive that is dead already. Whoever gets it may monitor it, and only then can
+ * be told that it is down: with each of the next two ticks, the second of which is surely later than its turn.
  */
 #include <errno.h>
 

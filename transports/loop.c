@@ -2,8 +2,9 @@
  *
  *      link <-wire messages-> port actor  ==hub==>  port actor <-wire messages-> link
  *
- * A port actor tells the one of another node by that node's outside handle, which the hub keeps; its mutex makes the many threads
- * that do so one after the other. A port that stops takes itself off the hub first, so nobody uses a handle that is gone.
+ * A port actor tells the one of another node by that node's outside handle, which the hub keeps; its mutex makes the
+ * many threads that do so one after the other. A port that stops takes itself off the hub first, so nobody uses a
+ * handle that is gone.
  */
 #include "transports/loop.h"
 
@@ -13,31 +14,31 @@
 #include "runtime/system.h"
 
 /* A connection has an even number at its dialer and the next odd one at its listener, which may be the same node. */
-#define LOOP_DIAL(F, T) \
+#define LOOP_DIAL(F, T)                                    \
 	F(T, U64, connection, 1, "Number, unique on the hub.") \
-	F(T, REF, link, 2, "Who dials.") \
+	F(T, REF, link, 2, "Who dials.")                       \
 	F(T, U32, port, 3, "Where to.")
-#define LOOP_CONNECT(F, T) \
-	F(T, U64, connection, 1, "Number.") \
+#define LOOP_CONNECT(F, T)                     \
+	F(T, U64, connection, 1, "Number.")        \
 	F(T, U64, from, 2, "Place of the dialer.") \
 	F(T, BYTES, key, 3, "Channel key.")
-#define LOOP_DATA(F, T) \
+#define LOOP_DATA(F, T)                 \
 	F(T, U64, connection, 1, "Number.") \
 	F(T, BYTES, data, 2, "One frame.")
-#define LOOP_TOOK(F, T) \
+#define LOOP_TOOK(F, T)                 \
 	F(T, U64, connection, 1, "Number.") \
 	F(T, U32, frames, 2, "Handled at the other end.")
 #define LOOP_CLOSE(F, T) F(T, U64, connection, 1, "Number.")
-#define LOOP_MESSAGES(M) \
-	M(loop, dial, LOOP_DIAL, "local", "From a link.") \
+#define LOOP_MESSAGES(M)                                          \
+	M(loop, dial, LOOP_DIAL, "local", "From a link.")             \
 	M(loop, connect, LOOP_CONNECT, "local", "From another port.") \
-	M(loop, data, LOOP_DATA, "local", "From another port.") \
-	M(loop, took, LOOP_TOOK, "local", "From another port.") \
+	M(loop, data, LOOP_DATA, "local", "From another port.")       \
+	M(loop, took, LOOP_TOOK, "local", "From another port.")       \
 	M(loop, close, LOOP_CLOSE, "local", "From another port.")
 QMT_DECLARE_PROTOCOL(loop, LOOP_MESSAGES)
 QMT_DEFINE_PROTOCOL(loop, LOOP_MESSAGES, "Between the ports of an in-memory hub.")
 
-/* ---- the hub ------------------------------------------------------------------------------------------------------------- */
+/* ---- the hub ----------------------------------------------------------------------------------------------------- */
 
 /* A node on the hub. */
 struct place {
@@ -97,7 +98,8 @@ static uint64_t next_number(struct loop_hub *hub)
 	return number;
 }
 
-static int hub_enter(struct loop_hub *hub, struct qmt_ctx *ctx, const struct loop_port_config *config, uint64_t *ret_number)
+static int hub_enter(
+	struct loop_hub *hub, struct qmt_ctx *ctx, const struct loop_port_config *config, uint64_t *ret_number)
 {
 	struct place *place = calloc(1, sizeof(*place));
 
@@ -173,11 +175,11 @@ static bool hub_meddles(struct loop_hub *hub)
 	return meddle;
 }
 
-/* ---- a port --------------------------------------------------------------------------------------------------------------- */
+/* ---- a port ------------------------------------------------------------------------------------------------------ */
 
 struct loop_connection {
 	struct loop_connection *next;
-	uint64_t number, other;       /* other: place at the other end */
+	uint64_t number, other; /* other: place at the other end */
 	struct qmt_ref link;
 	bool accepted, link_ended, closed, proven;
 	struct link_config link_config; /* accepted */
@@ -227,7 +229,8 @@ static struct loop_connection *add(struct port *port, uint64_t number, uint64_t 
 	return connection;
 }
 
-static void close_connection(struct qmt_ctx *ctx, struct port *port, struct loop_connection *connection, bool tell_other)
+static void close_connection(
+	struct qmt_ctx *ctx, struct port *port, struct loop_connection *connection, bool tell_other)
 {
 	if (connection->closed)
 		return;
@@ -235,7 +238,8 @@ static void close_connection(struct qmt_ctx *ctx, struct port *port, struct loop
 	if (connection->accepted && !connection->proven)
 		port->unproven--;
 	if (tell_other)
-		(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number ^ 1});
+		(void)hub_tell(
+			port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number ^ 1});
 	(void)QMT_TELL(ctx, connection->link, wire_gone, .why = qmt_str("the connection was closed"));
 	drop_if_over(port, connection);
 }
@@ -254,8 +258,10 @@ static void on_dial(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	connection->link = msg->link;
 	qmt_random(ctx, keys, sizeof(keys));
-	if (hub_tell(port->hub, other, &loop_connect_type, &(struct loop_connect){.connection = msg->connection ^ 1, .from = port->place,
-			.key = {keys[hub_meddles(port->hub)], HELLO_KEY}})) {
+	if (hub_tell(port->hub, other, &loop_connect_type,
+			&(struct loop_connect){.connection = msg->connection ^ 1,
+				.from = port->place,
+				.key = {keys[hub_meddles(port->hub)], HELLO_KEY}})) {
 		close_connection(ctx, port, connection, false);
 		return;
 	}
@@ -267,14 +273,16 @@ static void on_connect(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct loop_connect *msg = body;
 	struct port *port = state;
 	const struct link_node *node = port->config->node;
-	struct loop_connection *connection = port->unproven < node->limits.unproven_max ? add(port, msg->connection, msg->from) : NULL;
+	struct loop_connection *connection =
+		port->unproven < node->limits.unproven_max ? add(port, msg->connection, msg->from) : NULL;
 
 	if (!connection) {
 		(void)hub_tell(port->hub, msg->from, &loop_close_type, &(struct loop_close){.connection = msg->connection ^ 1});
 		return;
 	}
 	connection->accepted = true;
-	connection->wire_config = (struct wire_relay_config){.relay = qmt_self(ctx), .connection = msg->connection, .transport = "loop"};
+	connection->wire_config =
+		(struct wire_relay_config){.relay = qmt_self(ctx), .connection = msg->connection, .transport = "loop"};
 	connection->link_config = (struct link_config){
 		.node = node,
 		.role = AUTHORITY_PEER,
@@ -285,7 +293,8 @@ static void on_connect(struct qmt_ctx *ctx, void *state, const void *body)
 		.address = "",
 	};
 	port->unproven++;
-	if (qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY}, &connection->link, NULL)) {
+	if (qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY},
+			&connection->link, NULL)) {
 		connection->link_ended = true;
 		close_connection(ctx, port, connection, true);
 		return;
@@ -328,7 +337,8 @@ static void on_link_out(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (!connection || connection->closed)
 		return;
-	if (hub_tell(port->hub, connection->other, &loop_data_type, &(struct loop_data){.connection = msg->connection ^ 1, .data = msg->data}))
+	if (hub_tell(port->hub, connection->other, &loop_data_type,
+			&(struct loop_data){.connection = msg->connection ^ 1, .data = msg->data}))
 		close_connection(ctx, port, connection, false);
 }
 
@@ -340,7 +350,8 @@ static void on_link_took(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)ctx;
 	if (connection && !connection->closed)
-		(void)hub_tell(port->hub, connection->other, &loop_took_type, &(struct loop_took){.connection = msg->connection ^ 1, .frames = msg->frames});
+		(void)hub_tell(port->hub, connection->other, &loop_took_type,
+			&(struct loop_took){.connection = msg->connection ^ 1, .frames = msg->frames});
 }
 
 static void on_link_proven(struct qmt_ctx *ctx, void *state, const void *body)
@@ -408,7 +419,8 @@ static void stop(struct qmt_ctx *ctx, void *state)
 
 		port->connections = connection->next;
 		if (!connection->closed)
-			(void)hub_tell(port->hub, connection->other, &loop_close_type, &(struct loop_close){.connection = connection->number ^ 1});
+			(void)hub_tell(port->hub, connection->other, &loop_close_type,
+				&(struct loop_close){.connection = connection->number ^ 1});
 		free(connection);
 	}
 }
@@ -438,9 +450,10 @@ const struct qmt_actor_desc loop_port_desc = {
 	.child_ended = child_ended,
 };
 
-/* ---- dialing --------------------------------------------------------------------------------------------------------------- */
+/* ---- dialing ----------------------------------------------------------------------------------------------------- */
 
-static int open_dial(struct qmt_ctx *ctx, struct link *link, const void *config_arg, struct wire **ret_wire, struct qmt_err *err)
+static int open_dial(
+	struct qmt_ctx *ctx, struct link *link, const void *config_arg, struct wire **ret_wire, struct qmt_err *err)
 {
 	const struct loop_dial_config *config = config_arg;
 	struct wire_relay_config relay = {.connection = next_number(config->hub), .transport = "loop"};
@@ -451,7 +464,8 @@ static int open_dial(struct qmt_ctx *ctx, struct link *link, const void *config_
 	rc = wire_relay_ops.open(ctx, link, &relay, ret_wire, err);
 	if (rc)
 		return rc;
-	if (QMT_TELL(ctx, relay.relay, loop_dial, .connection = relay.connection, .link = qmt_self(ctx), .port = config->port)) {
+	if (QMT_TELL(
+			ctx, relay.relay, loop_dial, .connection = relay.connection, .link = qmt_self(ctx), .port = config->port)) {
 		wire_relay_ops.close(ctx, link, *ret_wire);
 		*ret_wire = NULL;
 		return qmt_err_set(err, -ENETDOWN, "the actor called loop takes nothing");

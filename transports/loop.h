@@ -1,7 +1,7 @@
 /* transports/loop.h - links in memory, for tests and simulations: frames really are encoded, sockets are not there.
  *
- * A hub stands for the network: nodes (each with a runtime of its own, all in one process) listen on ports of it and dial them. The
- * channel key that CURVE would authenticate is made up for each dial, so HELLO has the same to prove.
+ * A hub stands for the network: nodes (each with a runtime of its own, all in one process) listen on ports of it and
+ * dial them. The channel key that CURVE would authenticate is made up for each dial, so HELLO has the same to prove.
  *
  * Threads: a hub is shared by its nodes; one mutex guards it. The faults may be switched from any thread.
  * Blocks:  never.   Order: frames of one connection in order.
@@ -17,8 +17,8 @@ struct loop_hub;
 struct loop_hub *loop_hub_new(void); /* NULL: out of memory */
 struct loop_hub *loop_hub_free(struct loop_hub *hub); /* after all nodes on it; returns NULL */
 
-/* Faults. meddle: as if somebody stood in the middle of every new connection, the listener sees another key than the dialer's.
- * silence: frames vanish, connections stay. */
+/* Faults. meddle: as if somebody stood in the middle of every new connection, the listener sees another key than the
+ * dialer's. silence: frames vanish, connections stay. */
 void loop_hub_meddle(struct loop_hub *hub, bool on);
 void loop_hub_silence(struct loop_hub *hub, bool on);
 

@@ -1,5 +1,6 @@
 /* transports/outbox.c - see outbox.h. The path that matters is short: begin, encode into data.open, end, front, pop: no
- * allocation, no copy. Closed frames exist only while the socket is full, lanes only while a long envelope is under way. */
+ * allocation, no copy. Closed frames exist only while the socket is full, lanes only while a long envelope is under
+ * way. */
 #include "transports/outbox.h"
 
 #include <errno.h>
@@ -86,7 +87,8 @@ static bool open_is_full(const struct outbox *box, const struct outbox_queue *qu
 	return queue->open_count >= box->limits.batch_messages || queue->open.len >= box->limits.piece_bytes;
 }
 
-/* Moves the open frame to the closed ones. Out of memory: it just grows on, and is cut by the peer's frame limit at worst. */
+/* Moves the open frame to the closed ones. Out of memory: it just grows on, and is cut by the peer's frame limit at
+ * worst. */
 static void close_open(struct outbox *box, struct outbox_queue *queue)
 {
 	struct outbox_frame *frame = malloc(sizeof(*frame));
@@ -189,7 +191,9 @@ static int put_in_lane(struct outbox *box, struct outbox_key key, struct qmt_str
 	if (!lane)
 		return -ENOMEM;
 	struct item *item = is_long ? NULL : lane->last;
-	if (item && (item->count == 0 || item->count >= box->limits.batch_messages || item->buf.len + envelope.len > box->limits.piece_bytes))
+	if (item &&
+		(item->count == 0 || item->count >= box->limits.batch_messages ||
+			item->buf.len + envelope.len > box->limits.piece_bytes))
 		item = NULL;
 	if (item) {
 		qmt_buf_append(&item->buf, envelope.p, envelope.len);

@@ -1,8 +1,9 @@
-/* transports/outbox.h - what waits above the socket of one link: batches, control before data, long envelopes in pieces.
+/* transports/outbox.h - what waits above the socket of one link: batches, control before data, long envelopes in
+ * pieces.
  *
  * Threads: value of one link (or of a control client).   Blocks: never.
- * Order:   control overtakes data. Data of one key (the sending actor) stays in order; while a long envelope of a key is
- *          under way, later ones of that key wait behind it in a lane, those of other keys pass between its pieces.
+ * Order:   control overtakes data. Data of one key (the sending actor) stays in order; while a long envelope of a key
+ *          is under way, later ones of that key wait behind it in a lane, those of other keys pass between its pieces.
  * Limits:  queue_bytes of data (one envelope may exceed it when nothing else waits); forced ones up to twice that;
  *          OUTBOX_CONTROL_BYTES of control.
  * Format:  a frame is a byte ENVELOPE_VERSION and envelopes (proto/envelope.h); pieces: link_records.h, LINK_PIECE.
@@ -42,14 +43,14 @@ struct outbox {
 	struct outbox_lane *lanes, *lanes_last; /* the first one has the next piece */
 	size_t lane_bytes;
 	uint64_t last_transfer;
-	struct qmt_buf piece;  /* a composed piece that is to go next; empty: none */
-	size_t piece_data;     /* bytes of lane_bytes in it */
-	bool lanes_turn;       /* pieces and batches take turns */
-	bool gated;            /* data stays; control goes */
-	struct qmt_buf spare;  /* memory of a frame that went out */
-	size_t start;          /* of the envelope being written */
+	struct qmt_buf piece; /* a composed piece that is to go next; empty: none */
+	size_t piece_data;    /* bytes of lane_bytes in it */
+	bool lanes_turn;      /* pieces and batches take turns */
+	bool gated;           /* data stays; control goes */
+	struct qmt_buf spare; /* memory of a frame that went out */
+	size_t start;         /* of the envelope being written */
 	struct qmt_buf *writing;
-	uint8_t source;        /* of what outbox_front gave */
+	uint8_t source; /* of what outbox_front gave */
 };
 
 enum { OUTBOX_E_BUSY = 1, OUTBOX_E_TOO_LARGE = 2 };
@@ -57,10 +58,11 @@ enum { OUTBOX_E_BUSY = 1, OUTBOX_E_TOO_LARGE = 2 };
 void outbox_init(struct outbox *box, const struct outbox_limits *limits);
 void outbox_fini(struct outbox *box);
 
-/* Begins a data envelope: the caller appends it, whole, to the buffer that is returned, then outbox_end or outbox_cancel. */
+/* Begins a data envelope: the caller appends it, whole, to the buffer that is returned, then outbox_end or
+ * outbox_cancel. */
 struct qmt_buf *outbox_begin(struct outbox *box);
-/* True while a long envelope of this key waits: what is written now goes out later than its place among others' says, so it
- * may not rely on what they announce, nor they on what it announces (type names). */
+/* True while a long envelope of this key waits: what is written now goes out later than its place among others' says,
+ * so it may not rely on what they announce, nor they on what it announces (type names). */
 bool outbox_in_lane(const struct outbox *box, struct outbox_key key);
 /* 0: queued; *ret_in_lane: in a lane (as above; it was long itself, or follows one). OUTBOX_E_BUSY, OUTBOX_E_TOO_LARGE,
  * -ENOMEM: it is gone. forced: past queue_bytes (answers that a peer waits for). */

@@ -1,7 +1,8 @@
 /* transports/peers.c - which link between two nodes is in use.
  *
- * Both nodes may dial; that is the normal case when both name each other. The node with the smaller PeerId decides, the other one
- * follows what is said on the link (LINK_USE), so both always mean the same link. The rule of the one that decides:
+ * Both nodes may dial; that is the normal case when both name each other. The node with the smaller PeerId decides, the
+ * other one follows what is said on the link (LINK_USE), so both always mean the same link. The rule of the one that
+ * decides:
  *      none in use               take it, unless our own dial to that PeerId is under way (then wait for how it ends)
  *      the peer has restarted    take it: the one in use is dead, whether noticed or not
  *      same dialer               the newest (boot id, attempt) wins: who dials anew has lost the old one
@@ -14,7 +15,7 @@
 
 static void decide(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link);
 
-/* ---- known links ----------------------------------------------------------------------------------------------------- */
+/* ---- known links ------------------------------------------------------------------------------------------------- */
 
 struct remote *peers_remote(struct peers *peers, const struct peer_id *id)
 {
@@ -129,9 +130,10 @@ static struct known_link *new_link(struct qmt_ctx *ctx, struct peers *peers, con
 	return link;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
-static void tell_watcher(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref watcher, const struct known_link *link, bool up)
+static void tell_watcher(
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref watcher, const struct known_link *link, bool up)
 {
 	struct qmt_str capabilities[HELLO_CAPABILITIES];
 	struct peers_up msg = {0};
@@ -148,7 +150,7 @@ static void tell_watchers(struct qmt_ctx *ctx, struct peers *peers, const struct
 		tell_watcher(ctx, peers, watcher->ref, link, up);
 }
 
-/* ---- the one-link rule --------------------------------------------------------------------------------------------------- */
+/* ---- the one-link rule ------------------------------------------------------------------------------------------- */
 
 static void end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why)
 {
@@ -160,7 +162,8 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	struct remote *remote = link->remote;
 	struct known_link *before = remote->in_use;
 
-	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0}, .sequence = ++peers->choices))
+	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0},
+			.sequence = ++peers->choices))
 		return; /* it has just ended: link.ended follows */
 	link->state = KNOWN_IN_USE;
 	remote->in_use = link;
@@ -365,7 +368,7 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
 	forget_link(ctx, peers, msg->link);
 }
 
-/* ---- subscribers ----------------------------------------------------------------------------------------------------------- */
+/* ---- subscribers ------------------------------------------------------------------------------------------------- */
 
 static void drop_watcher(struct peers *peers, struct qmt_ref ref)
 {
@@ -414,7 +417,7 @@ static void on_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	target_forget(ctx, state, body);
 }
 
-/* ---- hooks ------------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
 
 static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
 {

@@ -1,4 +1,5 @@
-/* transports/peers.h - the actor "peers": who is dialed, who is linked, which link is in use (proto/contract/peers.def).
+/* transports/peers.h - the actor "peers": who is dialed, who is linked, which link is in use
+ * (proto/contract/peers.def).
  *
  * Threads: an actor.   Blocks: never (names are resolved by a job).
  * Invariant: at most one link to a PeerId is in use. Configured peers are dialed for ever, unless linked.
@@ -14,11 +15,11 @@ enum { PEERS_WATCHERS = 1024 };
 
 struct peers_config {
 	const struct link_node *node;
-	struct zcontext *context;            /* NULL with a loop */
-	struct loop_hub *loop;               /* NULL: tcp */
-	struct zlistener_config *listeners;  /* bound, of tcp */
+	struct zcontext *context;           /* NULL with a loop */
+	struct loop_hub *loop;              /* NULL: tcp */
+	struct zlistener_config *listeners; /* bound, of tcp */
 	uint32_t listener_count;
-	const struct multiaddr *listening;   /* with real ports and own PeerId */
+	const struct multiaddr *listening; /* with real ports and own PeerId */
 	uint32_t listening_count;
 	const struct transports_peer *peers;
 	uint32_t peer_count;

@@ -1,7 +1,7 @@
 /* transports/peers_await.c - asks that wait for a peer to be connected.
  *
- * A waiter is a token and a name. Whose asker has given up is not known here (its token is then of no use, and harmless), so the
- * list is bounded: the oldest makes room. */
+ * A waiter is a token and a name. Whose asker has given up is not known here (its token is then of no use, and
+ * harmless), so the list is bounded: the oldest makes room. */
 #include "transports/peers_internal.h"
 
 enum { PEERS_WAITERS = 256 };
@@ -37,7 +37,8 @@ void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	if (peers->waiter_count == PEERS_WAITERS) {
-		(void)qmt_reply_fail(ctx, peers->waiters->token, QMT_FAIL_FULL, NULL, 0, "%d others wait for peers", PEERS_WAITERS);
+		(void)qmt_reply_fail(
+			ctx, peers->waiters->token, QMT_FAIL_FULL, NULL, 0, "%d others wait for peers", PEERS_WAITERS);
 		waiter_end(ctx, peers, &peers->waiters);
 	}
 	while (*last)

@@ -5,8 +5,8 @@
  *                |   `-----+---`-------+---`--> WAITING   (backoff with jitter, for ever)
  *                `-------------------------------'
  *
- * PIN asks the store once which PeerId answered under this name before; addresses with /p2p/… skip it, numeric ones skip
- * RESOLVE. CONNECTED: some link to that PeerId is in use, whoever dialed it.
+ * PIN asks the store once which PeerId answered under this name before; addresses with /p2p/… skip it, numeric ones
+ * skip RESOLVE. CONNECTED: some link to that PeerId is in use, whoever dialed it.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -23,7 +23,7 @@ static void keep_error(struct target *target, const char *why)
 		(void)snprintf(target->last_error, sizeof(target->last_error), "%s", why);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static void on_wait_over(struct qmt_ctx *ctx, void *state, void *arg)
 {
@@ -43,7 +43,8 @@ void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *targe
 	if (delay > peers->limits->redial_max_ms)
 		delay = peers->limits->redial_max_ms;
 	qmt_random(ctx, &dice, sizeof(dice));
-	delay = delay / 2 + dice % (delay + 1) / 2 + 1; /* half to all of it: peers that lost each other do not dial in step */
+	delay =
+		delay / 2 + dice % (delay + 1) / 2 + 1; /* half to all of it: peers that lost each other do not dial in step */
 	target->failures++;
 	target->state = TARGET_WAITING;
 	qmt_timer_cancel(ctx, &target->timer);
@@ -87,13 +88,14 @@ bool target_is_dialing(const struct peers *peers, const struct peer_id *id)
 	return false;
 }
 
-/* ---- dialing --------------------------------------------------------------------------------------------------------------- */
+/* ---- dialing ----------------------------------------------------------------------------------------------------- */
 
 static void endpoint_of(const struct multiaddr *addr, const char *host, char ret_endpoint[ZMQ_ENDPOINT])
 {
 	bool colons = strchr(host, ':') != NULL;
 
-	(void)snprintf(ret_endpoint, ZMQ_ENDPOINT, "tcp://%s%s%s:%u", colons ? "[" : "", host, colons ? "]" : "", addr->port);
+	(void)snprintf(
+		ret_endpoint, ZMQ_ENDPOINT, "tcp://%s%s%s:%u", colons ? "[" : "", host, colons ? "]" : "", addr->port);
 }
 
 /* host: numeric. */
@@ -133,7 +135,8 @@ static void start_dial(struct qmt_ctx *ctx, struct peers *peers, struct target *
 		dial->link_config.wire_config = &dial->zmq;
 		dial->link_config.transport = "tcp";
 	}
-	if (qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &dial->link_config, .restart = QMT_TEMPORARY}, &dial->link, &err)) {
+	if (qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &dial->link_config, .restart = QMT_TEMPORARY},
+			&dial->link, &err)) {
 		free(dial);
 		target_later(ctx, peers, target, "no link could be started");
 		return;
@@ -156,8 +159,9 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 		if (!dial->proven)
 			target->refused = msg->code == -EACCES;
 		if (target->refused && !target->config->addr.has_peer)
-			(void)snprintf(target->last_error, sizeof(target->last_error), "%.200s; that is what was noted at the first contact; to accept a change: qmt peers forget %.64s",
-				why, target->config->name);
+			(void)snprintf(target->last_error, sizeof(target->last_error),
+				"%.200s; that is what was noted at the first contact; to accept a change: qmt peers forget %.64s", why,
+				target->config->name);
 		else if (target->state != TARGET_CONNECTED)
 			keep_error(target, why);
 		if (target->refused && !refused_before) /* it is dialed on; this is said once */
@@ -186,7 +190,7 @@ bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref c
 	return false;
 }
 
-/* ---- names of hosts --------------------------------------------------------------------------------------------------------- */
+/* ---- names of hosts ---------------------------------------------------------------------------------------------- */
 
 struct resolve {
 	uint32_t target; /* index */
@@ -203,7 +207,8 @@ static void resolve_run(void *arg)
 	int rc = getaddrinfo(resolve->host, NULL, &hints, &found);
 
 	if (!rc)
-		rc = getnameinfo(found->ai_addr, found->ai_addrlen, resolve->numeric, sizeof(resolve->numeric), NULL, 0, NI_NUMERICHOST);
+		rc = getnameinfo(
+			found->ai_addr, found->ai_addrlen, resolve->numeric, sizeof(resolve->numeric), NULL, 0, NI_NUMERICHOST);
 	if (rc)
 		(void)snprintf(resolve->error, sizeof(resolve->error), "%s", gai_strerror(rc));
 	if (found)
@@ -244,9 +249,10 @@ static void resolve_start(struct qmt_ctx *ctx, struct peers *peers, struct targe
 	}
 }
 
-/* ---- pins ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- pins -------------------------------------------------------------------------------------------------------- */
 
-static void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
+static void ask_store(
+	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
 {
 	struct qmt_ref store;
 
@@ -354,7 +360,7 @@ void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body)
 	ask_store(ctx, &store_pin_forget_type, &forget, on_forgotten, forgetting);
 }
 
-/* ---- the next step ------------------------------------------------------------------------------------------------------------- */
+/* ---- the next step ----------------------------------------------------------------------------------------------- */
 
 void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
 {

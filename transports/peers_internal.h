@@ -19,17 +19,17 @@ struct known_link {
 	struct known_link *next;
 	struct qmt_ref ref;
 	struct remote *remote;
-	struct target *target;   /* that dialed it; NULL: accepted */
+	struct target *target; /* that dialed it; NULL: accepted */
 	enum known_state state;
 	bool dialed;
-	bool pinning;            /* waits for the store to note its PeerId */
-	uint64_t chosen;         /* by the deciding side, its sequence; 0: not yet */
+	bool pinning;    /* waits for the store to note its PeerId */
+	uint64_t chosen; /* by the deciding side, its sequence; 0: not yet */
 	char boot[HELLO_BOOT + 1], peer_boot[HELLO_BOOT + 1];
 	uint64_t attempt;
 	/* what list shows */
 	char node[HELLO_NAME + 1], transport[8], scope[80];
 	char *address;
-	char *capabilities;      /* texts, each closed by NUL */
+	char *capabilities; /* texts, each closed by NUL */
 	uint32_t capability_count;
 	double rtt_ms;
 	bool suspect;
@@ -42,8 +42,8 @@ struct remote {
 	struct peer_id id;
 	char text[PEER_ID_TEXT + 1];
 	struct known_link *in_use;
-	bool up;                 /* a link has registered the name: messages go through; watchers were told */
-	bool taking;             /* in_use was told so and has not answered yet: one after the other */
+	bool up;                   /* a link has registered the name: messages go through; watchers were told */
+	bool taking;               /* in_use was told so and has not answered yet: one after the other */
 	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
 };
 
@@ -53,13 +53,13 @@ enum target_state { TARGET_IDLE, TARGET_PIN, TARGET_RESOLVE, TARGET_DIALING, TAR
 struct target {
 	const struct transports_peer *config;
 	enum target_state state;
-	bool has_expected;       /* from /p2p/ or the pin */
-	bool pin_read;           /* the store was asked */
-	bool refused;            /* the last dial met another PeerId */
+	bool has_expected; /* from /p2p/ or the pin */
+	bool pin_read;     /* the store was asked */
+	bool refused;      /* the last dial met another PeerId */
 	struct peer_id expected;
 	uint32_t failures;
 	struct qmt_timer timer;
-	struct qmt_ref pinning;  /* the link whose PeerId the store is noting */
+	struct qmt_ref pinning; /* the link whose PeerId the store is noting */
 	char last_error[400];
 };
 
@@ -69,7 +69,7 @@ struct dial {
 	struct target *target;
 	struct qmt_ref link;
 	uint64_t tag;
-	bool proven;             /* from then on it is a known_link */
+	bool proven; /* from then on it is a known_link */
 	struct link_config link_config;
 	struct zmq_dialer_config zmq;
 	struct loop_dial_config loop;
@@ -96,7 +96,7 @@ struct peers {
 	struct loop_port_config loop_port;
 	struct known_link *links;
 	struct remote *remotes;
-	struct target *targets;  /* config->peer_count of them */
+	struct target *targets; /* config->peer_count of them */
 	struct dial *dials;
 	struct watcher *watchers;
 	uint32_t watcher_count;
@@ -107,18 +107,19 @@ struct peers {
 };
 
 /* peers.c */
-struct remote *peers_remote(struct peers *peers, const struct peer_id *id); /* NULL: no link to it */
+struct remote *peers_remote(struct peers *peers, const struct peer_id *id);                /* NULL: no link to it */
 void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* a dial to it is over */
 
 /* peers_dial.c */
-void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target);    /* next step towards a link, now */
-void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *why); /* again after a while */
+void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target); /* next step towards a link, now */
+void target_later(
+	struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *why); /* again after a while */
 void target_connected(struct qmt_ctx *ctx, struct target *target);
 void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, bool connected);
 bool target_is_dialing(const struct peers *peers, const struct peer_id *id);
 void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg);
 bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref child); /* true: it was a dial */
-void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link); /* then peers_pinned */
+void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link);    /* then peers_pinned */
 void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link, const char *failure);
 void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body);
 
@@ -128,11 +129,13 @@ void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body);
 /* Answers with the connected peer of that name, if there is exactly one. */
 bool peers_reply_connected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name);
 /* Fills *ret_info with texts borrowed from the state; strs: room for the capabilities. */
-void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
+void peers_info_of_link(
+	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
 struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
 
 /* peers_rejects.c */
-void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why);
+void peers_rejected(
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why);
 
 /* peers_await.c */
 void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body);

@@ -14,7 +14,8 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 	return NULL;
 }
 
-void peers_info_of_link(const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info)
+void peers_info_of_link(
+	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info)
 {
 	const struct target *target = peers_target_of(peers, &link->remote->id);
 	const char *text = link->capabilities;
@@ -40,7 +41,8 @@ void peers_info_of_link(const struct peers *peers, const struct known_link *link
 }
 
 /* A configured peer without a link. */
-static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT + 1], char ret_address[MULTIADDR_TEXT], struct peers_info *ret_info)
+static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT + 1], char ret_address[MULTIADDR_TEXT],
+	struct peers_info *ret_info)
 {
 	bool under_way = target->state != TARGET_WAITING;
 
@@ -51,7 +53,9 @@ static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT
 	*ret_info = (struct peers_info){
 		.peer_id = qmt_str(ret_id),
 		.name = qmt_str(target->config->name),
-		.state = qmt_str(target->refused ? "refused" : under_way ? "connecting" : "waiting"),
+		.state = qmt_str(target->refused ? "refused"
+				: under_way              ? "connecting"
+										 : "waiting"),
 		.address = qmt_str(ret_address),
 		.configured = true,
 		.last_error = qmt_str(target->last_error),
@@ -65,7 +69,7 @@ static bool has_link(struct peers *peers, const struct target *target)
 	return remote && remote->up;
 }
 
-/* ---- listen addresses ------------------------------------------------------------------------------------------------------- */
+/* ---- listen addresses -------------------------------------------------------------------------------------------- */
 
 struct addresses {
 	char (*texts)[MULTIADDR_TEXT];
@@ -109,14 +113,15 @@ static void add_wildcard(struct addresses *addresses, const struct multiaddr *wi
 			memcpy(&where, one->ifa_addr, family == AF_INET6 ? sizeof(where.in6) : sizeof(where.in));
 			if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&where.in6.sin6_addr))
 				continue; /* means nothing without the interface */
-			if (inet_ntop(family, family == AF_INET6 ? (void *)&where.in6.sin6_addr : (void *)&where.in.sin_addr, addr.host, sizeof(addr.host)))
+			if (inet_ntop(family, family == AF_INET6 ? (void *)&where.in6.sin6_addr : (void *)&where.in.sin_addr,
+					addr.host, sizeof(addr.host)))
 				add_address(addresses, &addr);
 		}
 	}
 	freeifaddrs(all);
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -150,7 +155,8 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 				peers_info_of_link(peers, remote->in_use, strs + (size_t)links++ * HELLO_CAPABILITIES, &infos[count++]);
 		for (uint32_t i = 0; i < addresses.count; i++)
 			texts[i] = qmt_str(addresses.texts[i]);
-		QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {infos, count}, .listen_addresses = {texts, addresses.count});
+		QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {infos, count},
+			.listen_addresses = {texts, addresses.count});
 	} else {
 		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "out of memory");
 	}
@@ -192,7 +198,8 @@ static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
 		const struct target *target = peers_target_of(peers, &remote->id);
 
 		if (remote->up)
-			at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "", target ? target->config->name : remote->in_use->node);
+			at += (size_t)snprintf(
+				ret_text + at, room - at, "%s%s", at ? ", " : "", target ? target->config->name : remote->in_use->node);
 	}
 }
 
@@ -221,8 +228,8 @@ void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	(void)find_connected(peers, msg->name, &count);
 	if (count > 1) {
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "%u connected peers call themselves '%.*s': use the PeerId (qmt peers)",
-			count, QMT_STR_ARG(msg->name));
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0,
+			"%u connected peers call themselves '%.*s': use the PeerId (qmt peers)", count, QMT_STR_ARG(msg->name));
 		return;
 	}
 	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
@@ -233,10 +240,11 @@ void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 			peer_id_text(&target->expected, id);
 		if (!qmt_str_is(msg->name, target->config->name) && !(id[0] && qmt_str_is(msg->name, id)))
 			continue;
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "peer '%s' is not connected%s%s", target->config->name,
-			target->last_error[0] ? ": " : " yet", target->last_error);
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "peer '%s' is not connected%s%s",
+			target->config->name, target->last_error[0] ? ": " : " yet", target->last_error);
 		return;
 	}
 	names_of_connected(peers, names, sizeof(names));
-	(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "no peer called '%.*s'; connected: %s", QMT_STR_ARG(msg->name), names);
+	(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "no peer called '%.*s'; connected: %s",
+		QMT_STR_ARG(msg->name), names);
 }

@@ -1,8 +1,9 @@
 /* transports/peers_rejects.c - connections that did not become links: each kind is logged once, then counted.
  *
- * A node that is refused dials again and again, and anybody may connect; what they do must not fill the log. A kind is host and
- * reason; it is said again, with the number of what was held back, when REJECT_QUIET_MS have passed. The table is small and the
- * oldest entry makes room, so a stranger who varies both can at worst bring back one line per connection. */
+ * A node that is refused dials again and again, and anybody may connect; what they do must not fill the log. A kind is
+ * host and reason; it is said again, with the number of what was held back, when REJECT_QUIET_MS have passed. The table
+ * is small and the oldest entry makes room, so a stranger who varies both can at worst bring back one line per
+ * connection. */
 #include "transports/peers_internal.h"
 
 enum { REJECT_QUIET_MS = 600000 };
@@ -26,7 +27,8 @@ static struct qmt_str host_of(struct qmt_str address)
 	return host;
 }
 
-void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why)
+void peers_rejected(
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why)
 {
 	uint64_t kind = hash(hash(14695981039346656037u, host_of(from)), why), now = qmt_now_ms(ctx);
 	struct peers_reject *entry = NULL, *oldest = &peers->rejects[0];

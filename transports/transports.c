@@ -1,8 +1,8 @@
 /* transports/transports.c - wiring of a node's connections: context, listeners, the control socket, the actor "peers".
  *
- * Sockets are bound here, on the caller's thread, so that an address that is taken is an error of the start; then actors own
- * them. The control socket's listener is a child of the root, not of "peers": a node whose mesh is in trouble can still be
- * asked what is wrong.
+ * Sockets are bound here, on the caller's thread, so that an address that is taken is an error of the start; then
+ * actors own them. The control socket's listener is a child of the root, not of "peers": a node whose mesh is in
+ * trouble can still be asked what is wrong.
  */
 #include "transports/transports.h"
 
@@ -17,7 +17,7 @@
 #include "transports/peers.h"
 #include "transports/zmq_listener.h"
 
-/* ---- limits ------------------------------------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
 
 const struct transports_limit_row transports_limit_rows[] = {
 #define LIMIT(name, dflt, min, max, doc) {#name, doc, dflt, min, max, offsetof(struct transports_limits, name)},
@@ -45,28 +45,28 @@ int transports_limits_check(const struct transports_limits *limits, struct qmt_e
 		uint64_t value = *limit_at(&copy, row);
 
 		if (value < row->min || value > row->max)
-			return qmt_err_set(err, -EINVAL, "%s = %llu: not between %llu and %llu", row->name, (unsigned long long)value,
-				(unsigned long long)row->min, (unsigned long long)row->max);
+			return qmt_err_set(err, -EINVAL, "%s = %llu: not between %llu and %llu", row->name,
+				(unsigned long long)value, (unsigned long long)row->min, (unsigned long long)row->max);
 	}
 	if (limits->dead_ms <= limits->suspect_ms)
-		return qmt_err_set(err, -EINVAL, "dead_ms = %llu: must be more than suspect_ms = %llu", (unsigned long long)limits->dead_ms,
-			(unsigned long long)limits->suspect_ms);
+		return qmt_err_set(err, -EINVAL, "dead_ms = %llu: must be more than suspect_ms = %llu",
+			(unsigned long long)limits->dead_ms, (unsigned long long)limits->suspect_ms);
 	if (limits->piece_bytes > limits->frame_bytes / 2)
-		return qmt_err_set(err, -EINVAL, "piece_bytes = %llu: at most half of frame_bytes = %llu", (unsigned long long)limits->piece_bytes,
-			(unsigned long long)limits->frame_bytes);
+		return qmt_err_set(err, -EINVAL, "piece_bytes = %llu: at most half of frame_bytes = %llu",
+			(unsigned long long)limits->piece_bytes, (unsigned long long)limits->frame_bytes);
 	if (limits->hello_frame_bytes > limits->frame_bytes)
 		return qmt_err_set(err, -EINVAL, "hello_frame_bytes = %llu: more than frame_bytes = %llu",
 			(unsigned long long)limits->hello_frame_bytes, (unsigned long long)limits->frame_bytes);
 	if (limits->body_bytes > limits->reassembly_bytes)
-		return qmt_err_set(err, -EINVAL, "body_bytes = %llu: more than reassembly_bytes = %llu", (unsigned long long)limits->body_bytes,
-			(unsigned long long)limits->reassembly_bytes);
+		return qmt_err_set(err, -EINVAL, "body_bytes = %llu: more than reassembly_bytes = %llu",
+			(unsigned long long)limits->body_bytes, (unsigned long long)limits->reassembly_bytes);
 	if (limits->redial_max_ms < limits->redial_min_ms)
-		return qmt_err_set(err, -EINVAL, "redial_max_ms = %llu: less than redial_min_ms = %llu", (unsigned long long)limits->redial_max_ms,
-			(unsigned long long)limits->redial_min_ms);
+		return qmt_err_set(err, -EINVAL, "redial_max_ms = %llu: less than redial_min_ms = %llu",
+			(unsigned long long)limits->redial_max_ms, (unsigned long long)limits->redial_min_ms);
 	return 0;
 }
 
-/* ---- start ---------------------------------------------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 static const char *const scopes[] = {"lan:default"};
 
@@ -106,13 +106,14 @@ static int check(const struct transports_config *config, struct qmt_err *err)
 		if (!config->peers[i].name || !config->peers[i].name[0])
 			return qmt_err_set(err, -EINVAL, "peer at %s: it needs a name", text);
 		if (addr->transport != MULTIADDR_TCP)
-			return qmt_err_set(err, -EINVAL, "peer '%s': %s: only tcp can be dialed in this version", config->peers[i].name, text);
+			return qmt_err_set(
+				err, -EINVAL, "peer '%s': %s: only tcp can be dialed in this version", config->peers[i].name, text);
 		if (addr->port == 0)
 			return qmt_err_set(err, -EINVAL, "peer '%s': %s: port 0 cannot be dialed", config->peers[i].name, text);
 	}
 	if (config->control_path && strlen(config->control_path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return qmt_err_set(err, -ENAMETOOLONG, "control socket %s: a path of a socket holds at most %zu bytes", config->control_path,
-			sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		return qmt_err_set(err, -ENAMETOOLONG, "control socket %s: a path of a socket holds at most %zu bytes",
+			config->control_path, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 	return 0;
 }
 
@@ -165,7 +166,8 @@ static int bind_one(struct transports *t, uint32_t i, struct qmt_err *err)
 		.transport = "tcp",
 		.domain = "lan",
 	};
-	(void)snprintf(listener->endpoint, sizeof(listener->endpoint), "tcp://%s%s%s:%s", ip6 ? "[" : "", addr->host, ip6 ? "]" : "", port);
+	(void)snprintf(listener->endpoint, sizeof(listener->endpoint), "tcp://%s%s%s:%s", ip6 ? "[" : "", addr->host,
+		ip6 ? "]" : "", port);
 	multiaddr_text(addr, text);
 	rc = zlistener_bind(listener, err);
 	if (rc) {
@@ -244,7 +246,8 @@ static int spawn_all(struct qmt_ctx *ctx, struct transports *t, struct qmt_err *
 	return rc > 0 ? -EEXIST : rc;
 }
 
-int transports_start(struct qmt_ctx *ctx, const struct transports_config *config, struct transports **ret_transports, struct qmt_err *err)
+int transports_start(struct qmt_ctx *ctx, const struct transports_config *config, struct transports **ret_transports,
+	struct qmt_err *err)
 {
 	struct transports *t;
 	int rc = check(config, err);

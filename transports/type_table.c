@@ -1,5 +1,5 @@
-/* transports/type_table.c - interning of type names on a link. Few types are in use on a link, so both tables stay small;
- * they are on the path of every message, so neither compares text there. */
+/* transports/type_table.c - interning of type names on a link. Few types are in use on a link, so both tables stay
+ * small; they are on the path of every message, so neither compares text there. */
 #include "transports/type_table.h"
 
 #include <stdlib.h>

@@ -1,10 +1,12 @@
 /* transports/wire.h - what carries the frames of one link, and what it tells the link.
  *
- * Two kinds: a DEALER that the link actor owns itself (zmq_dialer.c), and frames relayed by an actor that owns something shared:
- * the ROUTER of a listener (zmq_listener.c) or a port of the in-memory hub (loop.c), both through wire_relay.c.
+ * Two kinds: a DEALER that the link actor owns itself (zmq_dialer.c), and frames relayed by an actor that owns
+ * something shared: the ROUTER of a listener (zmq_listener.c) or a port of the in-memory hub (loop.c), both through
+ * wire_relay.c.
  *
  * Threads: everything here runs on the turn of the link actor.   Blocks: never.
- * Order:   frames arrive in the order in which they were sent, or the wire closes. Nothing arrives after link_wire_closed.
+ * Order:   frames arrive in the order in which they were sent, or the wire closes. Nothing arrives after
+ *          link_wire_closed.
  */
 #ifndef TRANSPORTS_WIRE_H
 #define TRANSPORTS_WIRE_H
@@ -20,8 +22,10 @@ enum { WIRE_E_FULL = 1, WIRE_E_GONE = 2 };
 struct wire_ops {
 	const char *transport; /* "tcp", "ipc", "loop" */
 	/* Begins to carry. link_wire_open or link_wire_closed follows, never from inside. 0, or <0 and err. */
-	int (*open)(struct qmt_ctx *ctx, struct link *link, const void *config, struct wire **ret_wire, struct qmt_err *err);
-	/* 0: it will go; WIRE_E_FULL: try again at link_wire_writable; WIRE_E_GONE: link_wire_closed follows. The frame is copied. */
+	int (*open)(struct qmt_ctx *ctx, struct link *link, const void *config, struct wire **ret_wire,
+		struct qmt_err *err);
+	/* 0: it will go; WIRE_E_FULL: try again at link_wire_writable; WIRE_E_GONE: link_wire_closed follows. The frame
+	 * is copied. */
 	int (*send)(struct qmt_ctx *ctx, struct wire *wire, struct qmt_bytes frame);
 	/* The link's turn ends and it called qmt_want_flush: the last look at the socket. May be NULL. */
 	void (*turn_ends)(struct qmt_ctx *ctx, struct link *link, struct wire *wire);
@@ -37,7 +41,7 @@ struct wire {
 	const struct wire_ops *ops;
 };
 
-/* ---- what the wire tells the link (link.c) ---------------------------------------------------------------------------- */
+/* ---- what the wire tells the link (link.c) ----------------------------------------------------------------------- */
 
 /* Connected. channel_key: the dialer's, as the channel authenticated it. */
 void link_wire_open(struct qmt_ctx *ctx, struct link *link, const uint8_t channel_key[HELLO_KEY]);
@@ -49,7 +53,7 @@ void link_wire_closed(struct qmt_ctx *ctx, struct link *link, const char *why);
 bool link_wire_wanted(const struct link *link);
 struct wire *link_wire(struct link *link);
 
-/* ---- relayed wires (wire_relay.c) --------------------------------------------------------------------------------------- */
+/* ---- relayed wires (wire_relay.c) -------------------------------------------------------------------------------- */
 
 /* To the link. */
 #define WIRE_OPENED(F, T) F(T, BYTES, channel_key, 1, "The dialer's.")

@@ -1,5 +1,6 @@
-/* transports/wire_relay.c - a link whose frames pass through another actor, by messages. A window of frames keeps a peer that does
- * not read from filling the relay: WIRE_WINDOW frames go out on credit, the relay gives credit back as they leave. */
+/* transports/wire_relay.c - a link whose frames pass through another actor, by messages. A window of frames keeps a
+ * peer that does not read from filling the relay: WIRE_WINDOW frames go out on credit, the relay gives credit back as
+ * they leave. */
 #include "transports/wire.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ static struct relay *relay_of(struct wire *wire)
 	return (struct relay *)(void *)wire;
 }
 
-static int relay_open(struct qmt_ctx *ctx, struct link *link, const void *config, struct wire **ret_wire, struct qmt_err *err)
+static int relay_open(
+	struct qmt_ctx *ctx, struct link *link, const void *config, struct wire **ret_wire, struct qmt_err *err)
 {
 	struct relay *relay = calloc(1, sizeof(*relay));
 
@@ -69,7 +71,7 @@ const struct wire_ops wire_relay_ops = {
 	.close = relay_close,
 };
 
-/* ---- messages from the relay --------------------------------------------------------------------------------------------- */
+/* ---- messages from the relay ------------------------------------------------------------------------------------- */
 
 static void on_opened(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -88,7 +90,8 @@ static void on_frame(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	struct relay *relay = relay_of(wire);
 	if (++relay->taken == WIRE_TOOK) {
-		(void)QMT_TELL(ctx, relay->config.relay, wire_took, .connection = relay->config.connection, .frames = relay->taken);
+		(void)QMT_TELL(
+			ctx, relay->config.relay, wire_took, .connection = relay->config.connection, .frames = relay->taken);
 		relay->taken = 0;
 	}
 	link_wire_frame(ctx, state, msg->data); /* may close the wire */

@@ -176,7 +176,8 @@ static bool is_of_listener(int fd, const char *endpoint)
 	if (getsockname(fd, &local.any, &size))
 		return false;
 	if (strncmp(endpoint, "ipc://", 6) == 0)
-		return local.any.sa_family == AF_UNIX && strncmp(local.un.sun_path, endpoint + 6, sizeof(local.un.sun_path)) == 0;
+		return local.any.sa_family == AF_UNIX &&
+			strncmp(local.un.sun_path, endpoint + 6, sizeof(local.un.sun_path)) == 0;
 	if (local.any.sa_family == AF_INET)
 		return ntohs(local.in.sin_port) == port;
 	return local.any.sa_family == AF_INET6 && ntohs(local.in6.sin6_port) == port;

@@ -1,8 +1,8 @@
 /* transports/zmq_connections.h - the connections of one listener: by ROUTER-made id, by number, by descriptor.
  *
  * Threads: value of one listener.   Blocks: never.
- * Invariant: a descriptor is open from its ACCEPTED to its DISCONNECTED event and carries at most one connection; `unproven`
- *            counts open descriptors whose connection has not ended HELLO.
+ * Invariant: a descriptor is open from its ACCEPTED to its DISCONNECTED event and carries at most one connection;
+ *            `unproven` counts open descriptors whose connection has not ended HELLO.
  */
 #ifndef TRANSPORTS_ZMQ_CONNECTIONS_H
 #define TRANSPORTS_ZMQ_CONNECTIONS_H
@@ -13,7 +13,7 @@
 enum { ROUTER_ID = 5 }; /* a zero byte and 32 bits: what a ROUTER makes; no peer can choose one that begins with zero */
 
 struct connection {
-	uint32_t router_id;      /* the 32 bits */
+	uint32_t router_id; /* the 32 bits */
 	uint32_t slot, generation;
 	int fd;
 	char user_id[ZCONTEXT_USER_ID + 1];
@@ -21,17 +21,17 @@ struct connection {
 	struct link_config link_config;
 	struct wire_relay_config wire_config;
 	char address[96];
-	bool link_running;       /* until its child_ended */
+	bool link_running; /* until its child_ended */
 	bool proven;
-	bool closed;             /* its descriptor is gone; frames that were read before are still delivered */
-	bool gone;               /* the link was told, or wants nothing more */
-	bool cut;                /* by us: nothing in, nothing out */
-	uint32_t owed;           /* credit that the link gets back */
-	uint32_t in_flight;      /* frames at the link that it has not taken */
+	bool closed;                        /* its descriptor is gone; frames that were read before are still delivered */
+	bool gone;                          /* the link was told, or wants nothing more */
+	bool cut;                           /* by us: nothing in, nothing out */
+	uint32_t owed;                      /* credit that the link gets back */
+	uint32_t in_flight;                 /* frames at the link that it has not taken */
 	struct qmt_msg *queue[WIRE_WINDOW]; /* wire.out messages that the socket did not take yet, a ring */
 	uint32_t waiting_at, waiting;
 	struct connection *next_blocked;
-	bool blocked;            /* in the list of those whose frames wait */
+	bool blocked; /* in the list of those whose frames wait */
 };
 
 struct descriptor {
@@ -41,7 +41,7 @@ struct descriptor {
 };
 
 struct connections {
-	struct connection **slots;   /* by slot */
+	struct connection **slots; /* by slot */
 	uint32_t *generations;
 	uint32_t room, count;
 	struct connection **by_router_id; /* open addressing; power of two, at most half full */
@@ -61,8 +61,8 @@ uint64_t connection_number(const struct connection *connection);
 /* NULL: out of memory, or a number that no descriptor has. */
 struct descriptor *connections_descriptor(struct connections *all, int fd);
 
-/* shutdown(2) of a connection of this listener. The descriptor is libzmq's and may be another's by now: it is looked at first,
- * so that at worst another connection of the same listener goes. */
+/* shutdown(2) of a connection of this listener. The descriptor is libzmq's and may be another's by now: it is looked at
+ * first, so that at worst another connection of the same listener goes. */
 void connection_shutdown(int fd, const char *endpoint);
 /* Where it comes from, as a multiaddr, for people; "" when unknown. */
 void connection_address(int fd, const char *endpoint, char *ret_text, size_t room);

@@ -1,7 +1,7 @@
 /* transports/zmq_context.c - see zmq_context.h.
  *
- * The ZAP handler is a thread: libzmq's I/O thread waits for its answer in the middle of a handshake, so it must not depend on
- * workers that may be busy. It blocks in recv, and ends when the context is shut down.
+ * The ZAP handler is a thread: libzmq's I/O thread waits for its answer in the middle of a handshake, so it must not
+ * depend on workers that may be busy. It blocks in recv, and ends when the context is shut down.
  */
 #include "transports/zmq_context.h"
 
@@ -27,7 +27,7 @@ struct zcontext {
 	size_t count, capacity;
 };
 
-/* ---- ZAP (RFC 27) ---------------------------------------------------------------------------------------------------- */
+/* ---- ZAP (RFC 27) ------------------------------------------------------------------------------------------------ */
 
 struct zap_request {
 	char part[ZAP_PARTS][ZAP_PART];
@@ -103,7 +103,7 @@ static void zap_run(void *arg)
 	zmq_close(context->zap_socket);
 }
 
-/* ---- context ----------------------------------------------------------------------------------------------------------- */
+/* ---- context ----------------------------------------------------------------------------------------------------- */
 
 int zcontext_open(struct zcontext **ret_context, struct qmt_err *err)
 {
@@ -114,7 +114,8 @@ int zcontext_open(struct zcontext **ret_context, struct qmt_err *err)
 		return qmt_err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&context->lock, NULL);
 	context->zmq = zmq_ctx_new();
-	if (!context->zmq || zmq_ctx_set(context->zmq, ZMQ_MAX_SOCKETS, SOCKETS_MAX) || zmq_ctx_set(context->zmq, ZMQ_BLOCKY, 0)) {
+	if (!context->zmq || zmq_ctx_set(context->zmq, ZMQ_MAX_SOCKETS, SOCKETS_MAX) ||
+		zmq_ctx_set(context->zmq, ZMQ_BLOCKY, 0)) {
 		rc = qmt_err_set(err, -zmq_errno(), "ZeroMQ context: %s", zmq_strerror(zmq_errno()));
 		(void)zcontext_free(context, 0, NULL);
 		return rc;
@@ -173,7 +174,8 @@ static int terminate(void *zmq, uint64_t deadline_ms, struct qmt_err *err)
 		return qmt_err_set(err, -EAGAIN, "no thread to end the ZeroMQ context");
 	}
 	if (poll(&item, 1, deadline_ms > INT32_MAX ? INT32_MAX : (int)deadline_ms) != 1)
-		return qmt_err_set(err, -ETIMEDOUT, "the ZeroMQ context did not end within %llu ms", (unsigned long long)deadline_ms);
+		return qmt_err_set(
+			err, -ETIMEDOUT, "the ZeroMQ context did not end within %llu ms", (unsigned long long)deadline_ms);
 	qmt_os_thread_join(thread);
 	close(item.fd);
 	free(ending);
@@ -200,7 +202,7 @@ int zcontext_free(struct zcontext *context, uint64_t deadline_ms, struct qmt_err
 	return rc;
 }
 
-/* ---- sockets ------------------------------------------------------------------------------------------------------------- */
+/* ---- sockets ----------------------------------------------------------------------------------------------------- */
 
 static int keep(struct zcontext *context, void *socket)
 {
@@ -244,7 +246,8 @@ static void *new_socket(struct zcontext *context, int type, struct qmt_err *err)
 	int zero = 0;
 
 	if (!socket || zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof(zero)) || keep(context, socket)) {
-		qmt_err_set(err, socket ? -ENOMEM : -zmq_errno(), "socket: %s", socket ? "out of memory" : zmq_strerror(zmq_errno()));
+		qmt_err_set(
+			err, socket ? -ENOMEM : -zmq_errno(), "socket: %s", socket ? "out of memory" : zmq_strerror(zmq_errno()));
 		if (socket)
 			zmq_close(socket);
 		return NULL;
@@ -260,9 +263,11 @@ void *zcontext_socket(struct zcontext *context, int type, const struct transport
 
 	if (!socket)
 		return NULL;
-	if (zmq_setsockopt(socket, ZMQ_SNDHWM, &hwm, sizeof(hwm)) || zmq_setsockopt(socket, ZMQ_RCVHWM, &hwm, sizeof(hwm)) ||
+	if (zmq_setsockopt(socket, ZMQ_SNDHWM, &hwm, sizeof(hwm)) ||
+		zmq_setsockopt(socket, ZMQ_RCVHWM, &hwm, sizeof(hwm)) ||
 		zmq_setsockopt(socket, ZMQ_HANDSHAKE_IVL, &handshake, sizeof(handshake)) ||
-		zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &most, sizeof(most)) || zmq_setsockopt(socket, ZMQ_IPV6, &one, sizeof(one))) {
+		zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &most, sizeof(most)) ||
+		zmq_setsockopt(socket, ZMQ_IPV6, &one, sizeof(one))) {
 		qmt_err_set(err, -zmq_errno(), "socket option: %s", zmq_strerror(zmq_errno()));
 		zcontext_close(context, socket);
 		return NULL;

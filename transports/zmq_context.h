@@ -1,10 +1,11 @@
 /* transports/zmq_context.h - a ZeroMQ context with its ZAP handler, and what every socket of ours has in common.
  *
- * Threads: open and free from one thread; socket and close from any. A socket itself belongs to one owner at a time; handing
- *          an actor from worker to worker is the fence that libzmq asks for.
+ * Threads: open and free from one thread; socket and close from any. A socket itself belongs to one owner at a time;
+ *          handing an actor from worker to worker is the fence that libzmq asks for.
  * Blocks:  free, until its deadline; the rest never (LINGER is 0 everywhere).
- * ZAP:     one handler per context, ready before the first bind. It admits every CURVE key and makes it the User-Id of the
- *          connection's messages (z85); anything but CURVE is refused. libzmq would admit everybody if none answered.
+ * ZAP:     one handler per context, ready before the first bind. It admits every CURVE key and makes it the User-Id of
+ *          the connection's messages (z85); anything but CURVE is refused. libzmq would admit everybody if none
+ *          answered.
  * Invariant: a socket made here is closed by zcontext_close, or at the latest by zcontext_free.
  */
 #ifndef TRANSPORTS_ZMQ_CONTEXT_H
@@ -39,7 +40,7 @@ bool zevent_next(void *monitor, struct zevent *ret_event);
 /* Why a connection ended or never came to be, in words. */
 void zevent_text(const struct zevent *event, char ret_text[128]);
 
-int zsocket_fd(void *socket);       /* ZMQ_FD, -1: error */
+int zsocket_fd(void *socket);          /* ZMQ_FD, -1: error */
 uint32_t zsocket_events(void *socket); /* ZMQ_EVENTS; looks at all pending commands */
 
 /* The 32 bytes of a User-Id. false: not one. */

@@ -1,9 +1,9 @@
 /* transports/zmq_dialer.c - see zmq_dialer.h.
  *
- * ZMQ_FD is an edge about commands, and any call on the socket may swallow it. So: after an edge we receive; whatever we did in a
- * turn, its last act (turn_ends) is to look at ZMQ_EVENTS, and if there is input, another turn follows (`again`). Each such
- * look costs a poll(2). After one frame the receivers run first: their answers leave through us in the same turn, and one look
- * serves both.
+ * ZMQ_FD is an edge about commands, and any call on the socket may swallow it. So: after an edge we receive; whatever
+ * we did in a turn, its last act (turn_ends) is to look at ZMQ_EVENTS, and if there is input, another turn follows
+ * (`again`). Each such look costs a poll(2). After one frame the receivers run first: their answers leave through us in
+ * the same turn, and one look serves both.
  */
 #include "transports/zmq_dialer.h"
 
@@ -21,7 +21,7 @@ struct dialer {
 	int fd, monitor_fd;
 	uint8_t key[CHANNEL_KEY]; /* ours, public */
 	bool watched, open, over;
-	bool after_frame;         /* `again` was asked for only to let others run */
+	bool after_frame; /* `again` was asked for only to let others run */
 	char why[128];
 };
 
@@ -200,7 +200,8 @@ static int set_keys(struct qmt_ctx *ctx, struct dialer *dialer)
 	return rc;
 }
 
-static int dialer_open(struct qmt_ctx *ctx, struct link *link, const void *config_arg, struct wire **ret_wire, struct qmt_err *err)
+static int dialer_open(
+	struct qmt_ctx *ctx, struct link *link, const void *config_arg, struct wire **ret_wire, struct qmt_err *err)
 {
 	const struct zmq_dialer_config *config = config_arg;
 	struct dialer *dialer = calloc(1, sizeof(*dialer));

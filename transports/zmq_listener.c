@@ -1,12 +1,13 @@
 /* transports/zmq_listener.c - see zmq_listener.h.
  *
- * A ROUTER says nothing about connections that come and go, so its monitor does: ACCEPTED and DISCONNECTED with the descriptor;
- * each message tells the descriptor that it came through (ZMQ_SRCFD). libzmq sends the events from the thread that also delivers
- * the messages, so whenever a message comes from an unknown id, the monitor is read first: then a descriptor number that has
- * been used again is known to be a new connection.
+ * A ROUTER says nothing about connections that come and go, so its monitor does: ACCEPTED and DISCONNECTED with the
+ * descriptor; each message tells the descriptor that it came through (ZMQ_SRCFD). libzmq sends the events from the
+ * thread that also delivers the messages, so whenever a message comes from an unknown id, the monitor is read first:
+ * then a descriptor number that has been used again is known to be a new connection.
  *
- * Frames to a peer whose pipe is full wait here, at most WIRE_WINDOW for each link (its credit), and are tried again after every
- * command of libzmq. Frames from peers stop being read while some link has WIRE_IN_FLIGHT that it has not handled.
+ * Frames to a peer whose pipe is full wait here, at most WIRE_WINDOW for each link (its credit), and are tried again
+ * after every command of libzmq. Frames from peers stop being read while some link has WIRE_IN_FLIGHT that it has not
+ * handled.
  */
 #include "transports/zmq_listener.h"
 
@@ -46,7 +47,7 @@ static void complain(struct qmt_ctx *ctx, struct listener *listener, enum compla
 	QMT_LOG(ctx, QMT_WARN, "listener.refused", "transport", listener->config->transport, "reason", reason);
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------------------ */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void drop_waiting(struct qmt_ctx *ctx, struct connection *connection)
 {
@@ -174,7 +175,7 @@ static void settle_closed(struct qmt_ctx *ctx, struct listener *listener)
 	}
 }
 
-/* ---- from the peers ----------------------------------------------------------------------------------------------------- */
+/* ---- from the peers ---------------------------------------------------------------------------------------------- */
 
 static int start_link(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection)
 {
@@ -198,7 +199,8 @@ static int start_link(struct qmt_ctx *ctx, struct listener *listener, struct con
 		.transport = config->transport,
 		.address = connection->address,
 	};
-	rc = qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY}, &connection->link, NULL);
+	rc = qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY},
+		&connection->link, NULL);
 	if (rc)
 		return rc;
 	connection->link_running = true;
@@ -206,7 +208,8 @@ static int start_link(struct qmt_ctx *ctx, struct listener *listener, struct con
 }
 
 /* A message from an id that was not seen before. NULL: refused. */
-static struct connection *meet(struct qmt_ctx *ctx, struct listener *listener, uint32_t router_id, int fd, const char *user_id)
+static struct connection *meet(
+	struct qmt_ctx *ctx, struct listener *listener, uint32_t router_id, int fd, const char *user_id)
 {
 	struct descriptor *descriptor;
 	struct connection *connection;
@@ -227,7 +230,8 @@ static struct connection *meet(struct qmt_ctx *ctx, struct listener *listener, u
 	return connection;
 }
 
-static void take_frame(struct qmt_ctx *ctx, struct listener *listener, const uint8_t *id, size_t id_len, zmq_msg_t *frame, bool more)
+static void take_frame(
+	struct qmt_ctx *ctx, struct listener *listener, const uint8_t *id, size_t id_len, zmq_msg_t *frame, bool more)
 {
 	const char *user_id = zmq_msg_gets(frame, "User-Id");
 	int fd = zmq_msg_get(frame, ZMQ_SRCFD);
@@ -237,7 +241,8 @@ static void take_frame(struct qmt_ctx *ctx, struct listener *listener, const uin
 	if (id_len != ROUTER_ID || id[0] != 0 || !user_id || strlen(user_id) != ZCONTEXT_USER_ID) {
 		bool id_is_wrong = id_len != ROUTER_ID || id[0] != 0;
 
-		complain(ctx, listener, id_is_wrong ? BAD_ID : BAD_USER, id_is_wrong ? "a connection that chose its own routing id" : "a message without User-Id");
+		complain(ctx, listener, id_is_wrong ? BAD_ID : BAD_USER,
+			id_is_wrong ? "a connection that chose its own routing id" : "a message without User-Id");
 		connection_shutdown(fd, listener->config->endpoint);
 		return;
 	}
@@ -317,7 +322,7 @@ static int receive(struct qmt_ctx *ctx, struct listener *listener, int most)
 	return count;
 }
 
-/* ---- to the peers --------------------------------------------------------------------------------------------------------- */
+/* ---- to the peers ------------------------------------------------------------------------------------------------ */
 
 /* 0; WIRE_E_FULL; WIRE_E_GONE. */
 static int send_frame(struct listener *listener, const struct connection *connection, struct qmt_bytes data)
@@ -396,7 +401,7 @@ static void retry_blocked(struct qmt_ctx *ctx, struct listener *listener)
 	}
 }
 
-/* ---- from the links --------------------------------------------------------------------------------------------------------- */
+/* ---- from the links ---------------------------------------------------------------------------------------------- */
 
 static void on_took(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -470,7 +475,7 @@ static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, 
 	}
 }
 
-/* ---- hooks --------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
 
 static void on_monitor(struct qmt_ctx *ctx, void *state, int fd, uint32_t events, void *arg)
 {

@@ -16,13 +16,14 @@ struct hostile {
 };
 
 enum hostile_flags {
-	HOSTILE_PLAIN = 1,       /* no CURVE */
-	HOSTILE_WRONG_KEY = 2,   /* HELLO names another CURVE key than the connection's */
-	HOSTILE_NO_HELLO = 4,    /* only connects */
-	HOSTILE_NAMED = 8,       /* chooses its own routing id */
+	HOSTILE_PLAIN = 1,     /* no CURVE */
+	HOSTILE_WRONG_KEY = 2, /* HELLO names another CURVE key than the connection's */
+	HOSTILE_NO_HELLO = 4,  /* only connects */
+	HOSTILE_NAMED = 8,     /* chooses its own routing id */
 };
 
-/* Connects, passes HELLO unless told otherwise. Returns 0; <0: refused during HELLO, *err says what this side was told. */
+/* Connects, passes HELLO unless told otherwise. Returns 0; <0: refused during HELLO, *err says what this side was
+ * told. */
 int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt_err *err);
 void hostile_close(struct hostile *peer);
 void hostile_send(struct hostile *peer, const void *frame, size_t len);

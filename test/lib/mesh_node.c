@@ -13,7 +13,7 @@
 
 #include "runtime/base/os.h"
 
-/* ---- a store that only knows pins -------------------------------------------------------------------------------------------- */
+/* ---- a store that only knows pins -------------------------------------------------------------------------------- */
 
 enum { PINS = 8 };
 
@@ -81,7 +81,7 @@ static const struct qmt_actor_desc pins_desc = {
 	.accepts = {{&store_protocol, pin_handlers}},
 };
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 void mesh_node_init(struct mesh_node *node, const char *name, struct loop_hub *hub, uint16_t port)
 {
@@ -158,7 +158,8 @@ void mesh_node_stop(struct mesh_node *node)
 	node->log = qmt_log_free(node->log);
 }
 
-int mesh_ask(struct mesh_node *node, struct qmt_ref to, const struct qmt_type *type, const void *body, struct qmt_result *result)
+int mesh_ask(
+	struct mesh_node *node, struct qmt_ref to, const struct qmt_type *type, const void *body, struct qmt_result *result)
 {
 	return qmt_outside_ask(node->ctx, to, type, body, MESH_WAIT_MS, result);
 }
@@ -170,7 +171,7 @@ void mesh_until(bool (*fn)(void *arg), void *arg, const char *what)
 	while (!fn(arg)) {
 		if (qmt_os_real_now_ms() > deadline)
 			fail_msg("waited in vain for: %s", what);
-		(void)poll(NULL, 0, 2);
+		(void)poll(NULL, 0, 2); /* polls: any condition; deadline above */
 	}
 }
 
@@ -179,7 +180,8 @@ const struct peers_list_reply *mesh_peers(struct mesh_node *node)
 	struct qmt_ref peers;
 	struct qmt_result result;
 
-	if (qmt_lookup(node->ctx, "peers", &peers) || mesh_ask(node, peers, &peers_list_type, &(struct peers_list){}, &result))
+	if (qmt_lookup(node->ctx, "peers", &peers) ||
+		mesh_ask(node, peers, &peers_list_type, &(struct peers_list){}, &result))
 		return NULL;
 	return result.body;
 }
@@ -197,7 +199,8 @@ static bool peer_is(void *arg)
 	bool connected = false;
 
 	for (uint32_t i = 0; list && i < list->peers.count; i++)
-		if (qmt_str_is(list->peers.items[i].peer_id, waiting->id) && qmt_str_is(list->peers.items[i].state, "connected"))
+		if (qmt_str_is(list->peers.items[i].peer_id, waiting->id) &&
+			qmt_str_is(list->peers.items[i].state, "connected"))
 			connected = true;
 	return list && connected == waiting->connected;
 }

@@ -21,7 +21,7 @@ struct mesh_node {
 	struct transports_peer peers[MESH_PEERS];
 	struct multiaddr listen;
 	char name[16], control[100];
-	int log_fd;              /* -1: no log */
+	int log_fd; /* -1: no log */
 	bool no_store;
 	uint32_t workers;
 	/* running */
@@ -34,15 +34,18 @@ struct mesh_node {
 	uint16_t port;
 };
 
-/* A node that will listen on loopback (port 0: any; with a hub the port must be given). Short times, so that tests are short. */
+/* A node that will listen on loopback (port 0: any; with a hub the port must be given). Short times, so that tests
+ * are short. */
 void mesh_node_init(struct mesh_node *node, const char *name, struct loop_hub *hub, uint16_t port);
 /* Adds a peer to dial; id NULL: none expected. */
 void mesh_node_dials(struct mesh_node *node, const char *name, uint16_t port, const struct peer_id *id);
 void mesh_node_start(struct mesh_node *node); /* asserts that it works */
-void mesh_node_stop(struct mesh_node *node);  /* asserts that nothing is left; may be started again, with the same identity and port */
+void mesh_node_stop(
+	struct mesh_node *node); /* asserts that nothing is left; may be started again, with the same identity and port */
 
 /* Asks an actor of the node from outside. Returns result->fail. */
-int mesh_ask(struct mesh_node *node, struct qmt_ref to, const struct qmt_type *type, const void *body, struct qmt_result *result);
+int mesh_ask(struct mesh_node *node, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	struct qmt_result *result);
 #define MESH_ASK(node, to, result, msg, ...) mesh_ask(node, to, &msg##_type, &(struct msg){__VA_ARGS__}, result)
 
 /* Waits until the node says `peer` is connected (or not). Asserts. */

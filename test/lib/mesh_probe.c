@@ -85,9 +85,9 @@ static void on_total(struct qmt_ctx *ctx, void *state, const void *body)
 	struct probe *probe = state;
 
 	(void)body;
-	QMT_REPLY(ctx, qmt_token(ctx), probe_totals, .notes = probe->notes, .disorder = probe->disorder, .events = probe->events,
-		.last_event = probe->last_event, .bytes = probe->bytes, .undelivered = probe->undelivered, .reason = probe->reason,
-		.downs = probe->downs);
+	QMT_REPLY(ctx, qmt_token(ctx), probe_totals, .notes = probe->notes, .disorder = probe->disorder,
+		.events = probe->events, .last_event = probe->last_event, .bytes = probe->bytes,
+		.undelivered = probe->undelivered, .reason = probe->reason, .downs = probe->downs);
 }
 
 static void on_event(struct qmt_ctx *ctx, void *state, const void *body)
@@ -120,10 +120,15 @@ static void on_answer(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct probe_ask_peer *msg = body;
-	struct probe_say say = {.n = msg->n, .text = msg->text, .back = msg->with_self ? qmt_self(ctx) : msg->back, .delay_ms = msg->delay_ms,
-		.never = msg->never, .pad = msg->pad, .notice = msg->notice};
-	static const struct qmt_type *const types[] = {&probe_say_type, &probe_secret_type, &probe_owner_type, &stranger_hello_type, &peers_list_type,
-		&peers_resolve_type};
+	struct probe_say say = {.n = msg->n,
+		.text = msg->text,
+		.back = msg->with_self ? qmt_self(ctx) : msg->back,
+		.delay_ms = msg->delay_ms,
+		.never = msg->never,
+		.pad = msg->pad,
+		.notice = msg->notice};
+	static const struct qmt_type *const types[] = {&probe_say_type, &probe_secret_type, &probe_owner_type,
+		&stranger_hello_type, &peers_list_type, &peers_resolve_type};
 	static const uint64_t zeroes[32];
 	struct qmt_token *token = calloc(1, sizeof(*token));
 	char peer[64], name[64];
@@ -134,7 +139,8 @@ static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
 	(void)snprintf(peer, sizeof(peer), "%.*s", QMT_STR_ARG(msg->peer));
 	(void)snprintf(name, sizeof(name), "%.*s", QMT_STR_ARG(msg->name));
 	if (peer[0])
-		rc = qmt_ask_name(ctx, peer, name[0] ? name : "probe", types[msg->what], msg->what ? zeroes : (const void *)&say, msg->timeout_ms, on_answer, token);
+		rc = qmt_ask_name(ctx, peer, name[0] ? name : "probe", types[msg->what],
+			msg->what ? zeroes : (const void *)&say, msg->timeout_ms, on_answer, token);
 	else
 		rc = qmt_ask(ctx, msg->ref, &probe_say_type, &say, msg->timeout_ms, on_answer, token);
 	if (rc) {

@@ -35,13 +35,15 @@ struct tcp_proxy {
 
 static int open_socket(uint16_t port, int listening, uint16_t *ret_port)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
 	socklen_t size = sizeof(addr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
-	if (listening ? bind(fd, (struct sockaddr *)&addr, size) || listen(fd, 64) : connect(fd, (struct sockaddr *)&addr, size)) {
+	if (listening ? bind(fd, (struct sockaddr *)&addr, size) || listen(fd, 64)
+				  : connect(fd, (struct sockaddr *)&addr, size)) {
 		close(fd);
 		return -1;
 	}
@@ -63,7 +65,8 @@ static void close_pair(struct tcp_proxy *proxy, int i)
 
 static void accept_one(struct tcp_proxy *proxy)
 {
-	int fd = accept4(proxy->listen_fd, NULL, NULL, SOCK_CLOEXEC), other = fd >= 0 ? open_socket(proxy->target, 0, NULL) : -1;
+	int fd = accept4(proxy->listen_fd, NULL, NULL, SOCK_CLOEXEC),
+		other = fd >= 0 ? open_socket(proxy->target, 0, NULL) : -1;
 
 	for (int i = 0; fd >= 0 && other >= 0 && i < CONNECTIONS; i += 2) {
 		if (proxy->halves[i])
@@ -107,7 +110,8 @@ static void run(void *arg)
 	struct tcp_proxy *proxy = arg;
 
 	while (!atomic_load(&proxy->quit)) {
-		struct pollfd items[CONNECTIONS + 2] = {{.fd = proxy->wake_fd, .events = POLLIN}, {.fd = proxy->listen_fd, .events = POLLIN}};
+		struct pollfd items[CONNECTIONS + 2] = {
+			{.fd = proxy->wake_fd, .events = POLLIN}, {.fd = proxy->listen_fd, .events = POLLIN}};
 		int paused = atomic_load(&proxy->paused);
 
 		for (int i = 0; i < CONNECTIONS; i++) {
@@ -135,7 +139,8 @@ static void run(void *arg)
 		if (atomic_load(&proxy->paused))
 			continue;
 		for (int i = 0; i < CONNECTIONS; i++)
-			if (items[i + 2].fd >= 0 && items[i + 2].revents && proxy->halves[i] && !move(proxy, proxy->halves[i], items[i + 2].revents))
+			if (items[i + 2].fd >= 0 && items[i + 2].revents && proxy->halves[i] &&
+				!move(proxy, proxy->halves[i], items[i + 2].revents))
 				close_pair(proxy, i);
 		if (items[1].revents)
 			accept_one(proxy);

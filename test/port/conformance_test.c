@@ -1,5 +1,5 @@
-/* test/port/conformance_test.c - what every transport has to do: a table of transports x cases. A new transport gets a row in
- * `transports` and a way to start its pair.
+/* test/port/conformance_test.c - what every transport has to do: a table of transports x cases. A new transport gets a
+ * row in `transports` and a way to start its pair.
  *
  * Between the two nodes stands something that can fall silent: a TCP proxy, or the in-memory hub.
  */
@@ -73,7 +73,7 @@ static void silence(bool on)
 		loop_hub_silence(pair.hub, on);
 }
 
-/* ---- asking and telling ------------------------------------------------------------------------------------------------- */
+/* ---- asking and telling ------------------------------------------------------------------------------------------ */
 
 /* Two nodes ask each other and get the answer of the other one, which knows who asked, whatever the asker wrote. */
 static void ask_both_ways(void **state)
@@ -82,11 +82,14 @@ static void ask_both_ways(void **state)
 
 	start_pair(state);
 	for (uint64_t i = 1; i <= 100; i++) {
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = i, .text = qmt_str("from a")), 0);
+		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = i,
+							 .text = qmt_str("from a")),
+			0);
 		assert_int_equal(((const struct probe_said *)result.body)->n, i);
 		assert_true(qmt_str_is(((const struct probe_said *)result.body)->text, "from a"));
 		assert_true(qmt_str_is(((const struct probe_said *)result.body)->origin, pair.a.id));
-		assert_int_equal(MESH_ASK(&pair.b, pair.b.probe, &result, probe_ask_peer, .peer = qmt_str(pair.a.id), .n = i), 0);
+		assert_int_equal(
+			MESH_ASK(&pair.b, pair.b.probe, &result, probe_ask_peer, .peer = qmt_str(pair.a.id), .n = i), 0);
 		assert_int_equal(((const struct probe_said *)result.body)->n, i);
 	}
 	stop_pair();
@@ -117,11 +120,13 @@ static void tells_in_order(void **state)
 		for (int part = 0; part < 2; part++) {
 			uint64_t count = part ? 1 : 999, pad = part ? 100000 : 50;
 
-			assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_tell_peer, .peer = qmt_str(pair.b.id), .sender = 1, .from = n,
-				.count = count, .pad = pad), 0);
+			assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_tell_peer, .peer = qmt_str(pair.b.id),
+								 .sender = 1, .from = n, .count = count, .pad = pad),
+				0);
 			assert_int_equal(((const struct probe_told *)result.body)->taken, count);
-			assert_int_equal(MESH_ASK(&pair.b, pair.b.probe, &result, probe_tell_peer, .peer = qmt_str(pair.a.id), .sender = 2, .from = n,
-				.count = count, .pad = pad), 0);
+			assert_int_equal(MESH_ASK(&pair.b, pair.b.probe, &result, probe_tell_peer, .peer = qmt_str(pair.a.id),
+								 .sender = 2, .from = n, .count = count, .pad = pad),
+				0);
 			assert_int_equal(((const struct probe_told *)result.body)->taken, count);
 			n += count;
 		}
@@ -138,14 +143,17 @@ static bool has_downs(void *arg)
 	return mesh_totals(arg).downs > 0;
 }
 
-/* A ref that is sent in a message works on the other side, comes home as what it was, and is told to be down with the link. */
+/* A ref that is sent in a message works on the other side, comes home as what it was, and is told to be down with
+ * the link. */
 static void refs_travel(void **state)
 {
 	struct qmt_result result;
 
 	start_pair(state);
 	/* a's probe goes along; b tells it an event and sends it back */
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 4, .with_self = true), 0);
+	assert_int_equal(
+		MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 4, .with_self = true),
+		0);
 	assert_true(qmt_ref_eq(((const struct probe_said *)result.body)->back, pair.a.probe));
 	mesh_until(total_is, &(struct expected_total){&pair.a, 0, 1}, "the event at a");
 	assert_int_equal(mesh_totals(&pair.a).last_event, 4);
@@ -155,7 +163,8 @@ static void refs_travel(void **state)
 	stop_pair();
 }
 
-/* What may not be sent comes back as the failure that it is: a local message, one of the owner's, an unknown one, an unknown name. */
+/* What may not be sent comes back as the failure that it is: a local message, one of the owner's, an unknown one, an
+ * unknown name. */
 static void refuses_in_words(void **state)
 {
 	static const struct {
@@ -174,8 +183,9 @@ static void refuses_in_words(void **state)
 
 	start_pair(state);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .name = qmt_str(cases[i].name),
-			.what = cases[i].what), cases[i].fail);
+		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+							 .name = qmt_str(cases[i].name), .what = cases[i].what),
+			cases[i].fail);
 		assert_true(result.text.len > 0);
 	}
 	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 1), 0);
@@ -188,15 +198,21 @@ static void asks_have_deadlines(void **state)
 	struct qmt_result result;
 
 	start_pair(state);
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .never = true, .timeout_ms = 30), QMT_FAIL_DEADLINE);
+	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .never = true,
+						 .timeout_ms = 30),
+		QMT_FAIL_DEADLINE);
 	for (int i = 0; i < 20; i++)
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .delay_ms = 30, .timeout_ms = 10), QMT_FAIL_DEADLINE);
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 77, .delay_ms = 50, .timeout_ms = 5000), 0);
+		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+							 .delay_ms = 30, .timeout_ms = 10),
+			QMT_FAIL_DEADLINE);
+	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 77,
+						 .delay_ms = 50, .timeout_ms = 5000),
+		0);
 	assert_int_equal(((const struct probe_said *)result.body)->n, 77);
 	stop_pair();
 }
 
-/* ---- long messages, time, flow --------------------------------------------------------------------------------------------- */
+/* ---- long messages, time, flow ----------------------------------------------------------------------------------- */
 
 static bool measured(void *arg)
 {
@@ -221,7 +237,9 @@ static void long_bodies_and_pings(void **state)
 	for (int i = 0; i < 4; i++) {
 		const struct probe_said *said;
 
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .text = qmt_strn(text, SIZE), .timeout_ms = MESH_WAIT_MS), 0);
+		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+							 .text = qmt_strn(text, SIZE), .timeout_ms = MESH_WAIT_MS),
+			0);
 		said = result.body;
 		assert_int_equal(said->text.len, SIZE);
 		assert_memory_equal(said->text.p, text, SIZE);
@@ -241,10 +259,16 @@ static void too_large(void **state)
 	make_pair(*(enum mesh_kind *)*state);
 	pair.b.config.limits.body_bytes = 100000; /* the other side's limit counts */
 	run_pair();
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .text = qmt_strn(text, 200000)), QMT_FAIL_TOO_LARGE);
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .text = qmt_strn(text, 90000)), 0);
+	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+						 .text = qmt_strn(text, 200000)),
+		QMT_FAIL_TOO_LARGE);
+	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+						 .text = qmt_strn(text, 90000)),
+		0);
 	/* an answer that is too large is the asker's failure too */
-	assert_int_equal(MESH_ASK(&pair.b, pair.b.probe, &result, probe_ask_peer, .peer = qmt_str(pair.a.id), .pad = 200000), QMT_FAIL_TOO_LARGE);
+	assert_int_equal(
+		MESH_ASK(&pair.b, pair.b.probe, &result, probe_ask_peer, .peer = qmt_str(pair.a.id), .pad = 200000),
+		QMT_FAIL_TOO_LARGE);
 	free(text);
 	stop_pair();
 }
@@ -259,11 +283,12 @@ static bool can_ask(void *arg)
 	struct qmt_result result;
 
 	(void)arg;
-	return MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 1, .timeout_ms = 1000) == 0;
+	return MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 1,
+			   .timeout_ms = 1000) == 0;
 }
 
-/* A peer that falls silent is suspect after 50 ms and gone after 150: asks that wait fail with peer gone, and when the network is
- * back the link is too. */
+/* A peer that falls silent is suspect after 50 ms and gone after 150: asks that wait fail with peer gone, and when the
+ * network is back the link is too. */
 static void dead_peer(void **state)
 {
 	struct qmt_result result;
@@ -276,7 +301,9 @@ static void dead_peer(void **state)
 	mesh_until(measured, &pair.a, "a round trip was measured");
 	silence(true);
 	began = qmt_os_real_now_ms();
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .timeout_ms = 10000), QMT_FAIL_PEER_GONE);
+	assert_int_equal(
+		MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .timeout_ms = 10000),
+		QMT_FAIL_PEER_GONE);
 	assert_in_range(qmt_os_real_now_ms() - began, 50, 5000);
 	if (pair.proxy)
 		tcp_proxy_cut(pair.proxy);
@@ -285,7 +312,8 @@ static void dead_peer(void **state)
 	stop_pair();
 }
 
-/* A peer that takes nothing fills queue_bytes; then the sender is told link busy, tells and asks alike, and is not stopped. */
+/* A peer that takes nothing fills queue_bytes; then the sender is told link busy, tells and asks alike, and is not
+ * stopped. */
 static void link_busy(void **state)
 {
 	struct qmt_result result;
@@ -298,10 +326,13 @@ static void link_busy(void **state)
 	run_pair();
 	silence(true);
 	for (uint64_t i = 0; i < 200; i++) { /* 20 MB; the kernel takes some of it, the queue 1 MB */
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_tell_peer, .peer = qmt_str(pair.b.id), .sender = 70, .from = i, .count = 10, .pad = 10000), 0);
+		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_tell_peer, .peer = qmt_str(pair.b.id),
+							 .sender = 70, .from = i, .count = 10, .pad = 10000),
+			0);
 	}
 	memset(text, 'x', sizeof(text));
-	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .text = qmt_strn(text, sizeof(text)), .timeout_ms = 2000),
+	assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id),
+						 .text = qmt_strn(text, sizeof(text)), .timeout_ms = 2000),
 		QMT_FAIL_LINK_BUSY);
 	totals = mesh_totals(&pair.a);
 	assert_true(totals.undelivered > 100);
@@ -325,18 +356,19 @@ static void idle_link(void **state)
 	pair.a.config.limits.suspect_ms = pair.b.config.limits.suspect_ms = 200;
 	run_pair();
 	mesh_until(measured, &pair.a, "a round trip was measured");
-	(void)poll(NULL, 0, 100); /* the list was asked for, nothing else; let it settle */
+	(void)poll(NULL, 0, 100); /* polls: nothing is to happen here */
 	before = tcp_proxy_bytes(pair.proxy);
-	(void)poll(NULL, 0, 1000);
+	(void)poll(NULL, 0, 1000); /* polls: it is the silence that is measured */
 	bytes = tcp_proxy_bytes(pair.proxy) - before;
 	/* ten pings and pongs each way, each about 60 bytes with CURVE */
 	assert_in_range(bytes, 500, 8000);
 	stop_pair();
 }
 
-/* ---- coming and going -------------------------------------------------------------------------------------------------------- */
+/* ---- coming and going -------------------------------------------------------------------------------------------- */
 
-/* The peer restarts while asks wait for it: they fail with peer gone; then it works again, and the pinned PeerId holds. */
+/* The peer restarts while asks wait for it: they fail with peer gone; then it works again, and the pinned PeerId
+ * holds. */
 static void peer_restarts(void **state)
 {
 	struct qmt_result result;
@@ -346,15 +378,19 @@ static void peer_restarts(void **state)
 		struct qmt_ctx *ctx = pair.a.ctx;
 
 		for (uint64_t i = 0; i < 50; i++)
-			assert_int_equal(qmt_tell(ctx, pair.a.probe, &probe_ask_peer_type,
-				&(struct probe_ask_peer){.peer = qmt_str(pair.b.id), .never = true, .timeout_ms = 60000}), 0);
+			assert_int_equal(
+				qmt_tell(ctx, pair.a.probe, &probe_ask_peer_type,
+					&(struct probe_ask_peer){.peer = qmt_str(pair.b.id), .never = true, .timeout_ms = 60000}),
+				0);
 		mesh_node_stop(&pair.b);
 		mesh_wait_peer(&pair.a, pair.b.id, false);
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id)), QMT_FAIL_NO_ROUTE);
+		assert_int_equal(
+			MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id)), QMT_FAIL_NO_ROUTE);
 		mesh_node_start(&pair.b);
 		mesh_wait_peer(&pair.a, pair.b.id, true);
 		mesh_wait_peer(&pair.b, pair.a.id, true);
-		assert_int_equal(MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 3), 0);
+		assert_int_equal(
+			MESH_ASK(&pair.a, pair.a.probe, &result, probe_ask_peer, .peer = qmt_str(pair.b.id), .n = 3), 0);
 		assert_int_equal(((const struct probe_said *)result.body)->n, 3);
 	}
 	mesh_node_stop(&pair.b);
@@ -365,7 +401,11 @@ static void peer_restarts(void **state)
 int main(void)
 {
 	static enum mesh_kind kinds[] = {MESH_TCP, MESH_LOOP};
-#define CASE(fn) {"tcp: " #fn, fn, NULL, NULL, &kinds[0]}, {"loop: " #fn, fn, NULL, NULL, &kinds[1]}
+#define CASE(fn)                                \
+	{"tcp: " #fn, fn, NULL, NULL, &kinds[0]},   \
+	{                                           \
+		"loop: " #fn, fn, NULL, NULL, &kinds[1] \
+	}
 	const struct CMUnitTest tests[] = {
 		CASE(ask_both_ways), CASE(tells_in_order), CASE(refs_travel), CASE(refuses_in_words), CASE(asks_have_deadlines),
 		CASE(long_bodies_and_pings), CASE(too_large), CASE(dead_peer), CASE(link_busy), CASE(peer_restarts),

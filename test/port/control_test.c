@@ -44,7 +44,8 @@ static struct control_client *open_client(void)
 	return client;
 }
 
-/* A client opens the socket, learns who answers, asks by name and gets the answer; it is the owner, so `control` messages pass. */
+/* A client opens the socket, learns who answers, asks by name and gets the answer; it is the owner, so `control`
+ * messages pass. */
 static void asks_as_owner(void **state)
 {
 	struct control_client *client = open_client();
@@ -55,10 +56,13 @@ static void asks_as_owner(void **state)
 	assert_string_equal(control_client_node_id(client), node.id);
 	assert_string_equal(control_client_node_name(client), "here");
 	for (uint64_t i = 1; i < 100; i++) {
-		assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_say, .n = i, .text = qmt_str("hello"), .origin = qmt_str("me!")), 0);
+		assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_say, .n = i, .text = qmt_str("hello"),
+							 .origin = qmt_str("me!")),
+			0);
 		assert_int_equal(((const struct probe_said *)reply.body)->n, i);
 		assert_true(qmt_str_is(((const struct probe_said *)reply.body)->text, "hello"));
-		assert_int_equal(((const struct probe_said *)reply.body)->origin.len, 0); /* the owner's requests come from nobody else */
+		assert_int_equal(
+			((const struct probe_said *)reply.body)->origin.len, 0); /* the owner's requests come from nobody else */
 		control_reply_free(&reply);
 	}
 	assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_owner, ), 0);

@@ -101,11 +101,12 @@ static void open_link(struct hostile *peer)
 	mesh_until(is_up, NULL, "the link is up");
 }
 
-/* ---- without HELLO ---------------------------------------------------------------------------------------------------------- */
+/* ---- without HELLO ----------------------------------------------------------------------------------------------- */
 
 static int raw_socket(void)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(node.port)};
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(node.port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
@@ -208,7 +209,8 @@ static void long_first_frame(void **state)
 /* A first frame that is no HELLO, and one that is cut short, are refused with words. */
 static void malformed_hello(void **state)
 {
-	static const uint8_t frames[][4] = {{1, 0xc1, 0, 0}, {3, 0x80, 0, 0}, {1, 0x81, 0x01, 0x91}, {0xff, 0xff, 0xff, 0xff}, {1, 0x80, 0, 0}};
+	static const uint8_t frames[][4] = {
+		{1, 0xc1, 0, 0}, {3, 0x80, 0, 0}, {1, 0x81, 0x01, 0x91}, {0xff, 0xff, 0xff, 0xff}, {1, 0x80, 0, 0}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
@@ -222,8 +224,8 @@ static void malformed_hello(void **state)
 	}
 }
 
-/* A dialer that names another CURVE key in HELLO than the one of its connection (as a relay in the middle has to) sees that the
- * listener's signature does not fit. */
+/* A dialer that names another CURVE key in HELLO than the one of its connection (as a relay in the middle has to) sees
+ * that the listener's signature does not fit. */
 static void relayed_hello(void **state)
 {
 	struct hostile peer;
@@ -250,26 +252,28 @@ static void chosen_routing_id(void **state)
 	hostile_close(&peer);
 }
 
-/* ---- after HELLO ---------------------------------------------------------------------------------------------------------------- */
+/* ---- after HELLO ------------------------------------------------------------------------------------------------- */
 
 /* Each of these frames from a proven peer cuts its link, says why once, and hurts nobody. */
 static void bad_frames(void **state)
 {
-	static const uint8_t deep_head[] = {ENVELOPE_VERSION, 0x98, 0, 0, 0xa5, 'p', 'r', 'o', 'b', 'e', 0x92, 1, 0xa9, 'p', 'r', 'o', 'b', 'e', '.', 's', 'a', 'y',
-		0, 0, 0};
+	static const uint8_t deep_head[] = {ENVELOPE_VERSION, 0x98, 0, 0, 0xa5, 'p', 'r', 'o', 'b', 'e', 0x92, 1, 0xa9, 'p',
+		'r', 'o', 'b', 'e', '.', 's', 'a', 'y', 0, 0, 0};
 	uint8_t deep[1100];
 	struct {
 		const void *data;
 		size_t len;
 	} frames[] = {
-		{"\x02\x98", 2},                                     /* unknown version */
-		{"\x01\x98\x00\x01", 4},                             /* truncated */
-		{"\x01\xdd\xff\xff\xff\xff", 6},                     /* an array of 2^32 - 1 */
-		{"\x01\x98\x00\x00\xdb\xff\xff\xff\xff", 9},         /* a name of 4 GB */
-		{"\x01\x98\x00\x00\xa1" "a\x07\x00\x00\x00\x80", 11},/* a type number that was never named */
-		{"\x01\xc1", 2},                                     /* not msgpack */
-		{deep, sizeof(deep)},                                /* 1,000 deep */
-		{"", 0},                                             /* nothing */
+		{"\x02\x98", 2},                             /* unknown version */
+		{"\x01\x98\x00\x01", 4},                     /* truncated */
+		{"\x01\xdd\xff\xff\xff\xff", 6},             /* an array of 2^32 - 1 */
+		{"\x01\x98\x00\x00\xdb\xff\xff\xff\xff", 9}, /* a name of 4 GB */
+		{"\x01\x98\x00\x00\xa1"
+		 "a\x07\x00\x00\x00\x80",
+			11},              /* a type number that was never named */
+		{"\x01\xc1", 2},      /* not msgpack */
+		{deep, sizeof(deep)}, /* 1,000 deep */
+		{"", 0},              /* nothing */
 	};
 
 	(void)state;
@@ -300,7 +304,8 @@ static void put_envelope(struct qmt_buf *frame, const struct envelope *env, cons
 /* A body that does not fit its message is the sender's failure, answered, logged once; the link stays. */
 static void bad_bodies(void **state)
 {
-	static const char *const bodies[] = {"\x81\x01\xa1x", "\x81\x02\xa2\xff\xff", "\x81\xa1k\x01", "\x81\x03\xcf\xff\xff\xff\xff\xff\xff\xff\xff"};
+	static const char *const bodies[] = {
+		"\x81\x01\xa1x", "\x81\x02\xa2\xff\xff", "\x81\xa1k\x01", "\x81\x03\xcf\xff\xff\xff\xff\xff\xff\xff\xff"};
 	static const size_t lens[] = {4, 5, 4, 11};
 	struct hostile peer;
 	struct qmt_buf frame = {0};
@@ -310,7 +315,12 @@ static void bad_bodies(void **state)
 	(void)state;
 	open_link(&peer);
 	for (uint64_t i = 0; i < 400; i++) {
-		struct envelope env = {.kind = ENVELOPE_ASK, .id = i + 1, .to_name = qmt_str("probe"), .type = 1, .type_name = qmt_str("probe.say"), .deadline_ms = 1000};
+		struct envelope env = {.kind = ENVELOPE_ASK,
+			.id = i + 1,
+			.to_name = qmt_str("probe"),
+			.type = 1,
+			.type_name = qmt_str("probe.say"),
+			.deadline_ms = 1000};
 
 		frame.len = 0;
 		put_envelope(&frame, &env, bodies[i % 4], lens[i % 4]);
@@ -332,7 +342,8 @@ static void bad_bodies(void **state)
 	hostile_close(&peer);
 }
 
-/* Pieces: beyond the end, never begun, twice begun, longer than body_bytes, more than reassembly_bytes: each cuts the link. */
+/* Pieces: beyond the end, never begun, twice begun, longer than body_bytes, more than reassembly_bytes: each cuts
+ * the link. */
 static void bad_pieces(void **state)
 {
 	enum { SIZE = 60000 };
@@ -342,7 +353,11 @@ static void bad_pieces(void **state)
 		uint32_t repeat;
 		bool same_id;
 	} cases[] = {
-		{0, 10, 1, true}, {5, 10, 1, true}, {100, 10, 2, true}, {1ull << 40, 10, 1, true}, {SIZE + 1, SIZE, 2000, false},
+		{0, 10, 1, true},
+		{5, 10, 1, true},
+		{100, 10, 2, true},
+		{1ull << 40, 10, 1, true},
+		{SIZE + 1, SIZE, 2000, false},
 	};
 	char *data = calloc(1, SIZE);
 
@@ -389,13 +404,18 @@ static void never_reads(void **state)
 	open_link(&peer);
 	for (uint64_t i = 1; !logged("does not read") && qmt_os_real_now_ms() < deadline; i++) {
 		static const uint8_t body[] = {0x81, 0x06, 0xcd, 0xc3, 0x50}; /* pad: 50,000 bytes of answer */
-		struct envelope env = {.kind = ENVELOPE_ASK, .id = i, .to_name = qmt_str("probe"), .type = 1, .type_name = qmt_str("probe.say"), .deadline_ms = 1000};
+		struct envelope env = {.kind = ENVELOPE_ASK,
+			.id = i,
+			.to_name = qmt_str("probe"),
+			.type = 1,
+			.type_name = qmt_str("probe.say"),
+			.deadline_ms = 1000};
 
 		frame.len = 0;
 		for (int n = 0; n < 16; n++)
 			put_envelope(&frame, &env, body, sizeof(body));
 		if (zmq_send(peer.socket, frame.data, frame.len, ZMQ_DONTWAIT) < 0)
-			(void)poll(NULL, 0, 1);
+			(void)poll(NULL, 0, 1); /* polls: a full socket of a stranger; deadline above */
 	}
 	mesh_until(is_logged, "read", "it is cut");
 	mesh_until(no_links, NULL, "the link is gone");
@@ -406,7 +426,8 @@ static void never_reads(void **state)
 /* The owner's and local messages, from a peer, by name and by a number it made up, reach nobody. */
 static void may_not(void **state)
 {
-	static const char *const types[] = {"probe.owner", "probe.secret", "probe.event", "peers.forget", "peers.list", "link.end", "wire.cut"};
+	static const char *const types[] = {
+		"probe.owner", "probe.secret", "probe.event", "peers.forget", "peers.list", "link.end", "wire.cut"};
 	struct hostile peer;
 	struct qmt_buf frame = {0};
 	uint8_t room[4096];
@@ -415,7 +436,11 @@ static void may_not(void **state)
 	(void)state;
 	open_link(&peer);
 	for (uint32_t i = 0; i < 7; i++) {
-		struct envelope env = {.kind = ENVELOPE_ASK, .id = i + 1, .to_name = qmt_str(i < 3 ? "probe" : "peers"), .type = 10 + i, .type_name = qmt_str(types[i]),
+		struct envelope env = {.kind = ENVELOPE_ASK,
+			.id = i + 1,
+			.to_name = qmt_str(i < 3 ? "probe" : "peers"),
+			.type = 10 + i,
+			.type_name = qmt_str(types[i]),
 			.deadline_ms = 1000};
 
 		frame.len = 0;
@@ -447,8 +472,19 @@ int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		CASE(garbage), CASE(silent), CASE(plain_zmtp), CASE(many_unproven), CASE(long_first_frame), CASE(malformed_hello),
-		CASE(relayed_hello), CASE(chosen_routing_id), CASE(bad_frames), CASE(bad_bodies), CASE(bad_pieces), CASE(never_reads), CASE(may_not),
+		CASE(garbage),
+		CASE(silent),
+		CASE(plain_zmtp),
+		CASE(many_unproven),
+		CASE(long_first_frame),
+		CASE(malformed_hello),
+		CASE(relayed_hello),
+		CASE(chosen_routing_id),
+		CASE(bad_frames),
+		CASE(bad_bodies),
+		CASE(bad_pieces),
+		CASE(never_reads),
+		CASE(may_not),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

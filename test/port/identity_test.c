@@ -1,4 +1,5 @@
-/* test/port/identity_test.c - who is at the other end: pins, wrong PeerIds, a man in the middle, the same identity twice.
+/* test/port/identity_test.c - who is at the other end: pins, wrong PeerIds, a man in the middle, the same identity
+ * twice.
  *
  * Both transports, except where the case is about CURVE.
  */
@@ -43,7 +44,8 @@ static struct loop_hub *hub_of(void **state)
 	return *(enum mesh_kind *)*state == MESH_LOOP ? loop_hub_new() : NULL;
 }
 
-/* An address with /p2p/<PeerId> is dialed in vain when somebody else answers there; the other side learns nothing of the dialer. */
+/* An address with /p2p/<PeerId> is dialed in vain when somebody else answers there; the other side learns nothing of
+ * the dialer. */
 static void wrong_peer_id(void **state)
 {
 	struct loop_hub *hub = hub_of(state);
@@ -63,8 +65,8 @@ static void wrong_peer_id(void **state)
 	loop_hub_free(hub);
 }
 
-/* Without /p2p/ the first who answers is pinned under the peer's name; another one later is refused, in words that say what to do,
- * until the name is forgotten. */
+/* Without /p2p/ the first who answers is pinned under the peer's name; another one later is refused, in words that say
+ * what to do, until the name is forgotten. */
 static void pinned_at_first_contact(void **state)
 {
 	struct loop_hub *hub = hub_of(state);
@@ -144,10 +146,10 @@ static void same_identity(void **state)
 	loop_hub_free(hub);
 }
 
-/* ---- a man in the middle -------------------------------------------------------------------------------------------------------- */
+/* ---- a man in the middle ----------------------------------------------------------------------------------------- */
 
-/* Speaks CURVE to both sides, with the published key towards the dialer and a key of its own towards the listener, and passes every
- * frame on unchanged. */
+/* Speaks CURVE to both sides, with the published key towards the dialer and a key of its own towards the listener, and
+ * passes every frame on unchanged. */
 struct middle {
 	struct qmt_os_thread *thread;
 	void *context, *front, *back;
@@ -162,7 +164,8 @@ static void relay(void *arg)
 	int id_len = 0, len;
 
 	for (;;) {
-		zmq_pollitem_t items[2] = {{.socket = middle->front, .events = ZMQ_POLLIN}, {.socket = middle->back, .events = ZMQ_POLLIN}};
+		zmq_pollitem_t items[2] = {
+			{.socket = middle->front, .events = ZMQ_POLLIN}, {.socket = middle->back, .events = ZMQ_POLLIN}};
 
 		if (zmq_poll(items, 2, -1) < 0)
 			break;
@@ -175,7 +178,8 @@ static void relay(void *arg)
 		}
 		if (items[1].revents) {
 			len = zmq_recv(middle->back, frame, sizeof(frame), 0);
-			if (len < 0 || zmq_send(middle->front, id, (size_t)id_len, ZMQ_SNDMORE) < 0 || zmq_send(middle->front, frame, (size_t)len, 0) < 0)
+			if (len < 0 || zmq_send(middle->front, id, (size_t)id_len, ZMQ_SNDMORE) < 0 ||
+				zmq_send(middle->front, frame, (size_t)len, 0) < 0)
 				break;
 			middle->relayed++;
 		}
@@ -196,7 +200,9 @@ static void start_middle(struct middle *middle, uint16_t target)
 	*middle = (struct middle){.context = zmq_ctx_new()};
 	middle->front = zmq_socket(middle->context, ZMQ_ROUTER);
 	middle->back = zmq_socket(middle->context, ZMQ_DEALER);
-	assert_int_equal(zmq_setsockopt(middle->front, ZMQ_LINGER, &zero, sizeof(zero)) | zmq_setsockopt(middle->back, ZMQ_LINGER, &zero, sizeof(zero)), 0);
+	assert_int_equal(zmq_setsockopt(middle->front, ZMQ_LINGER, &zero, sizeof(zero)) |
+			zmq_setsockopt(middle->back, ZMQ_LINGER, &zero, sizeof(zero)),
+		0);
 	assert_int_equal(zmq_setsockopt(middle->front, ZMQ_CURVE_SERVER, &one, sizeof(one)), 0);
 	assert_int_equal(zmq_setsockopt(middle->front, ZMQ_CURVE_SECRETKEY, secret, 32), 0);
 	assert_int_equal(zmq_setsockopt(middle->back, ZMQ_CURVE_SERVERKEY, published, 32), 0);
@@ -217,8 +223,8 @@ static void stop_middle(struct middle *middle)
 	zmq_ctx_term(middle->context);
 }
 
-/* A man in the middle who knows the published key and relays everything is noticed by the dialer, with and without a PeerId that is
- * expected; the link never comes to be. */
+/* A man in the middle who knows the published key and relays everything is noticed by the dialer, with and without a
+ * PeerId that is expected; the link never comes to be. */
 static void man_in_the_middle(void **state)
 {
 	struct loop_hub *hub = hub_of(state);
@@ -248,9 +254,10 @@ static void man_in_the_middle(void **state)
 	loop_hub_free(hub);
 }
 
-/* ---- coming too early --------------------------------------------------------------------------------------------------------- */
+/* ---- coming too early -------------------------------------------------------------------------------------------- */
 
-/* Nodes that are stopped and started while others are in the middle of HELLO with them: no hang, and in the end there is a link. */
+/* Nodes that are stopped and started while others are in the middle of HELLO with them: no hang, and in the end
+ * there is a link. */
 static void restart_before_hello_ends(void **state)
 {
 	struct loop_hub *hub = hub_of(state);
@@ -264,7 +271,7 @@ static void restart_before_hello_ends(void **state)
 	mesh_node_start(&a);
 	for (int i = 0; i < 40; i++) {
 		mesh_node_start(&b);
-		(void)poll(NULL, 0, i % 5);
+		(void)poll(NULL, 0, i % 5); /* polls: any moment of HELLO will do */
 		mesh_node_stop(&b);
 	}
 	mesh_node_start(&b);
@@ -275,8 +282,8 @@ static void restart_before_hello_ends(void **state)
 	loop_hub_free(hub);
 }
 
-/* A port that is taken, a control path that is too long and limits out of range are errors of the start that name the place; nothing
- * is left behind. */
+/* A port that is taken, a control path that is too long and limits out of range are errors of the start that name the
+ * place; nothing is left behind. */
 static void start_errors(void **state)
 {
 	struct mesh_node a, b;
@@ -295,7 +302,8 @@ static void start_errors(void **state)
 	assert_int_equal(transports_start(a.ctx, &b.config, &transports, &err), -EADDRINUSE);
 	assert_non_null(strstr(err.text, "/ip4/127.0.0.1/tcp/"));
 	b.config.listen_count = 0;
-	b.config.control_path = "/tmp/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	b.config.control_path = "/tmp/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/qmtd.sock";
 	assert_int_equal(transports_start(a.ctx, &b.config, &transports, &err), -ENAMETOOLONG);
 	b.config.control_path = NULL;
 	b.config.limits.suspect_ms = 1;
@@ -307,10 +315,19 @@ static void start_errors(void **state)
 int main(void)
 {
 	static enum mesh_kind kinds[] = {MESH_TCP, MESH_LOOP};
-#define CASE(fn) {"tcp: " #fn, fn, NULL, NULL, &kinds[0]}, {"loop: " #fn, fn, NULL, NULL, &kinds[1]}
+#define CASE(fn)                                \
+	{"tcp: " #fn, fn, NULL, NULL, &kinds[0]},   \
+	{                                           \
+		"loop: " #fn, fn, NULL, NULL, &kinds[1] \
+	}
 	const struct CMUnitTest tests[] = {
-		CASE(wrong_peer_id), CASE(pinned_at_first_contact), CASE(no_store), CASE(same_identity), CASE(man_in_the_middle),
-		CASE(restart_before_hello_ends), cmocka_unit_test(start_errors),
+		CASE(wrong_peer_id),
+		CASE(pinned_at_first_contact),
+		CASE(no_store),
+		CASE(same_identity),
+		CASE(man_in_the_middle),
+		CASE(restart_before_hello_ends),
+		cmocka_unit_test(start_errors),
 	};
 
 	if (identity_crypto_init())

@@ -1,4 +1,5 @@
-/* test/port/one_link_test.c - both nodes dial at once, again and again: one link is left, and what was told arrives once, in order.
+/* test/port/one_link_test.c - both nodes dial at once, again and again: one link is left, and what was told arrives
+ * once, in order.
  *
  * Arguments: [rounds]. Default 1000 in all, over both transports (100 under a sanitizer, which is slower by that much).
  */
@@ -35,17 +36,21 @@ static bool all_there(void *arg)
 	return mesh_totals(goal->node).notes >= goal->notes;
 }
 
-/* Sends notes as soon as any link is in use, and goes on while the one-link rule is at work. Returns how many were taken. */
+/* Sends notes as soon as any link is in use, and goes on while the one-link rule is at work. Returns how many were
+ * taken. */
 static uint64_t send_some(struct mesh_node *from, struct mesh_node *to, uint64_t first, uint64_t count)
 {
 	struct qmt_result result;
 
-	assert_int_equal(MESH_ASK(from, from->probe, &result, probe_tell_peer, .peer = qmt_str(to->id), .sender = 1, .from = first, .count = count, .pad = 20), 0);
+	assert_int_equal(MESH_ASK(from, from->probe, &result, probe_tell_peer, .peer = qmt_str(to->id), .sender = 1,
+						 .from = first, .count = count, .pad = 20),
+		0);
 	return ((const struct probe_told *)result.body)->taken;
 }
 
-/* Both ends dial at once: exactly one link is left, no message lost or doubled, order kept. first: known: both expect the other's
- * PeerId, so the deciding side waits for its own dial; otherwise links really are replaced while messages flow. */
+/* Both ends dial at once: exactly one link is left, no message lost or doubled, order kept. first: known: both expect
+ * the other's PeerId, so the deciding side waits for its own dial; otherwise links really are replaced while messages
+ * flow. */
 static void both_dial(enum mesh_kind kind, bool known, int times)
 {
 	uint64_t replaced = 0;

@@ -1,4 +1,5 @@
-/* test/port/peers_test.c - the actor "peers": up and down, names of hosts, listen addresses; refs that lie behind two links. */
+/* test/port/peers_test.c - the actor "peers": up and down, names of hosts, listen addresses; refs that lie behind
+ * two links. */
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -9,13 +10,13 @@
 #include "test/lib/mesh_node.h"
 #include "transports/control_client.h"
 
-/* ---- a watcher ----------------------------------------------------------------------------------------------------------- */
+/* ---- a watcher --------------------------------------------------------------------------------------------------- */
 
-#define WATCH_SEEN(F, T) \
-	F(T, U64, ups, 1, "up events.") \
+#define WATCH_SEEN(F, T)                \
+	F(T, U64, ups, 1, "up events.")     \
 	F(T, U64, downs, 2, "down events.") \
 	F(T, STR, last, 3, "PeerId of the last one.")
-#define WATCH_MESSAGES(M) \
+#define WATCH_MESSAGES(M)                                         \
 	M(watch, what, QMT_NO_FIELDS, "local", "Answered with seen.") \
 	M(watch, seen, WATCH_SEEN, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(watch, WATCH_MESSAGES)
@@ -74,7 +75,8 @@ static bool seen(void *arg)
 	struct qmt_result result;
 
 	assert_int_equal(MESH_ASK(expected->node, expected->watch, &result, watch_what, ), 0);
-	return ((const struct watch_seen *)result.body)->ups == expected->ups && ((const struct watch_seen *)result.body)->downs == expected->downs;
+	return ((const struct watch_seen *)result.body)->ups == expected->ups &&
+		((const struct watch_seen *)result.body)->downs == expected->downs;
 }
 
 /* A subscriber hears of each link that is in use, also of those that were there before, and of each end; once each. */
@@ -140,7 +142,8 @@ static void names_of_hosts(void **state)
 	mesh_node_stop(&b);
 }
 
-/* A wildcard is listed as the addresses that the interfaces have, each with /p2p/ and the real port; IPv6 works as IPv4 does. */
+/* A wildcard is listed as the addresses that the interfaces have, each with /p2p/ and the real port; IPv6 works as
+ * IPv4 does. */
 static void listen_addresses(void **state)
 {
 	struct mesh_node a, b;
@@ -176,8 +179,8 @@ static void listen_addresses(void **state)
 	mesh_node_stop(&b);
 }
 
-/* A client's watcher that is handed on to an actor on another node gets what is told there, in order, through the client's own
- * node. */
+/* A client's watcher that is handed on to an actor on another node gets what is told there, in order, through the
+ * client's own node. */
 static void refs_behind_two_links(void **state)
 {
 	char folder[] = "/tmp/qmt-peers-XXXXXX";
@@ -200,7 +203,8 @@ static void refs_behind_two_links(void **state)
 	if (control_client_open(a.control, 0, -1, &client, &err))
 		fail_msg("%s", err.text);
 	watch = control_client_watch(client);
-	if (CONTROL_ASK(client, "probe", 0, &reply, &err, probe_ask_peer, .peer = qmt_str(b.id), .back = watch, .notice = 500))
+	if (CONTROL_ASK(
+			client, "probe", 0, &reply, &err, probe_ask_peer, .peer = qmt_str(b.id), .back = watch, .notice = 500))
 		fail_msg("%s", err.text);
 	assert_true(qmt_ref_eq(((const struct probe_said *)reply.body)->back, watch)); /* there and back */
 	control_reply_free(&reply);

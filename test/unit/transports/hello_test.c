@@ -66,7 +66,8 @@ static void run_hello(struct run *run)
 		if (number == run->spoil_frame)
 			run->spoil(&frame);
 		out.len = 0;
-		*rc = hello_input(to_listener ? &run->listener : &run->dialer, (struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out,
+		*rc = hello_input(to_listener ? &run->listener : &run->dialer,
+			(struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out,
 			to_listener ? &run->err_l : &run->err_d);
 		frame.len = 0;
 		qmt_buf_append(&frame, out.data, out.len);
@@ -110,7 +111,8 @@ static void both_learn(void **state)
 	run_fini(&run);
 }
 
-/* A key that the channel reports differs from the dialer's own: somebody relays. The dialer refuses, and says so to the other side. */
+/* A key that the channel reports differs from the dialer's own: somebody relays. The dialer refuses, and says so to
+ * the other side. */
 static void middle_is_noticed(void **state)
 {
 	struct run run;
@@ -185,8 +187,8 @@ static void cut(struct qmt_buf *frame)
 		frame->len = 1;
 }
 
-/* Whatever single byte is changed, wherever a frame is cut: nobody crashes, and no claim or proof that was changed is accepted
- * (names in it are not signed; the channel protects those). */
+/* Whatever single byte is changed, wherever a frame is cut: nobody crashes, and no claim or proof that was changed is
+ * accepted (names in it are not signed; the channel protects those). */
 static void survives_damage(void **state)
 {
 	(void)state;
@@ -221,17 +223,25 @@ static void foreign_signature(void **state)
 	other.self_l.identity = &eve;
 	hello_listen(&other.listener, &other.self_l, other.key_l, other.nonce_l);
 	assert_int_equal(hello_dial(&other.dialer, &other.self_d, other.key_d, other.nonce_d, NULL, &out), 0);
-	assert_int_equal(hello_input(&other.listener, (struct qmt_bytes){(uint8_t *)out.data, (uint32_t)out.len}, &claim, &err), HELLO_MORE);
+	assert_int_equal(
+		hello_input(&other.listener, (struct qmt_bytes){(uint8_t *)out.data, (uint32_t)out.len}, &claim, &err),
+		HELLO_MORE);
 	out.len = 0;
-	assert_int_equal(hello_input(&other.dialer, (struct qmt_bytes){(uint8_t *)claim.data, (uint32_t)claim.len}, &out, &err), HELLO_MORE);
+	assert_int_equal(
+		hello_input(&other.dialer, (struct qmt_bytes){(uint8_t *)claim.data, (uint32_t)claim.len}, &out, &err),
+		HELLO_MORE);
 	run_init(&mine);
 	hello_listen(&mine.listener, &mine.self_l, mine.key_l, mine.nonce_l);
 	claim.len = 0;
 	assert_int_equal(hello_dial(&mine.dialer, &mine.self_d, mine.key_d, mine.nonce_d, NULL, &claim), 0);
 	struct qmt_buf proof = {0};
-	assert_int_equal(hello_input(&mine.listener, (struct qmt_bytes){(uint8_t *)claim.data, (uint32_t)claim.len}, &proof, &err), HELLO_MORE);
+	assert_int_equal(
+		hello_input(&mine.listener, (struct qmt_bytes){(uint8_t *)claim.data, (uint32_t)claim.len}, &proof, &err),
+		HELLO_MORE);
 	proof.len = 0;
-	assert_int_equal(hello_input(&mine.listener, (struct qmt_bytes){(uint8_t *)out.data, (uint32_t)out.len}, &proof, &err), -EKEYREJECTED);
+	assert_int_equal(
+		hello_input(&mine.listener, (struct qmt_bytes){(uint8_t *)out.data, (uint32_t)out.len}, &proof, &err),
+		-EKEYREJECTED);
 	qmt_buf_free(&out);
 	qmt_buf_free(&claim);
 	qmt_buf_free(&proof);
@@ -242,9 +252,11 @@ static void foreign_signature(void **state)
 /* Versions that do not overlap are refused with both ranges; names that are too long or unprintable are refused. */
 static void versions_and_names(void **state)
 {
-	static const struct hello_offer offers[] = {{.min = 2, .max = 9}, {.min = 0, .max = 0}, {.min = 1, .max = 9}, {.min = 5, .max = 1}};
+	static const struct hello_offer offers[] = {
+		{.min = 2, .max = 9}, {.min = 0, .max = 0}, {.min = 1, .max = 9}, {.min = 5, .max = 1}};
 	static const int expected[] = {-EPROTONOSUPPORT, -EPROTONOSUPPORT, HELLO_MORE, -EPROTONOSUPPORT};
-	static const char *const names[] = {"a\nb", "0123456789012345678901234567890123456789012345678901234567890123456789"};
+	static const char *const names[] = {
+		"a\nb", "0123456789012345678901234567890123456789012345678901234567890123456789"};
 	struct qmt_err err = {0};
 
 	(void)state;
@@ -258,7 +270,9 @@ static void versions_and_names(void **state)
 		qmt_buf_append(&frame, "\1", 1);
 		assert_int_equal(codec_encode(&hello_offer_record, &offer, NULL, &frame), 0);
 		hello_listen(&run.listener, &run.self_l, run.key_l, run.nonce_l);
-		assert_int_equal(hello_input(&run.listener, (struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out, &err), expected[i]);
+		assert_int_equal(
+			hello_input(&run.listener, (struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out, &err),
+			expected[i]);
 		qmt_buf_free(&frame);
 		qmt_buf_free(&out);
 		hello_fini(&run.listener);
@@ -286,7 +300,8 @@ static void out_of_turn(void **state)
 	run_init(&run);
 	hello_listen(&run.listener, &run.self_l, run.key_l, run.nonce_l);
 	assert_int_equal(hello_input(&run.listener, (struct qmt_bytes){claim, 2}, &out, &err), -EBADMSG);
-	assert_int_equal(hello_input(&run.listener, (struct qmt_bytes){claim, 2}, &out, &err), -EBADMSG); /* refused stays refused */
+	assert_int_equal(
+		hello_input(&run.listener, (struct qmt_bytes){claim, 2}, &out, &err), -EBADMSG); /* refused stays refused */
 	hello_fini(&run.listener);
 	run_init(&run);
 	run_hello(&run);
@@ -299,9 +314,14 @@ static void out_of_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_learn), cmocka_unit_test(middle_is_noticed), cmocka_unit_test(refuses_the_wrong_one),
-		cmocka_unit_test(scopes_are_numbered), cmocka_unit_test(survives_damage), cmocka_unit_test(foreign_signature),
-		cmocka_unit_test(versions_and_names), cmocka_unit_test(out_of_turn),
+		cmocka_unit_test(both_learn),
+		cmocka_unit_test(middle_is_noticed),
+		cmocka_unit_test(refuses_the_wrong_one),
+		cmocka_unit_test(scopes_are_numbered),
+		cmocka_unit_test(survives_damage),
+		cmocka_unit_test(foreign_signature),
+		cmocka_unit_test(versions_and_names),
+		cmocka_unit_test(out_of_turn),
 	};
 
 	if (identity_crypto_init())

@@ -1,4 +1,5 @@
-/* test/unit/transports/outbox_test.c - what goes into an outbox comes out of an inbox: whole, once, in the order of its sender. */
+/* test/unit/transports/outbox_test.c - what goes into an outbox comes out of an inbox: whole, once, in the order of
+ * its sender. */
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -10,7 +11,8 @@
 #include "transports/link_records.h"
 #include "transports/outbox.h"
 
-static const struct outbox_limits small = {.batch_messages = 4, .piece_bytes = 100, .queue_bytes = 5000, .body_bytes = 3000};
+static const struct outbox_limits small = {
+	.batch_messages = 4, .piece_bytes = 100, .queue_bytes = 5000, .body_bytes = 3000};
 
 static int put(struct outbox *box, const void *who, uint64_t id, size_t body, bool forced)
 {
@@ -124,7 +126,8 @@ static void control_first(void **state)
 	inbox_fini(&in);
 }
 
-/* A long message goes in pieces; what its sender said before is in front of it, what it says afterwards behind it; others pass. */
+/* A long message goes in pieces; what its sender said before is in front of it, what it says afterwards behind it;
+ * others pass. */
 static void lanes_keep_order(void **state)
 {
 	struct outbox out;
@@ -182,7 +185,8 @@ static void no_overtaking_when_full(void **state)
 	inbox_fini(&in);
 }
 
-/* Over queue_bytes it is busy; an answer is forced in up to twice that; a single message may exceed it; over body_bytes never. */
+/* Over queue_bytes it is busy; an answer is forced in up to twice that; a single message may exceed it; over
+ * body_bytes never. */
 static void bounds(void **state)
 {
 	struct outbox out;
@@ -206,7 +210,8 @@ static void bounds(void **state)
 	assert_int_equal(put(&out, "a", 4, 2900, false), 0);
 	outbox_fini(&out); /* with something in it */
 	inbox_fini(&in);
-	outbox_init(&out, &(struct outbox_limits){.batch_messages = 4, .piece_bytes = 100, .queue_bytes = 500, .body_bytes = 3000});
+	outbox_init(
+		&out, &(struct outbox_limits){.batch_messages = 4, .piece_bytes = 100, .queue_bytes = 500, .body_bytes = 3000});
 	assert_int_equal(put(&out, "a", 1, 2900, false), 0); /* nothing else waits */
 	assert_int_equal(put(&out, "a", 1, 10, false), OUTBOX_E_BUSY);
 	outbox_fini(&out);
@@ -306,8 +311,12 @@ static void inbox_refuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(batches), cmocka_unit_test(control_first), cmocka_unit_test(lanes_keep_order),
-		cmocka_unit_test(no_overtaking_when_full), cmocka_unit_test(bounds), cmocka_unit_test(inbox_survives_damage),
+		cmocka_unit_test(batches),
+		cmocka_unit_test(control_first),
+		cmocka_unit_test(lanes_keep_order),
+		cmocka_unit_test(no_overtaking_when_full),
+		cmocka_unit_test(bounds),
+		cmocka_unit_test(inbox_survives_damage),
 		cmocka_unit_test(inbox_refuses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

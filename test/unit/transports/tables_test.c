@@ -65,7 +65,8 @@ static void exports(void **state)
 	export_fini(&table);
 }
 
-/* A type has one number; the other side learns its name once and then knows it by number; what contradicts is refused. */
+/* A type has one number; the other side learns its name once and then knows it by number; what contradicts is
+ * refused. */
 static void type_names(void **state)
 {
 	struct type_out out = {0};
@@ -85,7 +86,8 @@ static void type_names(void **state)
 				row->announced = true;
 				if (row->number >= 100)
 					continue;
-				assert_string_equal(type_in_row(&in, row->number, round ? (struct qmt_str){0} : qmt_str(type->record.name), &why)->name,
+				assert_string_equal(
+					type_in_row(&in, row->number, round ? (struct qmt_str){0} : qmt_str(type->record.name), &why)->name,
 					type->record.name);
 			}
 		}
@@ -175,7 +177,10 @@ static void published_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(exports), cmocka_unit_test(type_names), cmocka_unit_test(connections), cmocka_unit_test(limits),
+		cmocka_unit_test(exports),
+		cmocka_unit_test(type_names),
+		cmocka_unit_test(connections),
+		cmocka_unit_test(limits),
 		cmocka_unit_test(published_key),
 	};
 
