@@ -12,6 +12,15 @@ static void json_cleanup(struct json **json)
 	json_free(*json);
 }
 
+/* A value, NULL: no JSON. Out of memory is noted in `out`, like that of its text. */
+static struct json *parse(struct qmt_str text, struct qmt_buf *out)
+{
+	struct json *json = NULL;
+
+	out->failed |= json_parse(text, &json, NULL) == -ENOMEM;
+	return json;
+}
+
 static void put(struct qmt_buf *out, struct qmt_str text)
 {
 	qmt_buf_append(out, text.p, text.len);
@@ -97,12 +106,12 @@ static void report_read(struct qmt_buf *out, struct qmt_str name, struct qmt_str
 
 static void report_run(struct qmt_buf *out, struct qmt_str command, struct qmt_str result, uint32_t limit)
 {
-	QMT_CLEANUP(json_cleanup) struct json *json = NULL;
+	QMT_CLEANUP(json_cleanup) struct json *json = parse(result, out);
 	struct qmt_str printed, complained;
 
 	qmt_buf_str(out, "The command ");
 	put(out, command);
-	if (json_parse(result, &json, NULL) < 0 || !json_get(json, "exit_code")) {
+	if (!json_get(json, "exit_code")) {
 		qmt_buf_str(out, " gave:");
 		put_block(out, result, limit);
 		return;
@@ -124,10 +133,10 @@ static void report_run(struct qmt_buf *out, struct qmt_str command, struct qmt_s
 
 static void report_write(struct qmt_buf *out, struct qmt_str name, struct qmt_str result)
 {
-	QMT_CLEANUP(json_cleanup) struct json *json = NULL;
+	QMT_CLEANUP(json_cleanup) struct json *json = parse(result, out);
 
 	qmt_buf_str(out, "I wrote ");
-	if (json_parse(result, &json, NULL) == 0 && json_get(json, "bytes"))
+	if (json_get(json, "bytes"))
 		qmt_buf_printf(out, "%lld bytes to ", (long long)json_int(json_get(json, "bytes"), 0));
 	put(out, name);
 	qmt_buf_str(out, ".\n");
@@ -137,15 +146,14 @@ static void report_call(
 	const struct chat_tool_call *call, const struct chat_message *result, uint32_t limit, struct qmt_buf *out)
 {
 	static const char *const names[] = {"path", "filePath", "command"};
-	QMT_CLEANUP(json_cleanup) struct json *arguments = NULL;
+	QMT_CLEANUP(json_cleanup) struct json *arguments = parse(call->arguments, out);
 	struct qmt_str what = {0};
 	int verb = 0;
 
 	while (verb < BUILTIN_VERB_COUNT && !qmt_str_is(call->name, builtin_verb_tool((enum builtin_verb)verb)))
 		verb++;
-	if (json_parse(call->arguments, &arguments, NULL) == 0)
-		for (size_t i = 0; what.len == 0 && i < sizeof names / sizeof *names; i++)
-			what = json_str(json_get(arguments, names[i]));
+	for (size_t i = 0; what.len == 0 && i < sizeof names / sizeof *names; i++)
+		what = json_str(json_get(arguments, names[i]));
 
 	if (!result || result->is_error) {
 		qmt_buf_str(out, "I could not ");

@@ -71,7 +71,8 @@ static size_t skip_bom(struct sse *sse, const char *bytes, size_t len)
 
 	while (sse->bom_seen < sizeof byte_order_mark && at < len) {
 		if (bytes[at] != byte_order_mark[sse->bom_seen]) {
-			qmt_buf_append(&sse->line, byte_order_mark, sse->bom_seen);
+			if (sse->bom_seen > 0)
+				qmt_buf_append(&sse->line, byte_order_mark, sse->bom_seen);
 			sse->bom_seen = sizeof byte_order_mark;
 			break;
 		}
