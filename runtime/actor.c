@@ -109,9 +109,8 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 
 	if (unlikely(!a))
 		return qmt_err_set(err, -ENOMEM, "%s: out of memory", desc->name);
-	/* Born as one that is queued to run and has something to look at: the first turn runs `start`. Before the name
-	 * is seen. */
-	atomic_store_explicit(&a->top, WORD_RUNNING | WORD_SYS, RELAXED);
+	/* Born as one that is queued to run; before its name is seen. */
+	atomic_store_explicit(&a->top, WORD_RUNNING, RELAXED);
 	/* gen stays as the last tenant left it */
 	atomic_store_explicit(&a->system, NULL, RELAXED);
 	atomic_store_explicit(&a->zombies, NULL, RELAXED);
@@ -134,7 +133,7 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	a->class = (uint8_t)class;
 	a->restart = opt ? opt->restart : QMT_TEMPORARY;
 	a->flags = big ? ACTOR_BIG : 0;
-	a->standing = 0;
+	a->standing = CTL_NEW; /* the first turn runs `start` */
 	a->reason = 0;
 	if (!big)
 		memset(a->state, 0, desc->state_size);
@@ -302,7 +301,7 @@ void qmt_hold(struct qmt_ctx *ctx, bool on)
 		ctx->cur->standing |= CTL_HOLD;
 		ctx->ctl |= CTL_HOLD;
 	} else {
-		ctx->cur->standing &= (uint8_t)~CTL_HOLD;
+		ctx->cur->standing &= (uint16_t)~CTL_HOLD;
 		ctx->ctl &= ~(uint32_t)CTL_HOLD;
 	}
 }

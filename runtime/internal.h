@@ -162,6 +162,7 @@ enum {
 	CTL_MUTED = 64,    /* standing: waits for a full mailbox */
 	CTL_DOWN = 128,    /* standing: not running (status says why) */
 	CTL_KEPT = 256,    /* the current message is not ours any more */
+	CTL_NEW = 512,     /* standing, until `start` was called */
 	CTL_STANDING = CTL_HOLD | CTL_MUTED | CTL_DOWN,
 	CTL_BREAK = CTL_STOP | CTL_FAIL | CTL_FULL | CTL_STANDING,
 };
@@ -203,7 +204,7 @@ struct qmt_actor {
 	uint8_t class;                           /* slab class */
 	uint8_t restart;                         /* enum qmt_restart */
 	uint8_t flags;                           /* ACTOR_* */
-	uint8_t standing;                        /* CTL_STANDING bits */
+	uint16_t standing;                       /* CTL_STANDING bits, CTL_NEW */
 	uint8_t reason;                          /* enum qmt_fail, of the end */
 	_Alignas(16) unsigned char state[];
 };

@@ -75,12 +75,14 @@ static inline uint32_t mailbox_depth(struct qmt_actor *a)
 	return (count - (uint32_t)done) & (uint32_t)(WORD_COUNT >> 1);
 }
 
-/* The same, seq_cst: for who has just published that it waits (qmt__mute). */
+/* The same for who has just published that it waits (qmt__mute): the word first. If it says idle, its acquire brings
+ * the count of what was dealt with; that may be ahead of this word, then nothing waits. */
 static inline uint32_t mailbox_depth_now(struct qmt_actor *a)
 {
-	uint64_t done = atomic_load(&a->done);
+	uint32_t count = word_count(atomic_load(&a->top));
+	uint32_t depth = (count - (uint32_t)atomic_load_explicit(&a->done, RELAXED)) & (uint32_t)(WORD_COUNT >> 1);
 
-	return (word_count(atomic_load(&a->top)) - (uint32_t)done) & (uint32_t)(WORD_COUNT >> 1);
+	return depth > MAILBOX_HARD_LIMIT + MAILBOX_HARD_LIMIT / 4 ? 0 : depth;
 }
 
 static HOT enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
@@ -131,7 +133,8 @@ static HOT struct qmt_msg *mailbox_take(struct qmt_actor *a, uint64_t word, uint
  * taken. */
 static inline bool mailbox_idle(struct qmt_actor *a, uint64_t word)
 {
-	return atomic_compare_exchange_strong_explicit(&a->top, &word, word & WORD_COUNT, ACQ_REL, RELAXED);
+	/* seq_cst for look_for_waiters in turn.c */
+	return atomic_compare_exchange_strong_explicit(&a->top, &word, word & WORD_COUNT, memory_order_seq_cst, RELAXED);
 }
 
 #endif

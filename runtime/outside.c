@@ -38,6 +38,7 @@ static bool need_actor(struct qmt_ctx *ctx)
 		return false;
 	a->flags |= ACTOR_OUTSIDE;
 	a->status = STATUS_RUN;
+	a->standing = 0;
 	a->host = ctx;
 	atomic_store_explicit(&a->parent, NULL, RELAXED);
 	atomic_store_explicit(&a->top, 0, RELEASE); /* idle */

@@ -197,7 +197,7 @@ void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 
 static void unmute_self(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
-	a->standing &= (uint8_t)~CTL_MUTED;
+	a->standing &= (uint16_t)~CTL_MUTED;
 	ctx->ctl &= ~(uint32_t)CTL_MUTED;
 }
 
@@ -227,11 +227,11 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 			return;
 		}
 		waiter->next = first;
-		/* seq_cst: pairs with publish_done, and with the load of our own waiters by rule 2 */
+		/* seq_cst: pairs with look_for_waiters, and with the load of our own waiters by rule 2 */
 	} while (!atomic_compare_exchange_weak(&full->waiters, &first, waiter));
-	if (atomic_load(&a->waiters))
-		unmute_self(ctx, a); /* rule 2; the note left behind is a look for nothing later on */
-	else if (actor_gen(full) != ctx->full_gen || mailbox_depth_now(full) <= actor_desc(full)->bound / 2)
+	if (atomic_load(&a->waiters) || actor_gen(full) != ctx->full_gen)
+		unmute_self(ctx, a); /* rule 2, or the target has ended; the note left behind is a look for nothing later on */
+	else if (mailbox_depth_now(full) <= actor_desc(full)->bound / 2)
 		qmt__waiters_release(ctx, full, NULL);
 }
 

@@ -45,6 +45,8 @@ void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 	int failed;
 
 	a->status = STATUS_RUN;
+	a->standing &= (uint16_t)~CTL_NEW;
+	ctx->ctl &= ~(uint32_t)CTL_NEW;
 	a->flags |= ACTOR_STARTED;
 	if (!desc->start)
 		return;
@@ -149,10 +151,11 @@ static void end_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	if (a->flags & ACTOR_STARTED) {
 		a->flags &= (uint8_t)~ACTOR_STARTED;
-		if (actor_desc(a)->stop)
+		if (actor_desc(a)->stop) {
 			actor_desc(a)->stop(ctx, actor_state(a));
-		ctx->ctl = CTL_DOWN;
-		quiesce(ctx, a); /* what the hook may have begun */
+			ctx->ctl = CTL_DOWN;
+			quiesce(ctx, a); /* what the hook may have begun */
+		}
 	}
 	if (a->flags & ACTOR_FINAL || !atomic_load_explicit(&a->parent, RELAXED))
 		qmt__bury(ctx, a, a->reason);
@@ -271,7 +274,10 @@ void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
 	count = mailbox_new(a, top);
 	if (count)
 		undeliver_all(ctx, desc, mailbox_take(a, top, count), undelivered);
-	qmt__waiters_release(ctx, a, WAITERS_CLOSED);
+	if (desc->bound)
+		qmt__waiters_release(ctx, a, WAITERS_CLOSED);
+	else
+		atomic_store_explicit(&a->waiters, WAITERS_CLOSED, RELAXED); /* a late one for another tenant: see qmt__mute */
 	drop_system(ctx, a, atomic_exchange_explicit(&a->system, SYSTEM_CLOSED, ACQ_REL));
 	if (a->timer_at)
 		qmt__timer_forget(ctx, a);

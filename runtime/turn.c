@@ -16,25 +16,31 @@
 
 enum attention { GO_ON, GONE, LAST };
 
-/* A bounded mailbox lets its senders go on when it is half empty. seq_cst, store before load: pairs with qmt__mute,
- * which queues itself and then looks at the depth. One of the two sees the other. */
-static COLD void publish_done_bounded(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t done, uint32_t bound)
+/* A bounded mailbox lets its senders go on when it is half empty. */
+static COLD void release_waiters(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t bound)
 {
-	atomic_store(&a->done, done);
-	if (atomic_load(&a->waiters) && mailbox_depth(a) <= bound / 2)
+	if (mailbox_depth(a) <= bound / 2)
 		qmt__waiters_release(ctx, a, NULL);
 }
 
-/* Publishes how many messages are dealt with. */
+/* Publishes how many messages are dealt with. Waiters are looked for without a barrier here: at the latest
+ * look_for_waiters sees them. */
 static HOT void publish_done(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t handled)
 {
-	uint64_t done = atomic_load_explicit(&a->done, RELAXED) + handled;
 	uint32_t bound = actor_desc(a)->bound;
 
-	if (likely(!bound))
-		atomic_store_explicit(&a->done, done, RELAXED);
-	else
-		publish_done_bounded(ctx, a, done, bound);
+	atomic_store_explicit(&a->done, atomic_load_explicit(&a->done, RELAXED) + handled, RELAXED);
+	if (unlikely(bound) && unlikely(atomic_load_explicit(&a->waiters, RELAXED) != NULL))
+		release_waiters(ctx, a, bound);
+}
+
+/* After the turn has given the actor up by a seq_cst operation on its word. Load after store: pairs with qmt__mute,
+ * which queues itself and then looks at word and depth; one of the two sees the other. The actor may run elsewhere by
+ * now, or its block may be another's: a look for nothing, as blocks are type-stable. */
+static HOT void look_for_waiters(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t bound)
+{
+	if (unlikely(bound) && unlikely(atomic_load(&a->waiters) != NULL))
+		release_waiters(ctx, a, bound);
 }
 
 /* QMT_DROP_OLD: more wait than the bound allows; the oldest go. */
@@ -182,12 +188,12 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		ctx->ctl |= CTL_STOP;
 	}
 	if ((pending & PENDING_UNMUTE) && (a->standing & CTL_MUTED)) {
-		a->standing &= (uint8_t)~CTL_MUTED;
+		a->standing &= (uint16_t)~CTL_MUTED;
 		ctx->ctl &= ~(uint32_t)CTL_MUTED;
 	}
 	if (atomic_load_explicit(&a->zombies, RELAXED))
 		qmt__reap(ctx, a);
-	if (a->status == STATUS_NEW && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
+	if (ctx->ctl & CTL_NEW && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
 		qmt__start_incarnation(ctx, a);
 	system_lane(ctx, a);
 	if (pending & PENDING_TIMER)
@@ -253,6 +259,8 @@ static COLD void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
  * queued again behind the others. */
 static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t top)
 {
+	const uint32_t bound = actor_desc(a)->bound;
+
 	for (;;) {
 		if (top & WORD_SYS) {
 			uint64_t cleared;
@@ -261,6 +269,8 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 				cleared = (top & WORD_ADDRESS ? top : top | WORD_RUNNING) & ~WORD_SYS;
 			} while (!atomic_compare_exchange_weak_explicit(&a->top, &top, cleared, ACQ_REL, RELAXED));
 			lanes(ctx, a);
+		} else if (ctx->ctl & CTL_NEW) {
+			qmt__start_incarnation(ctx, a);
 		}
 		while (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN)) {
 			if ((ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN | CTL_FLUSH)) == (CTL_STOP | CTL_FLUSH))
@@ -295,8 +305,10 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 			if (!(ctx->ctl & CTL_DOWN))
 				atomic_fetch_or_explicit(&a->pending, PENDING_AGAIN, RELAXED);
 		}
-		if (mailbox_idle(a, top))
+		if (mailbox_idle(a, top)) {
+			look_for_waiters(ctx, a, bound);
 			return GONE;
+		}
 		top = atomic_load_explicit(&a->top, ACQUIRE);
 	}
 }
@@ -380,6 +392,7 @@ attend:
 				if (likely(mailbox_idle(a, top))) {
 					ctx->cur = NULL;
 					ctx->cur_msg = NULL;
+					look_for_waiters(ctx, a, desc->bound);
 					return;
 				}
 				continue;
@@ -428,5 +441,9 @@ attend:
 last:
 	ctx->cur = NULL;
 	ctx->cur_msg = NULL;
+	if (unlikely(desc->bound)) {
+		atomic_fetch_or(&a->top, 0); /* what idling does otherwise: the full barrier that look_for_waiters needs */
+		look_for_waiters(ctx, a, desc->bound);
+	}
 	schedule_last(ctx, a);
 }

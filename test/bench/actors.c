@@ -340,12 +340,16 @@ static const struct qmt_actor_desc nursery_desc = {.abi = QMT_ABI, .name = "nurs
 
 /* ---- skynet: ten children each; sums go up, who has reported ends ------------------------------------------------ */
 
+struct range {
+	uint64_t first, size;
+};
+
+/* config: the range to add up. A parent outlives its children, so it keeps theirs. */
 struct sky {
 	uint64_t sum;
 	uint32_t left;
+	struct range parts[10];
 };
-
-static const struct qmt_actor_desc sky_desc;
 
 static void sky_report(struct qmt_ctx *ctx, uint64_t sum)
 {
@@ -353,24 +357,30 @@ static void sky_report(struct qmt_ctx *ctx, uint64_t sum)
 	qmt_stop_self(ctx);
 }
 
-static void sky_range(struct qmt_ctx *ctx, void *state, const void *body)
+static int leaf_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
-	const struct bench_range *range = body;
+	(void)state;
+	sky_report(ctx, ((const struct range *)config)->first);
+	return 0;
+}
+
+static const struct qmt_actor_desc sky_desc, leaf_desc = {.abi = QMT_ABI, .name = "leaf", .start = leaf_start};
+
+static int sky_start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	const struct range *range = config;
 	struct sky *sky = state;
 	uint64_t part = range->size / 10;
 
-	if (range->size == 1) {
-		sky_report(ctx, range->first);
-		return;
-	}
 	sky->left = 10;
 	for (unsigned i = 0; i < 10; i++) {
-		struct qmt_ref child;
+		struct qmt_spawn opt = {.config = &sky->parts[i]};
 
-		if (qmt_spawn(ctx, &sky_desc, NULL, &child, NULL))
+		sky->parts[i] = (struct range){range->first + i * part, part};
+		if (qmt_spawn(ctx, part == 1 ? &leaf_desc : &sky_desc, &opt, NULL, NULL))
 			abort();
-		QMT_TELL(ctx, child, bench_range, .first = range->first + i * part, .size = part);
 	}
+	return 0;
 }
 
 static void sky_item(struct qmt_ctx *ctx, void *state, const void *body)
@@ -382,33 +392,37 @@ static void sky_item(struct qmt_ctx *ctx, void *state, const void *body)
 		sky_report(ctx, sky->sum);
 }
 
-static qmt_handler *const sky_handlers[bench_message_count] = {[bench_range_id] = sky_range,
-	[bench_item_id] = sky_item};
+static qmt_handler *const sky_handlers[bench_message_count] = {[bench_item_id] = sky_item};
 static const struct qmt_actor_desc sky_desc = {.abi = QMT_ABI, .name = "sky", .state_size = sizeof(struct sky),
-	.accepts = {{&bench_protocol, sky_handlers}}};
+	.accepts = {{&bench_protocol, sky_handlers}}, .start = sky_start};
 
 /* Parent of the whole tree: gets the result. */
+struct ground {
+	struct range all;
+};
+
 static void ground_range(struct qmt_ctx *ctx, void *state, const void *body)
 {
-	struct qmt_ref top;
+	const struct bench_range *range = body;
+	struct ground *ground = state;
 
-	(void)state;
-	if (qmt_spawn(ctx, &sky_desc, NULL, &top, NULL))
+	ground->all = (struct range){range->first, range->size};
+	if (qmt_spawn(ctx, &sky_desc, &(struct qmt_spawn){.config = &ground->all}, NULL, NULL))
 		abort();
-	qmt_tell(ctx, top, &bench_range_type, body);
 }
 
 static void ground_item(struct qmt_ctx *ctx, void *state, const void *body)
 {
-	uint64_t sum = ((const struct bench_item *)body)->value;
+	uint64_t sum = ((const struct bench_item *)body)->value, n = ((struct ground *)state)->all.size;
 
-	(void)state;
+	if (sum != n * (n - 1) / 2)
+		abort();
 	done(ctx, sum);
 }
 
 static qmt_handler *const ground_handlers[bench_message_count] = {[bench_range_id] = ground_range,
 	[bench_item_id] = ground_item};
-static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI, .name = "ground",
+static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI, .name = "ground", .state_size = sizeof(struct ground),
 	.accepts = {{&bench_protocol, ground_handlers}}};
 
 /* ---- the runs, from the thread outside --------------------------------------------------------------------------- */
