@@ -102,7 +102,7 @@ static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 
 		qmt__link_child(a, child);
 		if (a->status != STATUS_RUN && a->status != STATUS_NEW)
-			atomic_fetch_or_explicit(&child->pending, PENDING_END, RELAXED);
+			notify_pending(ctx, child, PENDING_END);
 		schedule_last(ctx, child);
 		msg_free(ctx, m);
 		break;

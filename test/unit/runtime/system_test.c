@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/internal.h"
 #include "test/lib/runtime_kit.h"
 
 static struct kit_latch entered = KIT_LATCH, gate = KIT_LATCH;
@@ -252,10 +253,43 @@ static void the_root_gives_up(void **unused)
 	qmt_system_free(sys);
 }
 
+/* An actor spawned from outside while the root is already stopping ends with the rest, and never starts. */
+static int never_start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	(void)ctx;
+	(void)state;
+	(void)config;
+	kit_check(!"started");
+	return 0;
+}
+static const struct qmt_actor_desc never_desc = {.abi = QMT_ABI, .name = "never", .start = never_start};
+
+static void spawned_too_late(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		kit_start_seeded(&kit, seed);
+		struct qmt_ref failing = kit_spawn(&kit, &fail_desc, &(struct qmt_spawn){.restart = QMT_PERMANENT});
+		kit_spawn(&kit, &parent_desc, NULL);
+		qmt_system_run(kit.sys, 0);
+		for (int i = 0; i < 6; i++)
+			QMT_TELL(kit.out, failing, kit_poke, .value = 1);
+		while (kit.sys->root->status != STATUS_STOPPING)
+			assert_true(qmt__sim_step(kit.sys, UINT64_MAX));
+		struct qmt_ref late = kit_spawn(&kit, &never_desc, NULL);
+		assert_true(qmt_is_running(late));
+		qmt_system_run(kit.sys, 0);
+		assert_false(qmt_is_running(late));
+		assert_true(kit.sys->root_ended);
+		kit_stop(&kit);
+	}
+}
+
 /* ---- our own invariants ------------------------------------------------------------------------------------------ */
 
 /* A broken invariant ends the process and says which actor was at work. */
-void qmt__invariant_broken(struct qmt_ctx *ctx, const char *what, const char *file, int line);
 static void break_one(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	(void)state;
@@ -306,6 +340,7 @@ int main(void)
 		cmocka_unit_test(after_the_stop),
 		cmocka_unit_test(freed_without_a_stop),
 		cmocka_unit_test(the_root_gives_up),
+		cmocka_unit_test(spawned_too_late),
 		cmocka_unit_test(broken_invariants_say_where),
 	};
 
