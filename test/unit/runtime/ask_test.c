@@ -149,6 +149,24 @@ static void outside(void **unused)
 	}
 }
 
+/* Deadlines never come early, neither short ones (exact clock) nor long ones (coarse clock), from outside and inside. */
+static void deadlines_are_not_early(void **unused)
+{
+	(void)unused;
+	static const uint64_t timeouts[] = {1, 7, 30, 199, 200, 230};
+	struct kit kit;
+
+	kit_start(&kit, 2);
+	struct qmt_ref ref = kit_spawn(&kit, &server_desc, NULL);
+	for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
+		uint64_t start = qmt_now_ns(kit.out);
+
+		assert_int_equal(kit_ask(&kit, ref, NEVER, timeouts[i], NULL), QMT_FAIL_DEADLINE);
+		assert_true(qmt_now_ns(kit.out) - start >= timeouts[i] * 1000000);
+	}
+	kit_stop(&kit);
+}
+
 /* An ask over which the answerer fails, or that waits in its mailbox when it ends, is answered at once. */
 static void no_silence_when_it_ends(void **unused)
 {
@@ -287,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(outside),
+		cmocka_unit_test(deadlines_are_not_early),
 		cmocka_unit_test(no_silence_when_it_ends),
 		cmocka_unit_test(from_an_actor),
 		cmocka_unit_test(tokens_move),
