@@ -1,8 +1,8 @@
 /* test/fuzz/hello_fuzz.c - any bytes as a frame of HELLO, to either side, at any of its steps.
  *
- * The first byte says to whom and when (0: the listener first, 1: the dialer second, 2: the listener third, 3: the dialer
- * fourth), the rest is the frame. Whatever comes: an outcome of the header, no claim of somebody else is believed, and
- * nothing is said after the end. */
+ * The first byte says to whom and when (0: the listener first, 1: the dialer second, 2: the listener third, 3: the
+ * dialer fourth), the rest is the frame. Whatever comes: an outcome of the header, no claim of somebody else is
+ * believed, and nothing is said after the end. */
 #include <errno.h>
 
 #include "transports/hello.h"
@@ -68,7 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	qmt_buf_free(&frame);
 	qmt_buf_append(&frame, data + 1, size - 1);
 	rc = feed(&sides[(step + 1) % 2], &frame);
-	/* a signature cannot be guessed: only the step without one may go on, and the welcome, which the channel protects */
+	/* a signature cannot be guessed: only the step without one may go on, and the welcome, which the channel
+	 * protects */
 	MUST(rc < 0 || step == 0 || step == 3);
 	if (rc < 0) {
 		qmt_buf_free(&frame);

@@ -154,13 +154,13 @@ static void wake(struct tcp_proxy *proxy)
 	assert_int_equal(write(proxy->wake_fd, &one, sizeof(one)), sizeof(one));
 }
 
-struct tcp_proxy *tcp_proxy_start(uint16_t target_port, uint16_t *ret_port)
+struct tcp_proxy *tcp_proxy_start(uint16_t target_port, uint16_t *port)
 {
 	struct tcp_proxy *proxy = calloc(1, sizeof(*proxy));
 
 	assert_non_null(proxy);
 	proxy->target = target_port;
-	proxy->listen_fd = open_socket(0, 1, ret_port);
+	proxy->listen_fd = open_socket(*port, 1, port);
 	proxy->wake_fd = eventfd(0, EFD_CLOEXEC);
 	assert_true(proxy->listen_fd >= 0 && proxy->wake_fd >= 0);
 	assert_int_equal(qmt_os_thread_start("proxy", run, proxy, &proxy->thread), 0);

@@ -9,7 +9,8 @@
 
 struct tcp_proxy;
 
-struct tcp_proxy *tcp_proxy_start(uint16_t target_port, uint16_t *ret_port);
+/* *port: where to listen, 0: anywhere; then where it listens. */
+struct tcp_proxy *tcp_proxy_start(uint16_t target_port, uint16_t *port);
 struct tcp_proxy *tcp_proxy_stop(struct tcp_proxy *proxy);
 void tcp_proxy_pause(struct tcp_proxy *proxy, int on); /* reads nothing: the network is dead, connections stay */
 void tcp_proxy_cut(struct tcp_proxy *proxy);           /* closes all connections */

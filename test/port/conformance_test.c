@@ -42,8 +42,10 @@ static void run_pair(void)
 
 	mesh_node_start(&pair.b);
 	port = pair.b.port;
-	if (pair.kind == MESH_TCP)
+	if (pair.kind == MESH_TCP) {
+		port = 0;
 		pair.proxy = tcp_proxy_start(pair.b.port, &port);
+	}
 	mesh_node_dials(&pair.a, "b", port, NULL);
 	mesh_node_start(&pair.a);
 	mesh_wait_peer(&pair.a, pair.b.id, true);

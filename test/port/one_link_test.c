@@ -10,6 +10,7 @@
 
 #include "runtime/base/os.h"
 #include "test/lib/mesh_node.h"
+#include "test/lib/tcp_proxy.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static int rounds = 60;
@@ -67,6 +68,7 @@ static void both_dial(enum mesh_kind kind, bool known, int times)
 				ports[i] = mesh_free_port();
 			mesh_node_init(&nodes[i], i ? "b" : "a", hub, ports[i]);
 			nodes[i].workers = 1 + (uint32_t)round % 2;
+			nodes[i].config.limits.drain_ms = 3600000; /* a link that lost has to end by its own words */
 		}
 		for (int i = 0; i < 2; i++)
 			mesh_node_dials(&nodes[i], "other", ports[!i], known ? &nodes[!i].identity.id : NULL);
@@ -96,6 +98,58 @@ static void both_dial(enum mesh_kind kind, bool known, int times)
 	print_message("%d rounds, two links were seen in %d\n", times, (int)replaced);
 }
 
+static bool uses_own_dial(void *arg)
+{
+	const struct peers_list_reply *list = mesh_peers(arg);
+
+	for (uint32_t i = 0; list && i < list->peers.count; i++)
+		if (qmt_str_is(list->peers.items[i].state, "connected") && list->peers.items[i].dialed)
+			return true;
+	return false;
+}
+
+/* A link takes over while what went out on the old one has not arrived: nothing overtakes it. When the old one breaks instead,
+ * what was said afterwards arrives all the same. */
+static void takes_over_in_order(void **state)
+{
+	(void)state;
+	for (int breaks = 0; breaks < 2; breaks++) {
+		struct mesh_node nodes[2], *a = &nodes[0], *b = &nodes[1];
+		struct tcp_proxy *slow, *quick;
+		struct probe_totals totals;
+		uint16_t slow_port = 0, quick_port = mesh_free_port();
+
+		mesh_node_init(a, "a", NULL, 0);
+		mesh_node_init(b, "b", NULL, 0);
+		while (peer_id_compare(&a->identity.id, &b->identity.id) > 0)
+			mesh_node_init(a, "a", NULL, 0);       /* the one that dials later decides */
+		mesh_node_dials(a, "b", quick_port, NULL); /* in vain, for now */
+		mesh_node_start(a);
+		slow = tcp_proxy_start(a->port, &slow_port);
+		mesh_node_dials(b, "a", slow_port, NULL);
+		mesh_node_start(b);
+		mesh_wait_peer(a, b->id, true);
+		tcp_proxy_pause(slow, 1);
+		assert_int_equal(send_some(a, b, 1, 100), 100);
+		quick = tcp_proxy_start(b->port, &quick_port);
+		mesh_until(uses_own_dial, a, "a uses the link that it dialed");
+		assert_int_equal(send_some(a, b, 101, 100), 100);
+		assert_int_equal(mesh_totals(b).notes, 0);
+		if (breaks)
+			tcp_proxy_cut(slow);
+		tcp_proxy_pause(slow, 0);
+		mesh_until(all_there, &(struct goal){b, breaks ? 100 : 200}, "the notes");
+		mesh_until(one_link, nodes, "one link is left");
+		totals = mesh_totals(b);
+		assert_int_equal(totals.notes, breaks ? 100 : 200);
+		assert_int_equal(totals.disorder, breaks ? 1 : 0); /* the gap where the old link broke */
+		mesh_node_stop(a);
+		mesh_node_stop(b);
+		tcp_proxy_stop(slow);
+		tcp_proxy_stop(quick);
+	}
+}
+
 static void tcp_unknown(void **state)
 {
 	(void)state;
@@ -123,6 +177,7 @@ static void loop_known(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(takes_over_in_order),
 		cmocka_unit_test(tcp_unknown),
 		cmocka_unit_test(tcp_known),
 		cmocka_unit_test(loop_unknown),

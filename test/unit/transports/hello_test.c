@@ -249,6 +249,56 @@ static void foreign_signature(void **state)
 	run_fini(&other);
 }
 
+/* The bytes that sig_D covers, written down once more: they are the protocol. */
+static void claim_by_hand(const struct run *run, const struct identity *who, struct qmt_buf *ret_frame)
+{
+	static const uint8_t versions[20] = {0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
+	uint8_t text[5 + 20 + 32 * 4], signature[IDENTITY_SIGNATURE], id[PEER_ID_BYTES];
+	struct hello_claim claim = {.node = qmt_str("x"), .boot = qmt_str("01890a5d-ac96-774b-bcce-b302099a8057")};
+
+	memcpy(text, "qmt-D", 5);
+	memcpy(text + 5, versions, 20);
+	memcpy(text + 25, run->self_l.identity->id.key, 32);
+	memcpy(text + 57, run->key_l, 32);
+	memcpy(text + 89, run->nonce_d, 32);
+	memcpy(text + 121, run->nonce_l, 32);
+	identity_sign(who, text, sizeof(text), signature);
+	peer_id_bytes(&who->id, id);
+	claim.peer = (struct qmt_bytes){id, sizeof(id)};
+	claim.signature = (struct qmt_bytes){signature, sizeof(signature)};
+	qmt_buf_append(ret_frame, "\3", 1);
+	assert_int_equal(codec_encode(&hello_claim_record, &claim, NULL, ret_frame), 0);
+}
+
+/* A dialer that proves to be the listener itself (its identity was copied) is refused by the listener too; one that proves
+ * to be somebody and offers no scope is refused for that. */
+static void claims_by_hand(void **state)
+{
+	const struct identity *who[] = {&bob, &eve};
+	const int expected[] = {-ELOOP, -ENOLINK};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct run run;
+		struct qmt_buf frame = {0}, out = {0};
+		struct qmt_err err = {0};
+
+		run_init(&run);
+		hello_listen(&run.listener, &run.self_l, run.key_l, run.nonce_l);
+		assert_int_equal(hello_dial(&run.dialer, &run.self_d, run.key_d, run.nonce_d, NULL, &frame), 0);
+		assert_int_equal(
+			hello_input(&run.listener, (struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out, &err), 1);
+		frame.len = 0;
+		claim_by_hand(&run, who[i], &frame);
+		assert_int_equal(
+			hello_input(&run.listener, (struct qmt_bytes){(uint8_t *)frame.data, (uint32_t)frame.len}, &out, &err),
+			expected[i]);
+		qmt_buf_free(&frame);
+		qmt_buf_free(&out);
+		run_fini(&run);
+	}
+}
+
 /* Versions that do not overlap are refused with both ranges; names that are too long or unprintable are refused. */
 static void versions_and_names(void **state)
 {
@@ -320,6 +370,7 @@ int main(void)
 		cmocka_unit_test(scopes_are_numbered),
 		cmocka_unit_test(survives_damage),
 		cmocka_unit_test(foreign_signature),
+		cmocka_unit_test(claims_by_hand),
 		cmocka_unit_test(versions_and_names),
 		cmocka_unit_test(out_of_turn),
 	};

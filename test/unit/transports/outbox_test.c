@@ -171,15 +171,15 @@ static void no_overtaking_when_full(void **state)
 	(void)state;
 	outbox_init(&out, &small);
 	inbox_init(&in, 10000, 10000);
-	for (uint64_t i = 1; i <= 13; i++) {
+	for (uint64_t i = 1; i <= 41; i++) {
 		assert_int_equal(put(&out, "a", i, 1, false), 0);
 		(void)outbox_front(&out, &frame); /* the socket does not take it */
 	}
-	assert_int_equal(put(&out, "a", 14, 300, false), 0);
-	assert_int_equal(put(&out, "a", 15, 1, false), 0);
+	assert_int_equal(put(&out, "a", 42, 150, false), 0);
+	assert_int_equal(put(&out, "a", 43, 1, false), 0);
 	drain(&out, &in, &got);
-	assert_int_equal(got.count, 15);
-	for (uint64_t i = 0; i < 15; i++)
+	assert_int_equal(got.count, 43);
+	for (uint64_t i = 0; i < 43; i++)
 		assert_int_equal(got.ids[i], i + 1);
 	outbox_fini(&out);
 	inbox_fini(&in);
