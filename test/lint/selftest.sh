@@ -140,7 +140,7 @@ printf 'int f(void)\n{\n    return 1;\n}\n' | plant style cmd/@.c:3 cmd/@.c
 printf 'int f(void); \n' | plant style cmd/@.c:1 cmd/@.c
 printf '\n/* %0117d */\n' 0 | plant style cmd/@.h:2 cmd/@.h
 printf '\t/* %0113d */\n' 0 | plant style cmd/@.h:1 cmd/@.h
-printf '\n# %0120d\n' 0 | plant style test/cli/@.py:2 test/cli/@.py
+printf '\n# %0160d\n' 0 | plant style test/cli/@.py:2 test/cli/@.py
 seq 700 | sed 's/.*/int x&;/' | plant style 'warning: cmd/@.h: 700 lines' cmd/@.h
 printf 'int state_initialised = 1;\n' | plant style 'runtime/@.c:0: state_initialised' runtime/@.c
 printf 'int state_zero;\n' | plant style 'runtime/@.c:0: state_zero' runtime/@.c

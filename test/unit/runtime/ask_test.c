@@ -149,7 +149,8 @@ static void outside(void **unused)
 	}
 }
 
-/* Deadlines never come early, neither short ones (exact clock) nor long ones (coarse clock), from outside and inside. */
+/* Deadlines never come early, neither short ones (exact clock) nor long ones (coarse clock), from outside and
+ * inside. */
 static void deadlines_are_not_early(void **unused)
 {
 	(void)unused;
