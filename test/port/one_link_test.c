@@ -108,7 +108,8 @@ static bool uses_own_dial(void *arg)
 	return false;
 }
 
-/* A link takes over while what went out on the old one has not arrived: nothing overtakes it. When the old one breaks instead,
+/* A link takes over while what went out on the old one has not arrived: nothing overtakes it. When the old one
+ * breaks instead,
  * what was said afterwards arrives all the same. */
 static void takes_over_in_order(void **state)
 {

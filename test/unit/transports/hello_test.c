@@ -270,7 +270,8 @@ static void claim_by_hand(const struct run *run, const struct identity *who, str
 	assert_int_equal(codec_encode(&hello_claim_record, &claim, NULL, ret_frame), 0);
 }
 
-/* A dialer that proves to be the listener itself (its identity was copied) is refused by the listener too; one that proves
+/* A dialer that proves to be the listener itself (its identity was copied) is refused by the listener too; one that
+ * proves
  * to be somebody and offers no scope is refused for that. */
 static void claims_by_hand(void **state)
 {
