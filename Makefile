@@ -37,7 +37,9 @@ MAINS     := qmtd qmt
 MAIN_C    := $(MAINS:%=cmd/%.c)
 CMD_LIB_C := $(filter-out $(MAIN_C),$(CMD_C))
 
-UNIT_C    := $(shell find test/unit test/port -name '*_test.c' 2>/dev/null | sort)
+# PART="port unit/runtime" builds and runs only what lies there.
+UNIT_DIRS := $(if $(PART),$(patsubst %,test/%,$(filter unit% port%,$(PART))),test/unit test/port)
+UNIT_C    := $(if $(UNIT_DIRS),$(shell find $(UNIT_DIRS) -name '*_test.c' 2>/dev/null | sort))
 UNIT      := $(UNIT_C:%.c=$(B)/%)
 TESTLIB_C := $(wildcard test/lib/*.c)
 TOOL_C    := $(wildcard test/tools/*.c)
@@ -129,9 +131,9 @@ demo: ready
 
 # ---- test ------------------------------------------------------------------------------------------------------------
 .PHONY: test check lint bench cover fuzz planted help install uninstall clean
-## test: everything; the parts are unit port cli e2e fuzz (PART="unit port" runs some)
+## test: everything; the parts are unit port cli e2e fuzz (PART="port unit/runtime" runs some)
 test: ready
-	@$(MAKE) --no-print-directory -j$(JOBS) tests $(B)/test/fuzz/replay-all
+	@$(MAKE) --no-print-directory -j$(JOBS) tests $(if $(filter fuzz,$(or $(PART),fuzz)),$(B)/test/fuzz/replay-all)
 	@$(PYTHON) test/run.py --build $(B) $(PART)
 check: test
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the parts of the test suite and prints what they come to.
 
-  run.py --build DIR [PART...]     parts: unit port cli e2e fuzz (all when none is named)
+  run.py --build DIR [PART...]     parts: unit port cli e2e fuzz (all when none is named), or a folder: unit/runtime
 
 Each cmocka program is one process with a deadline; cli and e2e are pytest. A part prints its seconds. With CI=true a skipped
 test fails unless test/skips.txt names it (a line `name  reason`). The last line is `N passed, N failed, N skipped`."""
@@ -110,14 +110,14 @@ def main():
 	parser.add_argument("--list-skips", action="store_true")
 	parser.add_argument("parts", nargs="*", metavar="PART")
 	args = parser.parse_args()
-	unknown = [p for p in args.parts if p not in PARTS]
+	unknown = [p for p in args.parts if p.split("/")[0] not in PARTS or not os.path.isdir(os.path.join(ROOT, "test", p))]
 	if unknown:
 		parser.error("no such part: %s (there are: %s)" % (", ".join(unknown), " ".join(PARTS)))
 	total = Tally()
 	for part in args.parts or PARTS:
 		begin = time.monotonic()
 		tally = Tally()
-		if part in ("unit", "port"):
+		if part.split("/")[0] in ("unit", "port"):
 			with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
 				for one in pool.map(cmocka, programs(args.build, part)):
 					tally.add(one)
@@ -125,7 +125,7 @@ def main():
 			tally = fuzz(args.build)
 		else:
 			tally = pytest(args.build, part)
-		print("%-5s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped),
+		print("%-15s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped),
 			time.monotonic() - begin), flush=True)
 		total.add(tally)
 	allowed = {}
