@@ -67,8 +67,7 @@ void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *ask
 		list->first = asker->next;
 	list->count--;
 	for (const struct asker *other = list->first; other; other = other->next)
-		shared |= same_actor(other->sink, asker->sink);
-	/* Two refs behind one link may be one monitor to the runtime: the last one takes it away. */
+		shared |= qmt_ref_eq(other->sink, asker->sink);
 	if (!shared && qmt_ref_is_set(asker->sink))
 		qmt_demonitor(ctx, asker->sink);
 	free(asker->request);
@@ -87,7 +86,19 @@ struct asker *asker_find(const struct asker_list *list, struct qmt_ref sender, s
 struct asker *asker_of_sink(const struct asker_list *list, struct qmt_ref who)
 {
 	for (struct asker *asker = list->first; asker; asker = asker->next)
-		if (same_actor(asker->sink, who)) /* a link that ended takes all refs behind it along */
+		if (qmt_ref_eq(asker->sink, who)) /* a link that ends is reported for each ref behind it */
+			return asker;
+	return NULL;
+}
+
+struct asker *asker_undelivered(const struct asker_list *list, const struct qmt_type *type, const void *body)
+{
+	struct qmt_str request = {0};
+
+	if (type == &provider_chunk_type)
+		request = ((const struct provider_chunk *)body)->request;
+	for (struct asker *asker = list->first; asker && request.len > 0; asker = asker->next)
+		if (asker->state == ASKER_STREAMING && asker->sink.rid != 0 && qmt_str_is(request, asker->request))
 			return asker;
 	return NULL;
 }

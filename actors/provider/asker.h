@@ -45,6 +45,8 @@ void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *ask
 struct asker *asker_find(const struct asker_list *list, struct qmt_ref sender, struct qmt_str request);
 /* The first request whose monitored actor is `who`; NULL: none. */
 struct asker *asker_of_sink(const struct asker_list *list, struct qmt_ref who);
+/* The stream that lost a piece: a link took it and could not carry it (the hook `undelivered`). NULL: none. */
+struct asker *asker_undelivered(const struct asker_list *list, const struct qmt_type *type, const void *body);
 
 void asker_accept(struct qmt_ctx *ctx, struct asker *asker);
 /* Fills in request and seq. Returns as qmt_tell: not 0: the sink did not get it, so the stream must end. */

@@ -248,6 +248,18 @@ static void builtin_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int
 		job_end(ctx, state, (struct job *)asker);
 }
 
+static void builtin_undelivered(
+	struct qmt_ctx *ctx, void *raw, const struct qmt_type *type, const void *body, int reason)
+{
+	struct state *state = raw;
+	struct job *job = (struct job *)asker_undelivered(&state->askers, type, body);
+
+	if (!job)
+		return;
+	asker_fail(ctx, &job->asker, reason, provider_error_transport, 0, "a piece of the answer was lost on its way");
+	job_end(ctx, state, job);
+}
+
 static int builtin_start(struct qmt_ctx *ctx, void *raw, const void *config)
 {
 	struct state *state = raw;
@@ -289,5 +301,6 @@ const struct qmt_actor_desc provider_builtin_desc = {
 	.start = builtin_start,
 	.stop = builtin_stop,
 	.down = builtin_down,
+	.undelivered = builtin_undelivered,
 	.again = builtin_again,
 };

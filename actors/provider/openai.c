@@ -433,6 +433,19 @@ static void openai_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int 
 		call_free(ctx, (struct call *)asker);
 }
 
+/* A stream with a hole in it is of no use to its reader. */
+static void openai_undelivered(
+	struct qmt_ctx *ctx, void *raw, const struct qmt_type *type, const void *body, int reason)
+{
+	struct state *state = raw;
+	struct call *call = (struct call *)asker_undelivered(&state->askers, type, body);
+
+	if (!call)
+		return;
+	asker_fail(ctx, &call->asker, reason, provider_error_transport, 0, "a piece of the answer was lost on its way");
+	call_free(ctx, call);
+}
+
 static int openai_start(struct qmt_ctx *ctx, void *raw, const void *config)
 {
 	struct state *state = raw;
@@ -490,4 +503,5 @@ const struct qmt_actor_desc provider_openai_desc = {
 	.start = openai_start,
 	.stop = openai_stop,
 	.down = openai_down,
+	.undelivered = openai_undelivered,
 };

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "actors/provider/provider.h"
+#include "runtime/port.h"
 #include "test/lib/provider_probe.h"
 
 enum { WAIT_MS = 10000 };
@@ -45,6 +46,21 @@ static void close_fixture(struct fixture *f)
 	qmt_system_free(f->system);
 	probe_free(f->probe);
 	probe_free(f->other);
+}
+
+/* The number of requests under way becomes this within the time. */
+static void expect_active(struct fixture *f, uint32_t want)
+{
+	const struct probe_answer *answer = NULL;
+
+	for (int try = 0; try < 5000; try++) {
+		probe_send(f->probe, &provider_info_type, &(struct provider_info){});
+		answer = probe_ended(f->probe, "info", WAIT_MS);
+		assert_non_null(answer);
+		if (answer->active == want)
+			return;
+	}
+	fail_msg("%u requests are under way, not %u", answer->active, want);
 }
 
 /* An answer comes as several numbered chunks, then one finish with usage. */
@@ -163,21 +179,110 @@ static void limits_and_sinks(void **state)
 static void sink_dies_in_a_pause(void **state)
 {
 	struct fixture f;
-	const struct probe_answer *answer;
 
 	(void)state;
 	open_fixture(&f, 60000);
 	probe_chat(f.other, "a", "count to 5");
 	assert_non_null(probe_accepted(f.other, "a", WAIT_MS));
 	assert_int_equal(qmt_stop(f.outside, probe_ref(f.other)), 0);
-	for (int try = 0; try < 1000; try++) { /* until the provider has seen it */
-		probe_send(f.probe, &provider_info_type, &(struct provider_info){});
-		answer = probe_ended(f.probe, "info", WAIT_MS);
-		assert_non_null(answer);
-		if (answer->active == 0)
-			break;
-	}
-	assert_int_equal(answer->active, 0);
+	expect_active(&f, 0);
+	close_fixture(&f);
+}
+
+/* ---- behind a link ----------------------------------------------------------------------------------------------- */
+
+/* A link to a peer: carries `room` messages, ends the number that a cancel names. */
+struct link {
+	uint32_t room;
+};
+
+static void link_outgoing(struct qmt_ctx *ctx, void *raw, const struct qmt_outgoing *out)
+{
+	struct link *link = raw;
+
+	(void)out;
+	if (link->room == 0)
+		qmt_outgoing_refuse(ctx, QMT_FAIL_LINK_BUSY);
+	else
+		link->room--;
+}
+
+static void link_cancel(struct qmt_ctx *ctx, void *raw, const void *body)
+{
+	(void)raw;
+	qmt_ref_ended(ctx, (uint32_t)strtoul(((const struct provider_cancel *)body)->request.p, NULL, 10));
+}
+
+static int link_start(struct qmt_ctx *ctx, void *raw, const void *config)
+{
+	(void)ctx;
+	((struct link *)raw)->room = *(const uint32_t *)config;
+	return 0;
+}
+
+static qmt_handler *const link_handlers[provider_message_count] = {[provider_cancel_id] = link_cancel};
+static const struct qmt_actor_desc link_desc = {.abi = QMT_ABI,
+	.name = "link",
+	.doc = "Test.",
+	.state_size = sizeof(struct link),
+	.accepts = {{&provider_protocol, link_handlers}},
+	.start = link_start,
+	.outgoing = link_outgoing};
+
+static void chat_for(struct fixture *f, const char *id, struct qmt_ref sink)
+{
+	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("count to 100000")};
+	struct provider_chat chat = {.request = qmt_str(id), .messages = {&message, 1}, .sink = sink};
+	struct qmt_result result;
+
+	assert_int_equal(qmt_outside_ask(f->outside, f->provider, &provider_chat_type, &chat, WAIT_MS, &result), 0);
+}
+
+/* Of several sinks on one peer each ends only its own requests; the link's end ends them all. */
+static void sinks_behind_a_link(void **state)
+{
+	static const uint32_t room = UINT32_MAX;
+	struct fixture f;
+	struct qmt_ref link;
+
+	(void)state;
+	open_fixture(&f, 60000);
+	assert_int_equal(qmt_spawn(f.outside, &link_desc, &(struct qmt_spawn){.config = &room}, &link, NULL), 0);
+	chat_for(&f, "a", (struct qmt_ref){link.actor, link.gen, 1});
+	chat_for(&f, "b", (struct qmt_ref){link.actor, link.gen, 2});
+	chat_for(&f, "c", (struct qmt_ref){link.actor, link.gen, 2});
+	expect_active(&f, 3);
+	assert_int_equal(
+		qmt_tell(f.outside, link, &provider_cancel_type, &(struct provider_cancel){.request = qmt_str("1")}), 0);
+	expect_active(&f, 2);
+	/* "b" and "c" have one sink: the end of the one request leaves the other one's watch alone */
+	assert_int_equal(
+		qmt_tell(f.outside, f.provider, &provider_cancel_type, &(struct provider_cancel){.request = qmt_str("b")}), 0);
+	expect_active(&f, 1);
+	assert_int_equal(
+		qmt_tell(f.outside, link, &provider_cancel_type, &(struct provider_cancel){.request = qmt_str("2")}), 0);
+	expect_active(&f, 0);
+
+	chat_for(&f, "a", (struct qmt_ref){link.actor, link.gen, 1});
+	chat_for(&f, "b", (struct qmt_ref){link.actor, link.gen, 2});
+	expect_active(&f, 2);
+	assert_int_equal(qmt_stop(f.outside, link), 0);
+	expect_active(&f, 0);
+	close_fixture(&f);
+}
+
+/* A stream that loses a piece on a full link is ended. */
+static void link_is_full(void **state)
+{
+	static const uint32_t room = 3;
+	struct fixture f;
+	struct qmt_ref link;
+
+	(void)state;
+	open_fixture(&f, 1);
+	assert_int_equal(qmt_spawn(f.outside, &link_desc, &(struct qmt_spawn){.config = &room}, &link, NULL), 0);
+	chat_for(&f, "a", (struct qmt_ref){link.actor, link.gen, 1});
+	expect_active(&f, 0);
 	close_fixture(&f);
 }
 
@@ -295,6 +400,8 @@ int main(void)
 		cmocka_unit_test(cancel),
 		cmocka_unit_test(limits_and_sinks),
 		cmocka_unit_test(sink_dies_in_a_pause),
+		cmocka_unit_test(sinks_behind_a_link),
+		cmocka_unit_test(link_is_full),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(completes),
 		cmocka_unit_test(stop_in_the_middle),
