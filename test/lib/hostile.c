@@ -54,8 +54,9 @@ int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt
 	struct qmt_buf out = {0};
 	int rc;
 
-	*peer = (struct hostile){0};
-	identity_generate(&peer->identity);
+	*peer = (struct hostile){.identity = peer->identity};
+	if (!(flags & HOSTILE_KNOWN))
+		identity_generate(&peer->identity);
 	open_socket(peer, port, flags);
 	if (flags & (HOSTILE_NO_HELLO | HOSTILE_PLAIN))
 		return 0;

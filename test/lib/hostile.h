@@ -20,6 +20,7 @@ enum hostile_flags {
 	HOSTILE_WRONG_KEY = 2, /* HELLO names another CURVE key than the connection's */
 	HOSTILE_NO_HELLO = 4,  /* only connects */
 	HOSTILE_NAMED = 8,     /* chooses its own routing id */
+	HOSTILE_KNOWN = 16, /* peer->identity is set already */
 };
 
 /* Connects, passes HELLO unless told otherwise. Returns 0; <0: refused during HELLO, *err says what this side was

@@ -83,21 +83,27 @@ static bool is_up(void *arg)
 	return mesh_links(&node) == 1 && logged("link.up") > 0;
 }
 
-/* A hostile peer with a link in use: its PeerId may be either side of the one-link rule, so it plays both. */
-static void open_link(struct hostile *peer)
+static void say_use(struct hostile *peer, uint64_t sequence)
 {
-	struct qmt_err err = {0};
 	struct qmt_buf use = {0};
 	struct envelope env = {.kind = ENVELOPE_CONTROL, .type = LINK_USE};
 	uint8_t version = ENVELOPE_VERSION;
 
-	if (hostile_open(peer, node.port, 0, &err))
-		fail_msg("%s", err.text);
 	qmt_buf_append(&use, &version, 1);
 	envelope_put(&use, &env);
-	assert_int_equal(codec_encode(&link_number_record, &(struct link_number){.number = 1}, NULL, &use), 0);
+	assert_int_equal(codec_encode(&link_number_record, &(struct link_number){.number = sequence}, NULL, &use), 0);
 	hostile_send(peer, use.data, use.len);
 	qmt_buf_free(&use);
+}
+
+/* A hostile peer with a link in use: its PeerId may be either side of the one-link rule, so it plays both. */
+static void open_link(struct hostile *peer)
+{
+	struct qmt_err err = {0};
+
+	if (hostile_open(peer, node.port, 0, &err))
+		fail_msg("%s", err.text);
+	say_use(peer, 1);
 	mesh_until(is_up, NULL, "the link is up");
 }
 
@@ -468,6 +474,104 @@ static void may_not(void **state)
 	hostile_close(&peer);
 }
 
+/* Waits for an envelope of this kind; returns its id. */
+static uint64_t wait_envelope(struct hostile *peer, enum envelope_kind kind)
+{
+	static uint8_t room[65536];
+
+	for (;;) {
+		struct qmt_bytes data = {room + 1, 0};
+		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
+		struct envelope env;
+
+		assert_true(len > 0);
+		data.len = (uint32_t)len - 1;
+		while (envelope_get(&data, &env, NULL) == 0)
+			if (env.kind == kind)
+				return env.id;
+	}
+}
+
+/* When the deadline of an ask has passed, or its asker has ended, the peer is told that nobody waits any more. */
+static void asks_are_cancelled(void **state)
+{
+	struct hostile peer;
+	struct qmt_ref asker;
+	struct qmt_err err = {0};
+	struct probe_ask_peer ask = {.timeout_ms = 50};
+	char id[PEER_ID_TEXT + 1];
+	uint64_t asked;
+
+	(void)state;
+	mesh_node_stop(&node);
+	node.config.limits.suspect_ms = 100;
+	mesh_node_start(&node);
+	open_link(&peer);
+	peer_id_text(&peer.identity.id, id);
+	ask.peer = qmt_str(id);
+	assert_int_equal(qmt_tell(node.ctx, node.probe, &probe_ask_peer_type, &ask), 0);
+	asked = wait_envelope(&peer, ENVELOPE_ASK);
+	assert_int_equal(wait_envelope(&peer, ENVELOPE_CANCEL), asked);
+	/* an actor that ends while it waits for an hour */
+	assert_int_equal(qmt_spawn(node.ctx, &probe_desc, NULL, &asker, &err), 0);
+	ask.timeout_ms = 3600000;
+	assert_int_equal(qmt_tell(node.ctx, asker, &probe_ask_peer_type, &ask), 0);
+	asked = wait_envelope(&peer, ENVELOPE_ASK);
+	assert_int_equal(qmt_stop(node.ctx, asker), 0);
+	assert_int_equal(wait_envelope(&peer, ENVELOPE_CANCEL), asked);
+	hostile_close(&peer);
+}
+
+/* Waits for a control envelope of this type. */
+static void wait_control(struct hostile *peer, enum link_control type)
+{
+	static uint8_t room[65536];
+
+	for (;;) {
+		struct qmt_bytes data = {room + 1, 0};
+		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
+		struct envelope env;
+
+		assert_true(len > 0);
+		data.len = (uint32_t)len - 1;
+		while (envelope_get(&data, &env, NULL) == 0)
+			if (env.kind == ENVELOPE_CONTROL && env.type == type)
+				return;
+	}
+}
+
+/* The choices of the side that decides may arrive in another order than they were made: the highest number holds, and
+ * the link that lost before it was ever used is retired. */
+static void choices_out_of_order(void **state)
+{
+	struct hostile first = {0}, second;
+	struct qmt_err err = {0};
+	struct probe_ask_peer ask = {.timeout_ms = 5000};
+	char id[PEER_ID_TEXT + 1];
+
+	(void)state;
+	do
+		identity_generate(&first.identity);
+	while (peer_id_compare(&first.identity.id, &node.identity.id) > 0);
+	second = first;
+	assert_int_equal(hostile_open(&first, node.port, HOSTILE_KNOWN, &err), 0);
+	assert_int_equal(hostile_open(&second, node.port, HOSTILE_KNOWN, &err), 0);
+	say_use(&second, 2);
+	mesh_until(is_logged, "link.up", "the second link is up");
+	say_use(&first, 1);
+	wait_control(&first, LINK_BYE);
+	peer_id_text(&first.identity.id, id);
+	ask.peer = qmt_str(id);
+	assert_int_equal(qmt_tell(node.ctx, node.probe, &probe_ask_peer_type, &ask), 0);
+	(void)wait_envelope(&second, ENVELOPE_ASK);
+	/* said twice, or by the side that may not: nothing changes */
+	say_use(&second, 2);
+	say_use(&second, 1);
+	assert_int_equal(logged("link.up"), 1);
+	hostile_close(&first);
+	hostile_close(&second);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -485,6 +589,8 @@ int main(void)
 		CASE(bad_pieces),
 		CASE(never_reads),
 		CASE(may_not),
+		CASE(asks_are_cancelled),
+		CASE(choices_out_of_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
