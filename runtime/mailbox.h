@@ -66,18 +66,10 @@ static inline uint32_t word_count(uint64_t word)
 	return (uint32_t)((word & WORD_COUNT) >> 1);
 }
 
-/* Messages that wait, or are being handled. A moment's picture, but never too low for the sender's own messages. */
+/* Messages that wait, or are being handled; a moment's picture, never too high: the word is read first, so what was dealt
+ * with meanwhile may be ahead of it (then nothing of that waits). seq_cst: for qmt__mute, which has just published that it
+ * waits; if the word says idle, it also brings the last count of what was dealt with. */
 static inline uint32_t mailbox_depth(struct qmt_actor *a)
-{
-	uint64_t done = atomic_load_explicit(&a->done, RELAXED);
-	uint32_t count = word_count(atomic_load_explicit(&a->top, RELAXED));
-
-	return (count - (uint32_t)done) & (uint32_t)(WORD_COUNT >> 1);
-}
-
-/* The same for who has just published that it waits (qmt__mute): the word first. If it says idle, its acquire brings
- * the count of what was dealt with; that may be ahead of this word, then nothing waits. */
-static inline uint32_t mailbox_depth_now(struct qmt_actor *a)
 {
 	uint32_t count = word_count(atomic_load(&a->top));
 	uint32_t depth = (count - (uint32_t)atomic_load_explicit(&a->done, RELAXED)) & (uint32_t)(WORD_COUNT >> 1);

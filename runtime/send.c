@@ -231,7 +231,7 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 	} while (!atomic_compare_exchange_weak(&full->waiters, &first, waiter));
 	if (atomic_load(&a->waiters) || actor_gen(full) != ctx->full_gen)
 		unmute_self(ctx, a); /* rule 2, or the target has ended; the note left behind is a look for nothing later on */
-	else if (mailbox_depth_now(full) <= actor_desc(full)->bound / 2)
+	else if (mailbox_depth(full) <= actor_desc(full)->bound / 2)
 		qmt__waiters_release(ctx, full, NULL);
 }
 

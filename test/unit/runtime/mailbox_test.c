@@ -101,6 +101,22 @@ static void no_idle_over_news(void **unused)
 	free(a);
 }
 
+/* The depth is never too high: what was dealt with after the word was read makes it 0, not 4 million. */
+static void depth_is_never_too_high(void **unused)
+{
+	(void)unused;
+	struct qmt_actor *a = actor();
+	struct qmt_msg *m = message(0);
+
+	mailbox_push(a, m);
+	atomic_store(&a->done, 3);
+	assert_int_equal(mailbox_depth(a), 0);
+	atomic_store(&a->done, UINT64_C(1) << 40);
+	assert_int_equal(mailbox_depth(a), 1);
+	free(m);
+	free(a);
+}
+
 /* Trap 3: a closed word refuses, whatever its count is, and stays closed when somebody flags it. */
 static void closed_refuses(void **unused)
 {
@@ -156,6 +172,7 @@ int main(void)
 		cmocka_unit_test(push_take_idle),
 		cmocka_unit_test(the_sys_bit_does_not_count),
 		cmocka_unit_test(no_idle_over_news),
+		cmocka_unit_test(depth_is_never_too_high),
 		cmocka_unit_test(closed_refuses),
 		cmocka_unit_test(the_count_wraps_and_never_overflows),
 	};

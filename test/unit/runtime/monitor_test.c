@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "runtime/internal.h"
 #include "test/lib/runtime_kit.h"
 
 /* ---- watchers ---------------------------------------------------------------------------------------------------- */
@@ -118,7 +119,9 @@ static void watchers_end(void **unused)
 		tell(&kit, watcher, STOP, none);
 		assert_false(qmt_is_running(watcher));
 	}
+	assert_null(actor_ext(a.actor)->watchers);
 	tell(&kit, again, WATCH, a);
+	assert_non_null(actor_ext(a.actor)->watchers);
 	tell(&kit, again, FAIL, none);
 	tell(&kit, a, STOP, none);
 	assert_int_equal(downs(&kit, again), 0);

@@ -111,6 +111,30 @@ static void same_seed_same_run(void **unused)
 	}
 }
 
+/* The seed alone decides who runs first among those that may: many seeds, many orders. */
+static void the_seed_chooses(void **unused)
+{
+	(void)unused;
+	uint64_t orders[30];
+	int different = 0;
+
+	for (uint64_t seed = 0; seed < 30; seed++) {
+		struct kit kit;
+
+		events = order = 0;
+		kit_start_seeded(&kit, seed);
+		for (uint64_t i = 1; i <= 6; i++)
+			QMT_TELL(kit.out, kit_spawn(&kit, &player_desc, NULL), kit_poke, .value = i);
+		while (events < 6)
+			qmt_system_run(kit.sys, 0);
+		orders[seed] = order;
+		for (uint64_t other = 0; other < seed; other++)
+			different += orders[other] != order;
+		kit_stop(&kit);
+	}
+	assert_true(different > 30 * 29 / 2 * 9 / 10);
+}
+
 /* The clock stands still while anything runs, jumps to what is due, and a run ends at its time. Nothing runs by
  * itself. */
 static void the_clock_is_virtual(void **unused)
@@ -155,6 +179,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(same_seed_same_run),
+		cmocka_unit_test(the_seed_chooses),
 		cmocka_unit_test(the_clock_is_virtual),
 		cmocka_unit_test(asks_from_outside),
 	};

@@ -15,7 +15,7 @@ struct child {
 	uint64_t worked;
 };
 static struct kit_latch starts = KIT_LATCH, stops = KIT_LATCH;
-static uint64_t start_at_ms[64]; /* seeded runs only: one thread */
+static _Atomic uint64_t start_at_ms[64];
 
 static int child_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
