@@ -6,7 +6,14 @@
 QMT_DEFINE_PROTOCOL(probe, PROBE_MESSAGES, "An actor for tests of links.")
 QMT_DEFINE_PROTOCOL(stranger, STRANGER_MESSAGES, "Unknown to the probe.")
 
+/* An ask to a peer that is under way. */
+struct pending {
+	struct pending *next;
+	struct qmt_token token;
+};
+
 struct probe {
+	struct pending *pending;
 	uint64_t notes, disorder, events, last_event, bytes, undelivered, reason, downs;
 	uint64_t last[PROBE_SENDERS];
 };
@@ -108,13 +115,22 @@ static void nothing(struct qmt_ctx *ctx, void *state, const void *body)
 	QMT_REPLY(ctx, qmt_token(ctx), probe_said, .n = 1);
 }
 
+static void drop_pending(struct probe *probe, struct pending *pending)
+{
+	struct pending **at = &probe->pending;
+
+	while (*at != pending)
+		at = &(*at)->next;
+	*at = pending->next;
+	free(pending);
+}
+
 static void on_answer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
-	struct qmt_token *token = arg;
+	struct pending *pending = arg;
 
-	(void)state;
-	(void)qmt_reply_result(ctx, *token, result);
-	free(token);
+	(void)qmt_reply_result(ctx, pending->token, result);
+	drop_pending(state, pending);
 }
 
 static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
@@ -130,22 +146,24 @@ static void on_ask_peer(struct qmt_ctx *ctx, void *state, const void *body)
 	static const struct qmt_type *const types[] = {&probe_say_type, &probe_secret_type, &probe_owner_type,
 		&stranger_hello_type, &peers_list_type, &peers_resolve_type};
 	static const uint64_t zeroes[32];
-	struct qmt_token *token = calloc(1, sizeof(*token));
+	struct pending *pending = calloc(1, sizeof(*pending));
+	struct probe *probe = state;
 	char peer[64], name[64];
 	int rc;
 
-	(void)state;
-	*token = qmt_token(ctx);
+	pending->token = qmt_token(ctx);
+	pending->next = probe->pending;
+	probe->pending = pending;
 	(void)snprintf(peer, sizeof(peer), "%.*s", QMT_STR_ARG(msg->peer));
 	(void)snprintf(name, sizeof(name), "%.*s", QMT_STR_ARG(msg->name));
 	if (peer[0])
 		rc = qmt_ask_name(ctx, peer, name[0] ? name : "probe", types[msg->what],
-			msg->what ? zeroes : (const void *)&say, msg->timeout_ms, on_answer, token);
+			msg->what ? zeroes : (const void *)&say, msg->timeout_ms, on_answer, pending);
 	else
-		rc = qmt_ask(ctx, msg->ref, &probe_say_type, &say, msg->timeout_ms, on_answer, token);
+		rc = qmt_ask(ctx, msg->ref, &probe_say_type, &say, msg->timeout_ms, on_answer, pending);
 	if (rc) {
-		(void)qmt_reply_fail(ctx, *token, rc > 0 ? rc : QMT_FAIL_FAILED, NULL, 0, "not sent");
-		free(token);
+		(void)qmt_reply_fail(ctx, pending->token, rc > 0 ? rc : QMT_FAIL_FAILED, NULL, 0, "not sent");
+		drop_pending(probe, pending);
 	}
 }
 
@@ -194,6 +212,15 @@ static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reaso
 	probe->downs++;
 }
 
+static void stop(struct qmt_ctx *ctx, void *state)
+{
+	struct probe *probe = state;
+
+	(void)ctx;
+	while (probe->pending)
+		drop_pending(probe, probe->pending);
+}
+
 static qmt_handler *const handlers[probe_message_count] = {
 	[probe_say_id] = on_say,
 	[probe_note_id] = on_note,
@@ -211,6 +238,7 @@ const struct qmt_actor_desc probe_desc = {
 	.doc = "For tests of links.",
 	.state_size = sizeof(struct probe),
 	.accepts = {{&probe_protocol, handlers}},
+	.stop = stop,
 	.undelivered = undelivered,
 	.down = down,
 };
