@@ -3,7 +3,8 @@
  * Threads: any.   Blocks: never.
  * Why:     reading the exact clock costs 25 to 50 ns here, as much as a whole message. The coarse one (5 ns, kernel's
  *          tick, 1 to 10 ms) is exact enough for deadlines of seconds. It lags by up to one tick, so deadlines made
- *          from it get one tick more: they may come late by a tick, never early.
+ *          from it get one tick more: they come late by up to a tick, and early only where the kernel's tick itself
+ *          was late (a busy virtual machine: some milliseconds).
  * Seeded:  the virtual clock, as everywhere.
  */
 #ifndef QMT_RUNTIME_CLOCK_H

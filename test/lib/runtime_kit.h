@@ -1,6 +1,7 @@
 /* test/lib/runtime_kit.h - what tests of the runtime share: a protocol, waiting for events, starting and stopping.
  *
- * Threads: a latch may be used from any. Checks that fail in a handler abort: cmocka can only be left from its own thread.
+ * Threads: a latch may be used from any. Checks that fail in a handler abort: cmocka can only be left from its own
+ *          thread.
  */
 #ifndef TEST_RUNTIME_KIT_H
 #define TEST_RUNTIME_KIT_H
