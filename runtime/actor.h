@@ -69,6 +69,12 @@ struct qmt_param {
 	const char *doc;
 };
 
+/* What a send over the bound meets. Replies pass every bound.
+ *   BLOCK     taken, and the *sending actor* handles nothing until the mailbox is half empty (it can still be stopped).
+ *             Links and outside threads are not made to wait: QMT_FAIL_FULL.
+ *   REFUSE    QMT_FAIL_FULL.
+ *   DROP_NEW  a tell vanishes; an ask, for which somebody waits, gets QMT_FAIL_FULL.
+ *   DROP_OLD  taken; the oldest ones go when the actor takes messages, asks among them are answered QMT_FAIL_FULL. */
 enum qmt_overflow { QMT_BLOCK, QMT_REFUSE, QMT_DROP_NEW, QMT_DROP_OLD };
 
 struct qmt_outgoing; /* port.h */
@@ -114,7 +120,7 @@ struct qmt_spawn {
 	const void *config;           /* borrowed until the actor has ended; handed to start at each incarnation */
 	const struct qmt_param_value *params; /* closed by name == NULL; may be NULL. Copied. */
 	uint8_t restart;              /* enum qmt_restart */
-	bool own_thread;              /* runs on a thread of its own and may block */
+	bool own_thread;              /* runs on a thread of its own and may block; in a seeded system as any other */
 };
 
 /* Starts a child of the current actor (outside: of the root). opt may be NULL. Returns 0; QMT_FAIL_NAME_TAKEN,
@@ -126,9 +132,11 @@ QMT_EXPORT struct qmt_ref qmt_parent(struct qmt_ctx *ctx);
 QMT_EXPORT struct qmt_system *qmt_system_of(struct qmt_ctx *ctx);
 /* Ends this actor after the handler, children first. */
 QMT_EXPORT void qmt_stop_self(struct qmt_ctx *ctx);
-/* Asks another to end as by qmt_stop_self; passes its bound. Returns 0 or QMT_FAIL_NOT_RUNNING. */
+/* Asks another to end as by qmt_stop_self; passes its bound. By its parent: for good, whatever its restart policy says.
+ * Returns 0 or QMT_FAIL_NOT_RUNNING; <0 out of memory. */
 QMT_EXPORT int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who);
-/* This incarnation failed, after the handler; the text is logged with the restart. */
+/* This incarnation failed, after the handler; the text is logged with the restart. The ask that is being handled gets
+ * QMT_FAIL_NO_REPLY, unless it was answered. */
 QMT_EXPORT void qmt_fail(struct qmt_ctx *ctx, const char *format, ...) QMT_PRINTF(2, 3);
 
 static inline bool qmt_ref_is_set(struct qmt_ref ref)
@@ -201,7 +209,8 @@ QMT_EXPORT struct qmt_ref qmt_sender(struct qmt_ctx *ctx);
 
 /* ---- names and peers --------------------------------------------------------------------------------------------- */
 
-/* Local registry: text -> ref; gone when the actor ends, kept over its restarts. Returns 0 or QMT_FAIL_NAME_TAKEN. */
+/* Local registry: text -> ref; gone when the actor ends, kept over its restarts. A name it has already is fine. Returns 0,
+ * QMT_FAIL_NAME_TAKEN, <0 (out of memory, or called from outside). */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register(struct qmt_ctx *ctx, const char *name);
 QMT_EXPORT void qmt_unregister(struct qmt_ctx *ctx, const char *name); /* only this actor's own names */
 /* 0 or QMT_FAIL_NO_ROUTE */
@@ -241,7 +250,7 @@ QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
 
 QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);          /* run the `again` hook once after the others had their turn */
 QMT_EXPORT void qmt_want_flush(struct qmt_ctx *ctx);      /* run the `flush` hook before this turn ends */
-QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);   /* take no normal messages until qmt_hold(ctx, false) */
+QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);   /* take no normal messages, replies neither, until qmt_hold(ctx, false) */
 
 /* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------ */
 
@@ -258,7 +267,8 @@ struct qmt_job {
 	void (*done)(struct qmt_ctx *ctx, void *state, void *arg);    /* afterwards, on this actor's turn */
 	void (*drop)(void *arg);                                      /* instead of done, when the incarnation ended */
 };
-/* Runs blocking work; exactly one of done and drop follows run. Returns 0; <0: nothing will be called. */
+/* Runs blocking work; exactly one of done and drop follows run (at the end of the system what did not run yet is dropped
+ * without). Returns 0; <0: nothing will be called. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_job_start(struct qmt_ctx *ctx, const struct qmt_job *job, void *arg);
 
 struct qmt_child_options {

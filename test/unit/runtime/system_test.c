@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +32,14 @@ static void block(struct qmt_ctx *ctx, void *state, const void *body)
 }
 static qmt_handler *const echo_handlers[kit_message_count] = {[kit_poke_id] = echo, [kit_stop_id] = block};
 static const struct qmt_actor_desc echo_desc = KIT_DESC("echo", echo_handlers, .state_size = 8);
+static void take(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx;
+	(void)state;
+	kit_check(((const struct kit_note *)body)->text.len == 100000);
+}
+static qmt_handler *const taker_handlers[kit_message_count] = {[kit_note_id] = take};
+static const struct qmt_actor_desc taker_desc = KIT_DESC("taker", taker_handlers, );
 static int parent_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
 	(void)state;
@@ -287,6 +297,66 @@ static void spawned_too_late(void **unused)
 	}
 }
 
+/* ---- out of memory ------------------------------------------------------------------------------------------------ */
+
+static void limit_memory(rlim_t more)
+{
+	unsigned long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	kit_check(file && fscanf(file, "%lu", &pages) == 1);
+	fclose(file);
+	const struct rlimit limit = {more ? pages * (rlim_t)sysconf(_SC_PAGESIZE) + more : RLIM_INFINITY, RLIM_INFINITY};
+	kit_check(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static void use_up_memory(void)
+{
+	enum { TEXT = 100000 };
+	static char text[TEXT];
+	struct kit_note note = {.text = {text, TEXT}};
+	struct qmt_ref ref, taker;
+	struct kit kit;
+	int failed = 0, spawned = 0, told = 0;
+
+	kit_start_seeded(&kit, 1);
+	taker = kit_spawn(&kit, &taker_desc, NULL);
+	qmt_system_run(kit.sys, 0);
+	limit_memory(8 << 20);
+	while (!failed && spawned < 1000000) {
+		failed = qmt_spawn(kit.out, &echo_desc, NULL, &ref, NULL);
+		spawned += !failed;
+	}
+	kit_check(failed == -ENOMEM && spawned > 1000);
+	do
+		failed = qmt_tell(kit.out, taker, &kit_note_type, &note);
+	while (!failed && ++told < 1000000);
+	kit_check(failed == -ENOMEM);
+	kit_check(qmt_msg_new(kit.out, &kit_note_type, 64 << 20) == NULL);
+	limit_memory(0);
+	/* nothing is broken: those that were made run and end */
+	qmt_system_run(kit.sys, 0);
+	kit_check(kit_ask(&kit, ref, 7, 0, NULL) == 0);
+	kit_stop(&kit);
+	_exit(0);
+}
+
+/* Without memory spawns and sends fail with -ENOMEM; what was there before goes on and ends as always. */
+static void out_of_memory_is_an_error(void **unused)
+{
+	(void)unused;
+	int status;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return; /* they need the address space for themselves */
+#endif
+	pid_t pid = fork();
+	if (pid == 0)
+		use_up_memory();
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 /* ---- our own invariants ------------------------------------------------------------------------------------------ */
 
 /* A broken invariant ends the process and says which actor was at work. */
@@ -341,6 +411,7 @@ int main(void)
 		cmocka_unit_test(freed_without_a_stop),
 		cmocka_unit_test(the_root_gives_up),
 		cmocka_unit_test(spawned_too_late),
+		cmocka_unit_test(out_of_memory_is_an_error),
 		cmocka_unit_test(broken_invariants_say_where),
 	};
 
