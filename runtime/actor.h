@@ -209,8 +209,8 @@ QMT_EXPORT struct qmt_ref qmt_sender(struct qmt_ctx *ctx);
 
 /* ---- names and peers --------------------------------------------------------------------------------------------- */
 
-/* Local registry: text -> ref; gone when the actor ends, kept over its restarts. A name it has already is fine. Returns 0,
- * QMT_FAIL_NAME_TAKEN, <0 (out of memory, or called from outside). */
+/* Local registry: text -> ref; gone when the actor ends, kept over its restarts. A name it has already is fine. Returns
+ * 0, QMT_FAIL_NAME_TAKEN, <0 (out of memory, or called from outside). */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register(struct qmt_ctx *ctx, const char *name);
 QMT_EXPORT void qmt_unregister(struct qmt_ctx *ctx, const char *name); /* only this actor's own names */
 /* 0 or QMT_FAIL_NO_ROUTE */
@@ -267,8 +267,8 @@ struct qmt_job {
 	void (*done)(struct qmt_ctx *ctx, void *state, void *arg);    /* afterwards, on this actor's turn */
 	void (*drop)(void *arg);                                      /* instead of done, when the incarnation ended */
 };
-/* Runs blocking work; exactly one of done and drop follows run (at the end of the system what did not run yet is dropped
- * without). Returns 0; <0: nothing will be called. */
+/* Runs blocking work; exactly one of done and drop follows run (at the end of the system what did not run yet is
+ * dropped without). Returns 0; <0: nothing will be called. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_job_start(struct qmt_ctx *ctx, const struct qmt_job *job, void *arg);
 
 struct qmt_child_options {

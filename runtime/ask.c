@@ -12,8 +12,9 @@
 #include <stdarg.h>
 
 enum {
-	EXACT_BELOW_MS = 200, /* shorter timeouts are worth the exact clock */
-	FAIL_TEXT_MAX = 1024, /* bytes of a failure's text, more is cut */
+	EXACT_BELOW_MS = 1000, /* shorter timeouts are worth the exact clock */
+	MARGIN_PART = 64,      /* longer ones get this part of themselves more: see clock.h */
+	FAIL_TEXT_MAX = 1024,  /* bytes of a failure's text, more is cut */
 };
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
@@ -34,7 +35,8 @@ static struct ask *ask_open(struct qmt_ctx *ctx, const struct qmt_type *type, ui
 	if (timeout_ms < EXACT_BELOW_MS)
 		deadline = now_ns(ctx) + timeout_ms * NS_PER_MS;
 	else
-		deadline = clock_coarse_ns(ctx) + ctx->sys->coarse_step_ns + timeout_ms * NS_PER_MS;
+		deadline = clock_coarse_ns(ctx) + timeout_ms * NS_PER_MS + (ctx->sim ? 0 :
+		timeout_ms * NS_PER_MS / MARGIN_PART);
 	ask->arg = arg;
 	ask->then = then;
 	atomic_store_explicit(&ask->owner, a, RELAXED);

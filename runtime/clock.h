@@ -1,10 +1,9 @@
 /* runtime/clock.h - the cheap clock of the hot path.
  *
  * Threads: any.   Blocks: never.
- * Why:     reading the exact clock costs 25 to 50 ns here, as much as a whole message. The coarse one (5 ns, kernel's
- *          tick, 1 to 10 ms) is exact enough for deadlines of seconds. It lags by up to one tick, so deadlines made
- *          from it get one tick more: they come late by up to a tick, and early only where the kernel's tick itself
- *          was late (a busy virtual machine: some milliseconds).
+ * Why:     reading the exact clock costs 25 to 50 ns here, as much as a whole message. The coarse one costs 5 ns and is
+ *          the time of the kernel's last tick: 1 to 10 ms old, on a virtual machine that has to wait for its processor
+ *          more. That is exact enough for deadlines of seconds, if they get a little more time than was asked for.
  * Seeded:  the virtual clock, as everywhere.
  */
 #ifndef QMT_RUNTIME_CLOCK_H
@@ -22,14 +21,6 @@ static inline uint64_t clock_coarse_ns(const struct qmt_ctx *ctx)
 		return qmt_os_now_ns(ctx->sys->os);
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static inline uint64_t clock_coarse_step_ns(void)
-{
-	struct timespec step;
-
-	clock_getres(CLOCK_MONOTONIC_COARSE, &step);
-	return (uint64_t)step.tv_sec * 1000000000 + (uint64_t)step.tv_nsec;
 }
 
 #endif

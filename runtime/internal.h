@@ -388,7 +388,6 @@ struct qmt_system {
 	struct qmt_actor *root;
 	struct sim *sim;
 	int epoll_fd, wake_fd, timer_fd, watch_fd;
-	uint64_t coarse_step_ns;
 	void (*root_failed)(void *arg);
 	void *root_failed_arg;
 

@@ -66,9 +66,9 @@ static inline uint32_t word_count(uint64_t word)
 	return (uint32_t)((word & WORD_COUNT) >> 1);
 }
 
-/* Messages that wait, or are being handled; a moment's picture, never too high: the word is read first, so what was dealt
- * with meanwhile may be ahead of it (then nothing of that waits). seq_cst: for qmt__mute, which has just published that it
- * waits; if the word says idle, it also brings the last count of what was dealt with. */
+/* Messages that wait, or are being handled; a moment's picture, never too high: the word is read first, so what was
+ * dealt with meanwhile may be ahead of it (then nothing of that waits). seq_cst: for qmt__mute, which has just
+ * published that it waits; if the word says idle, it also brings the last count of what was dealt with. */
 static inline uint32_t mailbox_depth(struct qmt_actor *a)
 {
 	uint32_t count = word_count(atomic_load(&a->top));

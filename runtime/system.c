@@ -1,5 +1,4 @@
 /* runtime/system.c - a whole runtime: its start, its stop, and what it shows of itself. */
-#include "clock.h"
 #include "scheduler.h"
 #include "slab.h"
 
@@ -148,7 +147,6 @@ struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct
 	if (sys->worker_count > WORKERS_MAX)
 		sys->worker_count = WORKERS_MAX;
 	sys->epoll_fd = sys->wake_fd = sys->timer_fd = sys->watch_fd = -1;
-	sys->coarse_step_ns = opt->seeded ? 0 : clock_coarse_step_ns();
 	/* Locks and tables, which cannot fail but for memory. */
 	failed = init_state(sys);
 	if (!failed)

@@ -88,7 +88,6 @@ CALLS = (  # what, functions, where (prefixes), the way out
 
 EXCEPTIONS = (  # file (or folder with /), function, why
     ("runtime/clock.h", "clock_gettime", "the coarse clock of the hot path; a seeded system goes to os.h"),
-    ("runtime/clock.h", "clock_getres", "the same"),
     ("runtime/job.c", "clock_gettime", "pthread_cond_timedwait takes an absolute time; a seeded system has no pool"),
     ("transports/zmq_context.c", "eventfd", "waits with a deadline for zmq_ctx_term, after the runtime has gone"),
     ("cmd/", "signalfd", "signals are read in one place: the main program"),
