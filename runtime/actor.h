@@ -250,7 +250,8 @@ QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
 
 QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);          /* run the `again` hook once after the others had their turn */
 QMT_EXPORT void qmt_want_flush(struct qmt_ctx *ctx);      /* run the `flush` hook before this turn ends */
-QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);   /* take no normal messages, replies neither, until qmt_hold(ctx, false) */
+/* Take no normal messages, replies neither, until qmt_hold(ctx, false). */
+QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);
 
 /* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------ */
 
