@@ -342,7 +342,6 @@ struct qmt_ctx {
 	struct qmt_msg *answer;                    /* outside: what the last result points into */
 	struct qmt_result *result;                 /* outside: where the pending answer goes */
 	bool answered;
-	struct thread_record *thread;
 };
 
 /* A thread of the system other than a worker; joined when it has ended, or at the end. */
