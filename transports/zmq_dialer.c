@@ -21,6 +21,7 @@ struct dialer {
 	int fd, monitor_fd;
 	uint8_t key[CHANNEL_KEY]; /* ours, public */
 	bool watched, open, over;
+	bool full; /* the last send said so */
 	bool after_frame; /* `again` was asked for only to let others run */
 	char why[128];
 };
@@ -149,7 +150,8 @@ static void dialer_turn_ends(struct qmt_ctx *ctx, struct link *link, struct wire
 			return;
 	}
 	events = zsocket_events(dialer->socket);
-	if (events & ZMQ_POLLOUT && dialer->open) {
+	if (dialer->full && events & ZMQ_POLLOUT) {
+		dialer->full = false;
 		link_wire_writable(ctx, link);
 		if (link_wire(link) != wire)
 			return;
@@ -166,7 +168,10 @@ static int dialer_send(struct qmt_ctx *ctx, struct wire *wire, struct qmt_bytes 
 	(void)ctx;
 	if (zmq_send(dialer->socket, frame.p, frame.len, ZMQ_DONTWAIT) >= 0)
 		return 0;
-	return zmq_errno() == EAGAIN ? WIRE_E_FULL : WIRE_E_GONE;
+	if (zmq_errno() != EAGAIN)
+		return WIRE_E_GONE;
+	dialer->full = true;
+	return WIRE_E_FULL;
 }
 
 static void dialer_close(struct qmt_ctx *ctx, struct link *link, struct wire *wire)
