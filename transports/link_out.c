@@ -127,7 +127,8 @@ static int put(struct qmt_ctx *ctx, struct link *link, struct envelope *env, con
 	/* What waits in a lane may be overtaken, so a name in it is not known to the peer yet. */
 	if (!in_lane)
 		row->announced = true;
-	link->data_ms = qmt_now_ms(ctx);
+	if (link->state == LINK_DRAINING) /* a clock for each message would cost as much as its encoding */
+		link->data_ms = qmt_now_ms(ctx);
 	queued(ctx, link);
 	return 0;
 }
