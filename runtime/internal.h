@@ -172,6 +172,7 @@ enum {
 	ACTOR_BIG = 2,      /* state lies outside the block */
 	ACTOR_OUTSIDE = 4,  /* stands for an outside thread that asks */
 	ACTOR_STARTED = 8,  /* `start` was called in this incarnation, `stop` is due */
+	ACTOR_TIMED = 16,   /* may have an entry in the timer heap */
 };
 
 struct qmt_actor {

@@ -179,7 +179,7 @@ static void renew(struct qmt_ctx *ctx, struct qmt_actor *a)
 		ext->window = NULL;
 	}
 	a->standing = 0;
-	ctx->ctl &= ~(uint32_t)CTL_DOWN;
+	ctx->ctl = 0;
 	qmt__start_incarnation(ctx, a);
 }
 
@@ -279,7 +279,7 @@ void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
 	else
 		atomic_store_explicit(&a->waiters, WAITERS_CLOSED, RELAXED); /* a late one for another tenant: see qmt__mute */
 	drop_system(ctx, a, atomic_exchange_explicit(&a->system, SYSTEM_CLOSED, ACQ_REL));
-	if (a->timer_at)
+	if (a->flags & ACTOR_TIMED)
 		qmt__timer_forget(ctx, a);
 	if (ext) {
 		drop_system(ctx, a, ext->deferred);

@@ -86,6 +86,7 @@ void qmt__timer_arm(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t at_ns)
 	struct timer_heap *heap = &sys->timers;
 
 	a->timer_at = at_ns;
+	a->flags |= ACTOR_TIMED;
 	if (a->host) {
 		a->host->wait_until_ns = at_ns;
 		return;
