@@ -38,6 +38,7 @@ struct link_config {
 	const void *wire_config;
 	const char *transport;     /* "tcp", "ipc", "loop" */
 	const char *address;       /* multiaddr, "" when not known */
+	bool quiet;                /* accepted: many before were refused, say no more of it */
 	uint64_t tag;              /* the spawner's own; returned in link.proven and link.ended */
 };
 

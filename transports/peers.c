@@ -56,7 +56,7 @@ static void free_link(struct known_link *link)
 	free(link);
 }
 
-static void drop_remote_if_unused(struct peers *peers, struct remote *remote)
+static void drop_remote_if_unused(struct qmt_ctx *ctx, struct peers *peers, struct remote *remote)
 {
 	struct remote **at = &peers->remotes;
 
@@ -66,6 +66,7 @@ static void drop_remote_if_unused(struct peers *peers, struct remote *remote)
 	while (*at != remote)
 		at = &(*at)->next;
 	*at = remote->next;
+	qmt_timer_cancel(ctx, &remote->patience);
 	free(remote);
 }
 
@@ -116,7 +117,7 @@ static struct known_link *new_link(struct qmt_ctx *ctx, struct peers *peers, con
 	link->remote = need_remote(peers, &id);
 	if (!link->remote || !link->address || !link->capabilities) {
 		if (link->remote)
-			drop_remote_if_unused(peers, link->remote);
+			drop_remote_if_unused(ctx, peers, link->remote);
 		free_link(link);
 		return NULL;
 	}
@@ -169,6 +170,8 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	remote->in_use = link;
 	remote->before = before;
 	remote->taking = true;
+	remote->patience_over = false;
+	qmt_timer_cancel(ctx, &remote->patience);
 	targets_of(ctx, peers, &remote->id, true);
 	if (!before)
 		return; /* up when it has the name: on_taken */
@@ -184,13 +187,33 @@ static int compare_age(const struct known_link *a, const struct known_link *b)
 	return boots ? boots : a->attempt < b->attempt ? -1 : a->attempt > b->attempt;
 }
 
+static void on_patience_over(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct remote *remote = arg;
+	struct peer_id id = remote->id; /* deciding may free it */
+
+	remote->patience = (struct qmt_timer){0};
+	remote->patience_over = true;
+	peers_reconsider(ctx, state, &id);
+}
+
+/* Until peers_reconsider says how the dial ended, or it takes too long (an address that swallows packets). */
+static void wait_for_own_dial(struct qmt_ctx *ctx, const struct peers *peers, struct remote *remote)
+{
+	if (remote->patience.id == 0 &&
+		qmt_timer_start(ctx, peers->limits->patience_ms, on_patience_over, remote, &remote->patience))
+		qmt_fail(ctx, "out of memory"); /* else this peer would wait for ever */
+}
+
 /* The side with the smaller PeerId. */
 static void decide_here(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link)
 {
 	struct known_link *now = link->remote->in_use;
 
-	if (!now && !link->dialed && target_is_dialing(peers, &link->remote->id))
-		return; /* ours would win: see how it ends (peers_reconsider) */
+	if (!now && !link->dialed && !link->remote->patience_over && target_is_dialing(peers, &link->remote->id)) {
+		wait_for_own_dial(ctx, peers, link->remote); /* it would win */
+		return;
+	}
 	if (!now) {
 		use(ctx, peers, link, false);
 	} else if (strcmp(link->peer_boot, now->peer_boot) > 0) {
@@ -353,7 +376,7 @@ static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref
 		}
 	}
 	free_link(link);
-	drop_remote_if_unused(peers, remote);
+	drop_remote_if_unused(ctx, peers, remote);
 }
 
 static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)

@@ -63,7 +63,7 @@ void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *
 			target->state = TARGET_CONNECTED;
 			target->failures = 0;
 			target->refused = false;
-			target->last_error[0] = '\0';
+			target->last_error[0] = target->logged[0] = '\0';
 			qmt_timer_cancel(ctx, &target->timer);
 		} else if (target->state == TARGET_CONNECTED) {
 			target->failures = 0;
@@ -146,6 +146,16 @@ static void start_dial(struct qmt_ctx *ctx, struct peers *peers, struct target *
 	target->state = TARGET_DIALING;
 }
 
+/* A peer that stays away is dialed for ever; the same reason is logged once. */
+static void log_failure(struct qmt_ctx *ctx, struct target *target, const char *address, const char *why)
+{
+	if (strcmp(target->logged, why) == 0)
+		return;
+	(void)snprintf(target->logged, sizeof(target->logged), "%s", why);
+	QMT_LOG(ctx, target->refused ? QMT_WARN : QMT_INFO, "peers.dial_failed", "name", target->config->name, "address",
+		address, "reason", why, "note", "dialed again; the same reason is not logged again");
+}
+
 void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg)
 {
 	char why[300];
@@ -167,6 +177,8 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 		if (target->refused && !refused_before) /* it is dialed on; this is said once */
 			QMT_LOG(ctx, QMT_WARN, "peer.refused", "name", target->config->name, "reason",
 				target->last_error[0] ? target->last_error : why);
+		if (!dial->proven)
+			log_failure(ctx, target, dial->address, why);
 		return;
 	}
 }

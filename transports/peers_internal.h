@@ -42,6 +42,8 @@ struct remote {
 	struct peer_id id;
 	char text[PEER_ID_TEXT + 1];
 	struct known_link *in_use;
+	struct qmt_timer patience; /* a candidate waits for our own dial */
+	bool patience_over;
 	bool up;                   /* a link has registered the name: messages go through; watchers were told */
 	bool taking;               /* in_use was told so and has not answered yet: one after the other */
 	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
@@ -60,7 +62,7 @@ struct target {
 	uint32_t failures;
 	struct qmt_timer timer;
 	struct qmt_ref pinning; /* the link whose PeerId the store is noting */
-	char last_error[400];
+	char last_error[400], logged[300];
 };
 
 /* A dialing link: what its actor borrows lives until it has ended. */

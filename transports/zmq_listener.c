@@ -18,7 +18,7 @@
 #include "transports/channel_key.h"
 #include "transports/zmq_connections.h"
 
-enum { FRAMES_A_TURN = 16, LOG_EVERY_MS = 10000 };
+enum { FRAMES_A_TURN = 16, LOG_EVERY_MS = 10000, LOG_REJECTIONS = 10 };
 
 enum complaint { BAD_ID, BAD_USER, BAD_PARTS, TOO_LONG, TOO_MANY, TOO_MANY_LINKS, SLOW, COMPLAINT_KINDS };
 
@@ -35,6 +35,9 @@ struct listener {
 	bool after_frame, paused;
 	struct qmt_timer sweep;
 	uint64_t logged_ms[COMPLAINT_KINDS];
+	uint64_t
+		rejections_since_ms; /* of connections that ended before HELLO did: LOG_REJECTIONS in LOG_EVERY_MS are logged */
+	uint32_t rejections;
 };
 
 static void complain(struct qmt_ctx *ctx, struct listener *listener, enum complaint kind, const char *reason)
@@ -198,6 +201,7 @@ static int start_link(struct qmt_ctx *ctx, struct listener *listener, struct con
 		.wire_config = &connection->wire_config,
 		.transport = config->transport,
 		.address = connection->address,
+		.quiet = listener->rejections >= LOG_REJECTIONS,
 	};
 	rc = qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY},
 		&connection->link, NULL);
@@ -450,6 +454,19 @@ static void on_cut(struct qmt_ctx *ctx, void *state, const void *body)
 	connection->gone = true;
 }
 
+static void count_rejection(struct qmt_ctx *ctx, struct listener *listener)
+{
+	uint64_t now = qmt_now_ms(ctx);
+
+	if (now - listener->rejections_since_ms >= LOG_EVERY_MS) {
+		listener->rejections_since_ms = now;
+		listener->rejections = 0;
+	}
+	if (++listener->rejections == LOG_REJECTIONS)
+		QMT_LOG(ctx, QMT_WARN, "listener.rejecting", "transport", listener->config->transport, "note",
+			"many connections fail HELLO; further ones are not logged for a while");
+}
+
 static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted)
 {
 	struct listener *listener = state;
@@ -463,6 +480,8 @@ static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, 
 			continue;
 		connection->link_running = false;
 		connection->gone = true;
+		if (!connection->proven)
+			count_rejection(ctx, listener);
 		if (connection->in_flight >= WIRE_IN_FLIGHT && listener->paused) {
 			listener->paused = false;
 			qmt_again(ctx);

@@ -8,6 +8,7 @@
 
 #include "runtime/base/os.h"
 #include "test/lib/mesh_node.h"
+#include "test/lib/tcp_proxy.h"
 #include "transports/control_client.h"
 
 /* ---- a watcher --------------------------------------------------------------------------------------------------- */
@@ -142,6 +143,40 @@ static void names_of_hosts(void **state)
 	mesh_node_stop(&b);
 }
 
+/* The side that decides waits for its own dial only so long: an address that swallows packets costs patience_ms, not
+ * hello_ms. */
+static void does_not_wait_for_ever(void **state)
+{
+	struct mesh_node a, b;
+	struct tcp_proxy *proxy;
+	uint16_t port = 0;
+	uint64_t began;
+
+	(void)state;
+	mesh_node_init(&a, "a", NULL, 0);
+	mesh_node_init(&b, "b", NULL, 0);
+	while (peer_id_compare(&a.identity.id, &b.identity.id) > 0)
+		mesh_node_init(&a, "a", NULL, 0);
+	a.config.limits.patience_ms = 100;
+	a.config.limits.hello_ms = 60000;
+	b.config.limits.hello_ms = 60000;
+	mesh_node_start(&b);
+	proxy = tcp_proxy_start(b.port, &port);
+	tcp_proxy_pause(proxy, 1); /* accepts by the kernel, and nothing more */
+	mesh_node_dials(&a, "b", port, &b.identity.id);
+	mesh_node_start(&a);
+	mesh_node_stop(&b);
+	mesh_node_dials(&b, "a", a.port, &a.identity.id);
+	began = qmt_os_real_now_ms();
+	mesh_node_start(&b);
+	mesh_wait_peer(&a, b.id, true);
+	mesh_wait_peer(&b, a.id, true);
+	assert_in_range(qmt_os_real_now_ms() - began, 90, 15000);
+	mesh_node_stop(&a);
+	mesh_node_stop(&b);
+	tcp_proxy_stop(proxy);
+}
+
 /* A wildcard is listed as the addresses that the interfaces have, each with /p2p/ and the real port; IPv6 works as
  * IPv4 does. */
 static void listen_addresses(void **state)
@@ -233,6 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(subscribers_hear),
 		cmocka_unit_test(names_of_hosts),
+		cmocka_unit_test(does_not_wait_for_ever),
 		cmocka_unit_test(listen_addresses),
 		cmocka_unit_test(refs_behind_two_links),
 	};
