@@ -141,9 +141,12 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 		int failed = make_ext(ctx, a, desc, opt, err);
 
 		if (failed) {
-			/* The name came last: nobody knows the actor. */
-			qmt__actor_ext_free(actor_ext(a));
-			atomic_store_explicit(&a->ext, NULL, RELAXED);
+			struct actor_ext *ext = actor_ext(a);
+
+			/* The name came last, so nobody knows the actor; but qmt_system_actors may be looking at it. */
+			if (ext)
+				qmt__registry_drop(ctx->sys, a);
+			qmt__actor_ext_free(ext);
 			atomic_store_explicit(&a->top, WORD_CLOSED, RELAXED);
 			slab_free(ctx, class, a);
 			return failed;

@@ -274,7 +274,7 @@ static void descriptors_come_and_go(void **unused)
 		for (int i = 0; i < 300; i++) {
 			struct qmt_ref user = kit_spawn(&kit, &user_desc, NULL);
 
-			put(fds[1], "0");
+			(void)!write(fds[1], "0", 1); /* not all are read: the pair may be full */
 			tell(&kit, user, (uint64_t)fds[0] * 100 + WATCH);
 			if (i % 3 == 0)
 				assert_int_equal(kit_ask(&kit, user, UNWATCH, 0, NULL), 0);
