@@ -9,38 +9,13 @@
  * after every command of libzmq. Frames from peers stop being read while some link has WIRE_IN_FLIGHT that it has not
  * handled.
  */
-#include "transports/zmq_listener.h"
-
 #include <errno.h>
 #include <zmq.h>
 
 #include "runtime/port.h"
-#include "transports/channel_key.h"
-#include "transports/zmq_connections.h"
+#include "transports/zmq_listener_internal.h"
 
-enum { FRAMES_A_TURN = 16, LOG_EVERY_MS = 10000, LOG_REJECTIONS = 10 };
-
-enum complaint { BAD_ID, BAD_USER, BAD_PARTS, TOO_LONG, TOO_MANY, TOO_MANY_LINKS, SLOW, COMPLAINT_KINDS };
-
-struct listener {
-	struct zlistener_config *config;
-	const struct transports_limits *limits;
-	void *socket, *monitor;
-	int fd, monitor_fd;
-	struct qmt_ref self;
-	struct connections all;
-	struct connection *blocked; /* whose frames wait for the socket */
-	uint32_t closing;           /* closed, and their links not told yet */
-	uint32_t links;             /* proven */
-	bool after_frame, paused;
-	struct qmt_timer sweep;
-	uint64_t logged_ms[COMPLAINT_KINDS];
-	uint64_t
-		rejections_since_ms; /* of connections that ended before HELLO did: LOG_REJECTIONS in LOG_EVERY_MS are logged */
-	uint32_t rejections;
-};
-
-static void complain(struct qmt_ctx *ctx, struct listener *listener, enum complaint kind, const char *reason)
+void zlistener_complain(struct qmt_ctx *ctx, struct listener *listener, enum complaint kind, const char *reason)
 {
 	uint64_t now = qmt_now_ms(ctx);
 
@@ -79,7 +54,7 @@ static void cut(struct qmt_ctx *ctx, struct listener *listener, struct connectio
 }
 
 /* Ends the link from this side: it is told, and what still comes is dropped. */
-static void refuse(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection, const char *why)
+void zlistener_refuse(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection, const char *why)
 {
 	cut(ctx, listener, connection);
 	if (connection->link_running && !connection->gone)
@@ -110,7 +85,7 @@ static void on_sweep(struct qmt_ctx *ctx, void *state, void *arg)
 
 		if (!descriptor->open || descriptor->connection || now - descriptor->since_ms < listener->limits->hello_ms)
 			continue;
-		complain(ctx, listener, SLOW, "a connection that said nothing within hello_ms");
+		zlistener_complain(ctx, listener, SLOW, "a connection that said nothing within hello_ms");
 		connection_shutdown((int)fd, listener->config->endpoint);
 	}
 	start_sweep(ctx, listener);
@@ -126,7 +101,7 @@ static void accepted(struct qmt_ctx *ctx, struct listener *listener, int fd)
 	listener->all.open++;
 	listener->all.unproven++;
 	if (listener->all.unproven > listener->limits->unproven_max) {
-		complain(ctx, listener, TOO_MANY, "more than unproven_max connections that have not ended HELLO");
+		zlistener_complain(ctx, listener, TOO_MANY, "more than unproven_max connections that have not ended HELLO");
 		connection_shutdown(fd, listener->config->endpoint);
 	}
 	start_sweep(ctx, listener);
@@ -149,7 +124,7 @@ static void disconnected(struct listener *listener, int fd)
 	}
 }
 
-static void take_events(struct qmt_ctx *ctx, struct listener *listener)
+void zlistener_take_events(struct qmt_ctx *ctx, struct listener *listener)
 {
 	struct zevent event;
 
@@ -162,7 +137,7 @@ static void take_events(struct qmt_ctx *ctx, struct listener *listener)
 }
 
 /* All that closed connections had sent has been read: tell their links. */
-static void settle_closed(struct qmt_ctx *ctx, struct listener *listener)
+void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener)
 {
 	for (uint32_t slot = 0; listener->closing && slot < listener->all.room; slot++) {
 		struct connection *connection = listener->all.slots[slot];
@@ -176,154 +151,6 @@ static void settle_closed(struct qmt_ctx *ctx, struct listener *listener)
 		connection->gone = true;
 		forget_if_over(ctx, listener, connection);
 	}
-}
-
-/* ---- from the peers ---------------------------------------------------------------------------------------------- */
-
-static int start_link(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection)
-{
-	const struct zlistener_config *config = listener->config;
-	uint8_t key[CHANNEL_KEY];
-	int rc;
-
-	if (!zcontext_user_key(connection->user_id, key))
-		return -EINVAL;
-	connection->wire_config = (struct wire_relay_config){
-		.relay = listener->self,
-		.connection = connection_number(connection),
-		.transport = config->transport,
-	};
-	connection->link_config = (struct link_config){
-		.node = config->node,
-		.role = config->role,
-		.of_mesh = config->of_mesh,
-		.ops = &wire_relay_ops,
-		.wire_config = &connection->wire_config,
-		.transport = config->transport,
-		.address = connection->address,
-		.quiet = listener->rejections >= LOG_REJECTIONS,
-	};
-	rc = qmt_spawn(ctx, &link_desc, &(struct qmt_spawn){.config = &connection->link_config, .restart = QMT_TEMPORARY},
-		&connection->link, NULL);
-	if (rc)
-		return rc;
-	connection->link_running = true;
-	return QMT_TELL(ctx, connection->link, wire_opened, .channel_key = {key, sizeof(key)});
-}
-
-/* A message from an id that was not seen before. NULL: refused. */
-static struct connection *meet(
-	struct qmt_ctx *ctx, struct listener *listener, uint32_t router_id, int fd, const char *user_id)
-{
-	struct descriptor *descriptor;
-	struct connection *connection;
-
-	take_events(ctx, listener);
-	descriptor = connections_descriptor(&listener->all, fd);
-	if (!descriptor || !descriptor->open || descriptor->connection)
-		return NULL; /* closed again by now */
-	connection = connections_add(&listener->all, router_id);
-	if (!connection)
-		return NULL;
-	connection->fd = fd;
-	descriptor->connection = connection;
-	(void)snprintf(connection->user_id, sizeof(connection->user_id), "%s", user_id);
-	connection_address(fd, listener->config->endpoint, connection->address, sizeof(connection->address));
-	if (start_link(ctx, listener, connection))
-		refuse(ctx, listener, connection, "no link could be started");
-	return connection;
-}
-
-static void take_frame(
-	struct qmt_ctx *ctx, struct listener *listener, const uint8_t *id, size_t id_len, zmq_msg_t *frame, bool more)
-{
-	const char *user_id = zmq_msg_gets(frame, "User-Id");
-	int fd = zmq_msg_get(frame, ZMQ_SRCFD);
-	struct connection *connection;
-	uint32_t router_id;
-
-	if (id_len != ROUTER_ID || id[0] != 0 || !user_id || strlen(user_id) != ZCONTEXT_USER_ID) {
-		bool id_is_wrong = id_len != ROUTER_ID || id[0] != 0;
-
-		complain(ctx, listener, id_is_wrong ? BAD_ID : BAD_USER,
-			id_is_wrong ? "a connection that chose its own routing id" : "a message without User-Id");
-		connection_shutdown(fd, listener->config->endpoint);
-		return;
-	}
-	memcpy(&router_id, id + 1, sizeof(router_id));
-	connection = connections_by_router_id(&listener->all, router_id);
-	if (!connection)
-		connection = meet(ctx, listener, router_id, fd, user_id);
-	if (!connection || connection->cut || connection->gone)
-		return;
-	if (strcmp(connection->user_id, user_id) != 0 || (connection->fd != fd && !connection->closed)) {
-		complain(ctx, listener, BAD_USER, "a message under the id of another connection");
-		refuse(ctx, listener, connection, "another User-Id than before");
-		connection_shutdown(fd, listener->config->endpoint);
-		return;
-	}
-	if (more) {
-		complain(ctx, listener, BAD_PARTS, "a message in several parts");
-		refuse(ctx, listener, connection, "a message in several parts");
-		return;
-	}
-	if (!connection->proven && zmq_msg_size(frame) > listener->limits->hello_frame_bytes) {
-		complain(ctx, listener, TOO_LONG, "a frame longer than hello_frame_bytes before HELLO has ended");
-		refuse(ctx, listener, connection, "a frame longer than hello_frame_bytes before HELLO has ended");
-		return;
-	}
-	if (QMT_TELL(ctx, connection->link, wire_frame, .data = {zmq_msg_data(frame), (uint32_t)zmq_msg_size(frame)})) {
-		refuse(ctx, listener, connection, "the link has ended");
-		return;
-	}
-	if (++connection->in_flight >= WIRE_IN_FLIGHT)
-		listener->paused = true;
-}
-
-/* Reads the rest of a message in parts, so that the next one begins at its beginning. */
-static void skip_parts(void *socket)
-{
-	bool more = true;
-
-	while (more) {
-		zmq_msg_t part;
-
-		zmq_msg_init(&part);
-		more = zmq_msg_recv(&part, socket, ZMQ_DONTWAIT) >= 0 && zmq_msg_more(&part);
-		zmq_msg_close(&part);
-	}
-}
-
-/* Returns how many messages it took. */
-static int receive(struct qmt_ctx *ctx, struct listener *listener, int most)
-{
-	int count = 0;
-
-	while (count < most && !listener->paused) {
-		zmq_msg_t id, frame;
-
-		zmq_msg_init(&id);
-		if (zmq_msg_recv(&id, listener->socket, ZMQ_DONTWAIT) < 0) {
-			zmq_msg_close(&id);
-			settle_closed(ctx, listener);
-			break;
-		}
-		count++;
-		if (zmq_msg_more(&id)) {
-			bool more;
-
-			zmq_msg_init(&frame);
-			if (zmq_msg_recv(&frame, listener->socket, ZMQ_DONTWAIT) >= 0) {
-				more = zmq_msg_more(&frame);
-				take_frame(ctx, listener, zmq_msg_data(&id), zmq_msg_size(&id), &frame, more);
-				if (more)
-					skip_parts(listener->socket);
-			}
-			zmq_msg_close(&frame);
-		}
-		zmq_msg_close(&id);
-	}
-	return count;
 }
 
 /* ---- to the peers ------------------------------------------------------------------------------------------------ */
@@ -437,8 +264,8 @@ static void on_link_proven(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!connection->closed)
 		listener->all.unproven--;
 	if (++listener->links > listener->limits->links_max) {
-		complain(ctx, listener, TOO_MANY_LINKS, "links_max links are in use");
-		refuse(ctx, listener, connection, "links_max links are in use");
+		zlistener_complain(ctx, listener, TOO_MANY_LINKS, "links_max links are in use");
+		zlistener_refuse(ctx, listener, connection, "links_max links are in use");
 	}
 }
 
@@ -503,7 +330,7 @@ static void on_monitor(struct qmt_ctx *ctx, void *state, int fd, uint32_t events
 	(void)fd;
 	(void)events;
 	(void)arg;
-	take_events(ctx, listener);
+	zlistener_take_events(ctx, listener);
 	if (listener->closing) /* what they said before comes first */
 		qmt_again(ctx);
 	qmt_want_flush(ctx);
@@ -516,7 +343,8 @@ static void on_socket(struct qmt_ctx *ctx, void *state, int fd, uint32_t events,
 	(void)fd;
 	(void)events;
 	(void)arg;
-	listener->after_frame = receive(ctx, listener, 1) > 0; /* as zmq_dialer.c: first its receiver, then the look */
+	listener->after_frame =
+		zlistener_receive(ctx, listener, 1) > 0; /* as zmq_dialer.c: first its receiver, then the look */
 	if (listener->after_frame)
 		qmt_again(ctx);
 	else
@@ -530,7 +358,7 @@ static void again(struct qmt_ctx *ctx, void *state)
 	if (listener->after_frame)
 		listener->after_frame = false;
 	else
-		receive(ctx, listener, FRAMES_A_TURN);
+		zlistener_receive(ctx, listener, FRAMES_A_TURN);
 	qmt_want_flush(ctx);
 }
 
@@ -543,7 +371,7 @@ static void flush(struct qmt_ctx *ctx, void *state)
 		retry_blocked(ctx, listener);
 		events = zsocket_events(listener->socket);
 	}
-	if ((events & ZMQ_POLLIN && !listener->paused) || listener->closing)
+	if (!listener->paused && (events & ZMQ_POLLIN || listener->closing))
 		qmt_again(ctx);
 }
 
@@ -575,7 +403,7 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 		qmt_fail(ctx, "%s: watching the socket: %s", listener->config->endpoint, strerror(-rc));
 		return -1;
 	}
-	take_events(ctx, listener); /* edges from before the watch were lost */
+	zlistener_take_events(ctx, listener); /* edges from before the watch were lost */
 	qmt_want_flush(ctx);
 	return 0;
 }
