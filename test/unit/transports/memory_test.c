@@ -1,4 +1,5 @@
-/* test/unit/transports/memory_test.c - the Nth allocation fails, for every N: the parts of a link without I/O say so, leak
+/* test/unit/transports/memory_test.c - the Nth allocation fails, for every N: the parts of a link without I/O say
+ * so, leak
  * nothing, and lose nothing that they had taken. */
 #include <errno.h>
 #include <setjmp.h>
