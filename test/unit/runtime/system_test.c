@@ -46,8 +46,8 @@ static int parent_start(struct qmt_ctx *ctx, void *state, const void *config)
 	(void)config;
 	return qmt_spawn(ctx, &echo_desc, &(struct qmt_spawn){.name = "inner"}, NULL, NULL);
 }
-static const struct qmt_actor_desc parent_desc = KIT_DESC("parent", echo_handlers, .state_size = 8,
-	.start = parent_start);
+static const struct qmt_actor_desc parent_desc =
+	KIT_DESC("parent", echo_handlers, .state_size = 8, .start = parent_start);
 
 /* Several systems in one process share nothing: the same names, each its own actors. */
 static void several_systems(void **unused)
@@ -297,7 +297,7 @@ static void spawned_too_late(void **unused)
 	}
 }
 
-/* ---- out of memory ------------------------------------------------------------------------------------------------ */
+/* ---- out of memory ----------------------------------------------------------------------------------------------*/
 
 static void limit_memory(rlim_t more)
 {

@@ -80,7 +80,7 @@ QMT_EXPORT void free(void *block)
 }
 #endif
 
-/* ---- what is done without memory ------------------------------------------------------------------------------------ */
+/* ---- what is done without memory --------------------------------------------------------------------------------*/
 
 static struct identity identities[2];
 static char payload[5000];
