@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "config_modules.h"
 #include "config_value.h"
 #include "transports/transports.h"
 
@@ -128,6 +129,22 @@ static void link_check(struct config_check *check)
 
 /* ---- providers and agents ---------------------------------------------------------------------------------------- */
 
+/* What the module itself says of it ("base_url: …"), so that nothing is taken here that it refuses at its start. */
+static void provider_check(struct config_check *check, const struct config_provider *provider)
+{
+	struct provider_config config;
+	struct qmt_err err = {0};
+	char path[CONFIG_PATH_TEXT];
+	const char *colon;
+
+	config_provider_fill(provider, &config);
+	if (provider_config_check(&config, &err) == 0)
+		return;
+	colon = strstr(err.text, ": ");
+	snprintf(path, sizeof path, "providers%s%.*s", colon ? "." : "", colon ? (int)(colon - err.text) : 0, err.text);
+	complain(check, &provider->where, path, NULL, "%s", colon ? colon + 2 : err.text);
+}
+
 static void providers_check(struct config_check *check)
 {
 	const struct config_root *root = &check->config->root;
@@ -149,6 +166,8 @@ static void providers_check(struct config_check *check)
 		else if (strcmp(kind, "openai") == 0 && !*provider->base_url && errors == 0)
 			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1",
 				"must not be empty");
+		else if (strcmp(kind, "openai") == 0 && *provider->base_url)
+			provider_check(check, provider);
 	}
 }
 

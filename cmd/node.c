@@ -11,6 +11,7 @@
 #include "actors/router/router.h"
 #include "actors/session/session.h"
 #include "actors/store/store.h"
+#include "cmd/config_modules.h"
 #include "cmd/home.h"
 #include "transports/transports.h"
 
@@ -51,7 +52,6 @@ static int no_memory(struct qmt_err *err)
 
 /* ---- configuration of each module ------------------------------------------------------------------------------- */
 
-/* A module's rows stand in the config structs under the same names (config_rows.h). */
 static int providers_config(struct node *node, struct qmt_err *err)
 {
 	uint32_t count = node->config->root.providers.count;
@@ -62,20 +62,8 @@ static int providers_config(struct node *node, struct qmt_err *err)
 		return no_memory(err);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct config_provider *from = &node->config->root.providers.items[i];
-		struct provider_config *to = &node->providers[i];
-		provider_config_init(to, from->name, from->kind);
-#define COPY_STR(name) \
-	if (from->name)    \
-		to->name = from->name;
-#define COPY_BOOL(name) to->name = from->name;
-#define COPY_U32(name) to->name = (uint32_t)from->name;
-#define COPY(type, name, dflt, min, max, kinds, doc) COPY_##type(name)
-		PROVIDER_PARAMS(COPY)
-#undef COPY
-#undef COPY_STR
-#undef COPY_BOOL
-#undef COPY_U32
-		if (provider_config_check(to, err) != 0)
+		config_provider_fill(from, &node->providers[i]);
+		if (provider_config_check(&node->providers[i], err) != 0)
 			return qmt_err_prefix(err, "[[providers]] \"%s\"", from->name);
 		node->provider_names[i] = from->name;
 	}
@@ -290,7 +278,8 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 		return rc;
 	}
 	node->manager = manager_config(node, opt);
-	node->system = qmt_system_start(&(struct qmt_system_options){.log = opt->log}, err);
+	node->system = qmt_system_start(
+		&(struct qmt_system_options){.log = opt->log, .root_failed = opt->gave_up, .arg = opt->arg}, err);
 	if (!node->system) {
 		node_free(node);
 		return -1;

@@ -19,6 +19,10 @@ struct node_options {
 	const char *home;                /* its lock is held */
 	const struct identity *identity; /* borrowed until node_stop */
 	const struct qmt_log *log;       /* borrowed until node_stop */
+	/* Called once, on a thread of the runtime, when an actor failed again and again and everything is being stopped:
+	 * node_stop is what is left to do. The reason is in the log. Must not block. NULL: only logged. */
+	void (*gave_up)(void *arg);
+	void *arg;
 };
 
 /* Starts everything; when it returns 0 the node listens and its control socket answers. Otherwise nothing is left

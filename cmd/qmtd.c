@@ -2,7 +2,8 @@
  * waits for signals.
  *
  * Signals are blocked before the first thread and read here only: SIGTERM and SIGINT drain and exit 0, a second one
- * ends the process at once. Exit codes: 0 ok, 1 failed and may be retried, 2 wrong usage, 78 bad configuration. */
+ * ends the process at once; when the actors have given up, it says so and exits 1. Exit codes: 0 ok, 1 failed and may be
+ * retried, 2 wrong usage, 78 bad configuration. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -85,14 +86,13 @@ static void help(void)
 
 static void man(void)
 {
-	printf(
-		".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH "
-		"SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
-		"[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the "
-		"foreground. CONFIG is TOML, or INI when its "
-		"name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... "
-		"listen=... control=...\n"
-		"SIGTERM and SIGINT drain and exit 0.\n.SH OPTIONS\n",
+	printf(".TH QMTD 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmtd \\- a node of a qmt mesh\n.SH "
+		   "SYNOPSIS\n.B qmtd\n[\\fICONFIG\\fR] "
+		   "[\\fIFLAG\\fR]...\n.br\n.B qmtd check\n.I CONFIG\n[\\-\\-dump]\n.SH DESCRIPTION\nRuns in the "
+		   "foreground. CONFIG is TOML, or INI when its "
+		   "name ends in .ini or .conf. When the node is ready it prints one line: ready peer_id=... name=... "
+		   "listen=... control=...\n"
+		   "SIGTERM and SIGINT drain and exit 0.\n.SH OPTIONS\n",
 		QMT_VERSION);
 	for (size_t i = 0; i < FLAGS; i++) {
 		char head[64];
@@ -100,13 +100,12 @@ static void man(void)
 		if (flags[i].now)
 			printf(".TP\n.B \"%s\"\n%s\n", head, flags[i].doc);
 	}
-	printf(
-		".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage. 78: bad configuration.\n"
-		".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B "
-		"QMT_LOG\nWhat is logged: "
-		"a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B "
-		"NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
-		".SH SEE ALSO\n.BR qmt (1)\n");
+	printf(".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage. 78: bad configuration.\n"
+		   ".SH ENVIRONMENT\n.TP\n.B QMT_HOME\nHome folder, unless \\-\\-home says otherwise.\n.TP\n.B "
+		   "QMT_LOG\nWhat is logged: "
+		   "a level (debug, info, warn, error, off) and component=level pairs, comma\\-separated.\n.TP\n.B "
+		   "NOTIFY_SOCKET\nsystemd is told READY and STOPPING.\n"
+		   ".SH SEE ALSO\n.BR qmt (1)\n");
 }
 
 static int find_flag(const char *name, size_t len)
@@ -288,6 +287,27 @@ static int check(const struct daemon *daemon, const struct config *config)
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */
 
+/* How the runtime's threads tell the main thread that they have given up; no signal that others send us. */
+#define GAVE_UP SIGRTMIN
+
+static void gave_up(void *unused)
+{
+	(void)unused;
+	sigqueue(getpid(), GAVE_UP, (union sigval){0});
+}
+
+/* The next signal that means something: TERM, INT, or GAVE_UP from this process. */
+static int signal_wait(const sigset_t *signals)
+{
+	siginfo_t info;
+	int number;
+
+	do
+		number = sigwaitinfo(signals, &info);
+	while (number < 0 || (number == GAVE_UP && info.si_pid != getpid()));
+	return number;
+}
+
 /* Tells systemd, when it asked for it (sd_notify(3): a datagram to $NOTIFY_SOCKET; '@' is the abstract namespace). */
 static void notify(const char *state)
 {
@@ -335,6 +355,7 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 	char *own = config->root.mesh.identity_file ? NULL : home_file(home, "mesh_identity.key");
 	const char *path = own ? own : config->root.mesh.identity_file;
 	int signal_number, status = CLI_FAILED;
+	sigset_t final;
 
 	if (!path || home_identity(path, true, &identity, &created, &err) != 0) {
 		complain("%s", path ? err.text : "out of memory");
@@ -346,24 +367,30 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 	free(own);
 	for (uint32_t i = 0; i < config->notices.count; i++)
 		qmt_log(log, QMT_WARN, "config.notice", "text", config->notices.items[i], NULL);
-	if (node_start(&(struct node_options){.config = config, .home = home, .identity = &identity, .log = log}, &node,
-			&err) != 0) {
+	if (node_start(
+			&(struct node_options){
+				.config = config, .home = home, .identity = &identity, .log = log, .gave_up = gave_up},
+			&node, &err) != 0) {
 		complain("%s", err.text);
 	} else {
 		ready(node, config, &identity);
-		do
-			signal_number = sigwaitinfo(signals, NULL);
-		while (signal_number < 0 && errno == EINTR);
-		qmt_log(log, QMT_INFO, "node.stopping", "signal", signal_number == SIGINT ? "INT" : "TERM", NULL);
+		signal_number = signal_wait(signals);
+		if (signal_number == GAVE_UP)
+			complain("an actor failed again and again, the node cannot go on: \"actor.failed\" in the log says why");
+		else
+			qmt_log(log, QMT_INFO, "node.stopping", "signal", signal_number == SIGINT ? "INT" : "TERM", NULL);
 		notify("STOPPING=1");
 		/* from here on a second signal ends the process */
 		signal(SIGTERM, SIG_DFL);
 		signal(SIGINT, SIG_DFL);
-		pthread_sigmask(SIG_UNBLOCK, signals, NULL);
-		if (node_stop(node, daemon->stop_timeout_ms, &err) == 0)
-			status = CLI_OK;
-		else
+		sigemptyset(&final);
+		sigaddset(&final, SIGTERM);
+		sigaddset(&final, SIGINT);
+		pthread_sigmask(SIG_UNBLOCK, &final, NULL);
+		if (node_stop(node, daemon->stop_timeout_ms, &err) != 0)
 			complain("%s", err.text);
+		else if (signal_number != GAVE_UP)
+			status = CLI_OK;
 	}
 	identity_fini(&identity);
 	return status;
@@ -395,6 +422,7 @@ int main(int argc, char **argv)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, GAVE_UP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
 	status = load(&daemon, &config);

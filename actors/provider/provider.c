@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "openai_url.h"
+
 #define ERROR_DEFINE(name, retry, doc) const char provider_error_##name[] = #name;
 PROVIDER_ERRORS(ERROR_DEFINE)
 
@@ -99,6 +101,7 @@ static bool is_header_text(const char *text)
 int provider_config_check(const struct provider_config *config, struct qmt_err *err)
 {
 	int at = kind_find(config->kind);
+	char *url = NULL;
 	int ret;
 
 	if (!config->name || !config->name[0])
@@ -116,6 +119,10 @@ int provider_config_check(const struct provider_config *config, struct qmt_err *
 			"base_url: missing; an openai provider needs the address of its API, as http://127.0.0.1:8080/v1");
 	if (strncasecmp(config->base_url, "http://", 7) != 0 && strncasecmp(config->base_url, "https://", 8) != 0)
 		return qmt_err_set(err, -EINVAL, "base_url: must begin with http:// or https://");
+	ret = openai_url(config->base_url, "models", &url, err);
+	free(url);
+	if (ret < 0)
+		return ret;
 	if (!is_header_text(config->api_key))
 		return qmt_err_set(err, -EINVAL, "api_key: holds a line break or another control character");
 	return 0;

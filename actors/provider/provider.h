@@ -34,7 +34,8 @@ extern const struct qmt_param provider_params[];
 bool provider_param_applies(const char *param, const char *kind);
 /* All parameters at their defaults; name and kind as given. */
 void provider_config_init(struct provider_config *config, const char *name, const char *kind);
-/* Checks kind, ranges and what hangs together. 0; -EINVAL with err: "base_url: …". The actor's start does the same. */
+/* Checks kind, ranges, the address and what hangs together. 0; -EINVAL with err: "base_url: …"; -ENOMEM. A start that
+ * comes behind it can fail only for what the machine lacks. */
 QMT_MUST_CHECK int provider_config_check(const struct provider_config *config, struct qmt_err *err);
 /* The module of a kind; NULL: no such kind here. */
 const struct qmt_actor_desc *provider_desc(const char *kind);

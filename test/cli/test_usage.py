@@ -56,6 +56,10 @@ def test_all_config_errors_at_once(house):
 	assert "enabled" in lines[0] and "not in this version" in done.err
 	assert not os.path.exists(os.path.join(house.top, "h"))
 	assert run("qmtd", "check", path).code == 78
+	with open(path, "w") as out:
+		out.write('[[providers]]\nname = "a"\nkind = "openai"\nbase_url = "http://$HOST/v1"\n')
+	done = run("qmtd", "--home", os.path.join(house.top, "h"), path)
+	assert done.code == 78 and done.err.startswith(path + ":4:12: providers.base_url: "), done
 
 
 def test_check_and_dump(house):
@@ -90,6 +94,18 @@ def test_corrupt_database_is_not_touched(house):
 		done = run("qmtd", "--home", node.home, node.config_path)
 		assert done.code == 1 and path in done.err, done
 		assert open(path, "rb").read() == content
+
+
+def test_node_that_cannot_go_on_ends(house):
+	"""An actor that fails at each start (here: a table of the database is missing) ends the node: exit 1, and it says why; it does not live on."""
+	node = house.local()
+	node.stop()
+	with sqlite3.connect(os.path.join(node.home, "sessions.db")) as db:
+		[[table]] = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '%pin%'")
+		db.execute("DROP TABLE %s" % table)
+	db.close()
+	done = run("qmtd", "--home", node.home, node.config_path)
+	assert done.code == 1 and "cannot go on" in done.err and "actor.failed" in done.err and "sessions.db" in done.err, done
 
 
 def test_missing_folder_of_the_database(house):

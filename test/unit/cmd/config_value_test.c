@@ -231,10 +231,29 @@ static void test_urls(void **state)
 	}
 }
 
+/* A URL that only libcurl finds wrong is refused here too, at its place: a provider that cannot start would end the
+ * node. */
+static void test_url_that_the_provider_refuses(void **state)
+{
+	static const char text[] = "[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"http://$HOST/v1\"\n";
+	struct config_errors errors = {0};
+	struct qmt_buf out = {0};
+	struct config *config = NULL;
+
+	(void)state;
+	assert_int_equal(config_parse(qmt_str(text), CONFIG_TOML, "t.toml", "/", NULL, &config, &errors), CONFIG_E_BAD);
+	config_errors_print(&errors, &out);
+	assert_int_equal(errors.count, 1);
+	assert_ptr_equal(strstr(out.data, "t.toml:4:12: providers.base_url: "), out.data);
+	config_errors_free(&errors);
+	qmt_buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_interpolation), cmocka_unit_test(test_secrets),
-		cmocka_unit_test(test_paths), cmocka_unit_test(test_parameters), cmocka_unit_test(test_urls)};
+		cmocka_unit_test(test_paths), cmocka_unit_test(test_parameters), cmocka_unit_test(test_urls),
+		cmocka_unit_test(test_url_that_the_provider_refuses)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

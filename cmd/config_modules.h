@@ -1,0 +1,13 @@
+/* cmd/config_modules.h - from the config structs to those of the modules, whose rows stand there under the same names.
+ *
+ * Threads: values.   Blocks: never.   Texts are borrowed from the config.
+ */
+#ifndef CMD_CONFIG_MODULES_H
+#define CMD_CONFIG_MODULES_H
+
+#include "actors/provider/provider.h"
+#include "cmd/config.h"
+
+void config_provider_fill(const struct config_provider *from, struct provider_config *ret_config);
+
+#endif
