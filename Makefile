@@ -15,6 +15,7 @@ say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 
 PKGS    := libzmq libsodium jansson sqlite3 libcurl
 PKGS_QMT := libczmq
+PKGS_LAB := libuv libczmq
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wformat=2 -Werror
 SANFLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer $(if $(findstring gcc,$(CC)),-Wno-tsan)
@@ -30,10 +31,11 @@ LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmsgpackc -lm
 RUNTIME_C := $(wildcard runtime/*.c runtime/base/*.c)
 LIB_C     := $(wildcard proto/*.c proto/*/*.c transports/*.c actors/*.c actors/*/*.c)
 CMD_C     := $(wildcard cmd/*.c)
+LAB_C     := $(wildcard cmd/lab/*.c)
 CMD_CXX   := $(wildcard cmd/*.cpp)
 CLIENT_C  := transports/control_client.c
 LIB_C     := $(filter-out $(CLIENT_C),$(LIB_C))
-MAINS     := qmtd qmt
+MAINS     := qmtd qmt qmt-lab
 MAIN_C    := $(MAINS:%=cmd/%.c)
 CMD_LIB_C := $(filter-out $(MAIN_C),$(CMD_C))
 
@@ -53,9 +55,10 @@ obj = $(patsubst %.c,$(B)/%.o,$(filter %.c,$(1))) $(patsubst %.cpp,$(B)/%.o,$(fi
 RUNTIME_O := $(call obj,$(RUNTIME_C))
 LIB_O     := $(call obj,$(LIB_C))
 CLIENT_O  := $(call obj,$(CLIENT_C))
+LAB_O     := $(call obj,$(LAB_C))
 CMD_O     := $(call obj,$(CMD_LIB_C) $(CMD_CXX))
 TESTLIB_O := $(call obj,$(TESTLIB_C))
-ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(FUZZ_C)
+ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(FUZZ_C)
 
 .DEFAULT_GOAL := all
 .PHONY: all tests
@@ -82,6 +85,12 @@ $(B)/qmtd: $(B)/cmd/qmtd.o $(LINKED)
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS) -linih
 $(B)/qmt: $(B)/cmd/qmt.o $(CLIENT_O) $(LINKED)
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(shell pkg-config --libs $(PKGS_QMT) 2>/dev/null) $(LDLIBS) -linih
+$(B)/libqmt-lab.a: $(LAB_O)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+$(B)/qmt-lab: $(B)/cmd/qmt-lab.o $(LAB_O) $(CLIENT_O) $(LINKED)
+	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(shell pkg-config --libs $(PKGS_LAB) 2>/dev/null) $(LDLIBS) -linih
+$(B)/test/unit/cmd/lab/%_test: $(B)/test/unit/cmd/lab/%_test.o $(TESTLIB_O) $(CLIENT_O) $(B)/libqmt-lab.a $(LINKED)
+	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ -lcmocka $(shell pkg-config --libs $(PKGS_LAB) 2>/dev/null) $(LDLIBS) -linih
 $(B)/test/%_test: $(B)/test/%_test.o $(TESTLIB_O) $(CLIENT_O) $(LINKED)
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $< $(TESTLIB_O) $(CLIENT_O) $(LINKED) -o $@ -lcmocka $(shell pkg-config --libs $(PKGS_QMT) 2>/dev/null) $(LDLIBS) -linih
 $(B)/test/tools/%: $(B)/test/tools/%.o $(LINKED)
@@ -97,7 +106,7 @@ tests: all $(UNIT) $(TOOLS)
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
 DEPS := gcc g++ make pkg-config libzmq3-dev libczmq-dev libsodium-dev libmsgpack-dev libsqlite3-dev libinih-dev libjansson-dev \
-        libcurl4-openssl-dev libtomlplusplus-dev libcmocka-dev python3 python3-pytest ca-certificates
+        libcurl4-openssl-dev libtomlplusplus-dev libuv1-dev libcmocka-dev nftables libfaketime python3 python3-pytest ca-certificates
 DEPS_DEV := clang clang-format libclang-rt-14-dev strace valgrind linux-perf
 MISSING = $(shell dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(1) 2>/dev/null | awk '$$2=="ii"{print $$1}' | sort > /tmp/.qmt-have-$$$$; \
         printf '%s\n' $(1) | sort | comm -23 - /tmp/.qmt-have-$$$$; rm -f /tmp/.qmt-have-$$$$)
@@ -164,9 +173,9 @@ cover:
 	@$(PYTHON) test/run.py --build build/cover unit port >/dev/null; $(PYTHON) test/tools/uncovered.py build/cover
 
 ## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man
-docs: $(B)/qmt $(B)/qmtd $(TOOLS)
+docs: $(MAINS:%=$(B)/%) $(TOOLS)
 	@mkdir -p docs/man
-	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1
+	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1 && $(B)/qmt-lab help man > docs/man/qmt-lab.1
 	@for page in $(TOOLS); do case $$page in *protocol_doc) $$page > docs/protocol.md;; *config_doc) $$page > docs/configuration.md;; esac; done
 .PHONY: docs
 

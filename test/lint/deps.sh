@@ -39,6 +39,7 @@ HOMES = (  # header, what it belongs to, folders or files (prefixes); test/ may 
     (r"qrencode\.h", "qrencode", ("cmd/",)),
     (r"czmq(_library)?\.h|z(sys|sock|msg|frame|actor|cert|auth|poller|loop)\.h", "czmq",
      ("transports/control_client.c",)),
+    (r"uv\.h", "libuv", ("cmd/lab/", "cmd/qmt-lab.c")),
     (r"cmocka\.h", "cmocka", ()),
 )
 
