@@ -335,10 +335,14 @@ static void on_changed(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct link_changed *msg = body;
 	struct peers *peers = state;
 	struct known_link *link = find_link(peers, msg->link);
+	char peer[PEER_ID_TEXT + 1];
 
-	(void)ctx;
 	if (!link)
 		return;
+	if (link->suspect != msg->suspect) {
+		peer_id_text(&link->remote->id, peer);
+		QMT_LOG(ctx, QMT_INFO, msg->suspect ? "link.suspect" : "link.heard", "peer", peer);
+	}
 	link->suspect = msg->suspect;
 	link->rtt_ms = msg->rtt_ms;
 }
