@@ -20,7 +20,7 @@ struct options {
 	int file_count;
 	uint64_t jobs, seed, limit_s, rows;
 	unsigned backends;
-	char programs[4096];
+	char programs[4096], clock_shim[4200];
 	const char *base;
 };
 
@@ -115,6 +115,12 @@ static int find_programs(struct options *options)
 		return complain("/proc/self/exe: %s", strerror(errno));
 	options->programs[n] = '\0';
 	*strrchr(options->programs, '/') = '\0';
+	snprintf(options->clock_shim, sizeof options->clock_shim, "%s/libqmt-lab-clock.so", options->programs);
+	if (access(options->clock_shim, R_OK) != 0)
+		snprintf(
+			options->clock_shim, sizeof options->clock_shim, "%s/../lib/qmt/libqmt-lab-clock.so", options->programs);
+	if (access(options->clock_shim, R_OK) != 0)
+		options->clock_shim[0] = '\0';
 	options->base = getenv("TMPDIR");
 	if (!options->base || options->base[0] != '/')
 		options->base = "/tmp";
@@ -170,6 +176,7 @@ static int job_start(struct job *job, const struct options *options)
 	return keeper_start(&(struct keeper_options){.scenario = job->scenario,
 							.backend = job->report.backend,
 							.programs = options->programs,
+							.clock_shim = options->clock_shim[0] ? options->clock_shim : NULL,
 							.base = options->base,
 							.seed = options->seed,
 							.limit_ms = options->limit_s * 1000,

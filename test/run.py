@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Runs the parts of the test suite and prints what they come to.
 
-  run.py --build DIR [PART...]     parts: unit port cli e2e fuzz (all when none is named), or a folder: unit/runtime
+  run.py --build DIR [PART...]     parts: unit port mesh cli e2e fuzz (all when none is named), or a folder: unit/runtime
 
-Each cmocka program is one process with a deadline; cli and e2e are pytest. A part prints its seconds. With CI=true a skipped
+Each cmocka program is one process with a deadline; cli and e2e are pytest; mesh are the scenarios of qmt-lab. A part prints its seconds. With CI=true a skipped
 test fails unless test/skips.txt names it (a line `name  reason`). The last line is `N passed, N failed, N skipped`."""
-import argparse, concurrent.futures, os, re, signal, subprocess, sys, tempfile, time
+import argparse, concurrent.futures, json, os, re, signal, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ["unit", "port", "cli", "e2e", "fuzz"]
+PARTS = ["unit", "port", "mesh", "cli", "e2e", "fuzz"]
 DEADLINE_S = int(os.environ.get("QMT_TEST_DEADLINE_S", "240"))
 
 
@@ -90,6 +90,31 @@ def pytest(build, part):
 	return tally
 
 
+def scenarios(build, part):
+	"""test/mesh (or one file below it) by qmt-lab; a scenario counts once for each backend that it names."""
+	tally = Tally()
+	top = os.path.join(ROOT, "test", part)
+	files = [top] if os.path.isfile(top) else sorted(os.path.join(top, f) for f in os.listdir(top) if f.endswith(".lab"))
+	code, text = run([os.path.join(ROOT, build, "qmt-lab"), "run", "--json", "--seed", os.environ.get("QMT_TEST_SEED", "1")] + files)
+	seen = 0
+	for line in text.splitlines():
+		try:
+			one = json.loads(line)
+		except ValueError:
+			sys.stdout.write(line + "\n")
+			continue
+		seen += 1
+		name = "%s:%s" % (os.path.relpath(one["file"], ROOT), one["backend"])
+		{"passed": tally.passed, "skipped": tally.skipped}.get(one["verdict"], tally.failed).append(name)
+		if one["verdict"] in ("failed", "broken"):
+			sys.stdout.write("---- %s\n%s\n" % (name, one["text"]))
+		elif one["verdict"] == "skipped":
+			sys.stdout.write("%s is skipped: %s\n" % (name, one["text"]))
+	if not seen or (code != 0 and not tally.failed):
+		tally.failed.append("test/%s (qmt-lab: %s)" % (part, code))
+	return tally
+
+
 def fuzz(build):
 	"""Replays the corpora: what once was found stays found."""
 	tally = Tally()
@@ -110,7 +135,7 @@ def main():
 	parser.add_argument("--list-skips", action="store_true")
 	parser.add_argument("parts", nargs="*", metavar="PART")
 	args = parser.parse_args()
-	unknown = [p for p in args.parts if p.split("/")[0] not in PARTS or not os.path.isdir(os.path.join(ROOT, "test", p))]
+	unknown = [p for p in args.parts if p.split("/")[0] not in PARTS or not os.path.exists(os.path.join(ROOT, "test", p))]
 	if unknown:
 		parser.error("no such part: %s (there are: %s)" % (", ".join(unknown), " ".join(PARTS)))
 	total = Tally()
@@ -123,6 +148,8 @@ def main():
 					tally.add(one)
 		elif part == "fuzz":
 			tally = fuzz(args.build)
+		elif part.split("/")[0] == "mesh":
+			tally = scenarios(args.build, part)
 		else:
 			tally = pytest(args.build, part)
 		print("%-15s %4d passed, %d failed, %d skipped  %6.1f s" % (part, len(tally.passed), len(tally.failed), len(tally.skipped),

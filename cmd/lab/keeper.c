@@ -103,6 +103,7 @@ static void play(const struct keeper_options *options, const char *folder, int f
 							.backend = options->backend,
 							.folder = folder,
 							.programs = options->programs,
+							.clock_shim = options->clock_shim,
 							.seed = options->seed,
 							.planted = options->planted},
 		&player);

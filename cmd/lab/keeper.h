@@ -17,6 +17,7 @@ struct keeper_options {
 	const struct scenario *scenario;
 	unsigned backend;
 	const char *programs, *base; /* base: folder for the scenario's own */
+	const char *clock_shim;
 	uint64_t seed, limit_ms;
 	unsigned rows;
 	bool planted, keep;

@@ -108,20 +108,22 @@ static void text_of(const struct json *value, struct qmt_buf *out)
 		out->failed |= json_write(value, out) != 0;
 }
 
-static const struct json *member_with(
-	const struct json *array, const char *key, size_t key_len, const char *want, size_t len)
+/* How many members of the array have that value under the key; *ret_first is the first of them. */
+static size_t members_with(
+	const struct json *array, struct qmt_str key, struct qmt_str want, const struct json **ret_first)
 {
-	char *name = strndup(key, key_len);
+	char *name = qmt_str_dup(key);
 	struct qmt_buf text = {0};
-	const struct json *found = NULL;
+	size_t found = 0;
 
-	for (size_t i = 0; name && !found && i < json_count(array); i++) {
+	*ret_first = NULL;
+	for (size_t i = 0; name && i < json_count(array); i++) {
 		const struct json *value = json_get(json_at(array, i), name);
 		if (!value)
 			continue;
 		text_of(value, &text);
-		if (text.len == len && memcmp(text.data, want, len) == 0)
-			found = json_at(array, i);
+		if (qmt_str_eq(qmt_buf_view(&text), want) && found++ == 0)
+			*ret_first = json_at(array, i);
 	}
 	free(name);
 	qmt_buf_free(&text);
@@ -152,17 +154,24 @@ static int path_find(struct lab_run *run, const struct json *value, const char *
 			const char *end = strchr(at, ']'), *equals = memchr(at, '=', (size_t)(end - at));
 			char *rest;
 			long index = equals ? 0 : strtol(at + 1, &rest, 10);
+			size_t found = 0;
 			if (!equals && rest != end)
 				goto no_path;
 			if (!json_is_array(value))
 				value = NULL;
 			else if (equals)
-				value = member_with(value, at + 1, (size_t)(equals - at - 1), equals + 1, (size_t)(end - equals - 1));
+				found = members_with(value, qmt_strn(at + 1, (size_t)(equals - at - 1)),
+					qmt_strn(equals + 1, (size_t)(end - equals - 1)), &value);
 			else if (index < 0)
 				value = (size_t)-index <= json_count(value) ? json_at(value, json_count(value) - (size_t)-index) : NULL;
 			else
 				value = (size_t)index < json_count(value) ? json_at(value, (size_t)index) : NULL;
 			at = end + 1;
+			if (equals && strcmp(at, "#") == 0) {
+				ret_text->len = 0;
+				qmt_buf_printf(ret_text, "%zu", found);
+				return 1;
+			}
 		} else {
 			goto no_path;
 		}

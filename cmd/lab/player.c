@@ -349,6 +349,9 @@ static int open_world(struct player *player, struct qmt_err *err)
 			(player->scenario->needs & LAB_NEED_DISK ? SPACE_MOUNT : 0),
 		err);
 
+	if (rc == 0 && (player->scenario->needs & LAB_NEED_CLOCK) && !player->options.clock_shim)
+		rc = qmt_err_set(
+			err, -ENOTSUP, "a clock of its own needs libqmt-lab-clock.so, which was not installed with qmt-lab");
 	if (rc == 0)
 		rc = player->net_ops->open(player, &player->net, err);
 	if (rc == 0)

@@ -109,9 +109,10 @@ struct lab_note {
 
 struct player_options {
 	const struct scenario *scenario;
-	unsigned backend;     /* LAB_LOOPBACK or LAB_NETNS */
-	const char *folder;   /* made by the keeper */
-	const char *programs; /* folder with qmtd, qmt and qmt-lab */
+	unsigned backend;       /* LAB_LOOPBACK or LAB_NETNS */
+	const char *folder;     /* made by the keeper */
+	const char *programs;   /* folder with qmtd, qmt and qmt-lab */
+	const char *clock_shim; /* libqmt-lab-clock.so, or NULL: there is none */
 	uint64_t seed;
 	bool planted;
 };
@@ -178,6 +179,9 @@ void lab_process_free(struct lab_process *process);
 
 uint64_t lab_random(struct lab_run *run);
 int64_t lab_random_between(struct lab_run *run, int64_t low, int64_t high);
+
+/* How far the wall clock of a host is off: its file, which is made when it is missing. */
+QMT_MUST_CHECK int lab_clock_write(const char *path, int64_t offset_ms, struct qmt_err *err);
 
 /* ---- tests (look.c) ---------------------------------------------------------------------------------------------- */
 

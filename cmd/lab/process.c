@@ -1,6 +1,5 @@
 /* cmd/lab/process.c - the programs of a scenario: started on a host, their output gathered line by line with the time. */
 #include <errno.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -73,16 +72,10 @@ static void env_add_var(struct env *env, const struct lab_var *var)
 
 static void env_clock(struct env *env, const struct lab_host *host)
 {
-	glob_t found;
-
-	if (!(host->player->scenario->needs & LAB_NEED_CLOCK) ||
-		glob("/usr/lib/*/faketime/libfaketimeMT.so.1", 0, NULL, &found) != 0)
+	if (!(host->player->scenario->needs & LAB_NEED_CLOCK))
 		return;
-	env_add(env, "LD_PRELOAD=%s", found.gl_pathv[0]);
-	env_add(env, "FAKETIME_TIMESTAMP_FILE=%s/clock", host->dir);
-	env_add(env, "FAKETIME_NO_CACHE=1");
-	env_add(env, "FAKETIME_DONT_FAKE_MONOTONIC=1");
-	globfree(&found);
+	env_add(env, "LD_PRELOAD=%s", host->player->options.clock_shim);
+	env_add(env, "QMT_LAB_CLOCK=%s/clock", host->dir);
 }
 
 static void env_make(struct env *env, const struct lab_host *host)

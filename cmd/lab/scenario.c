@@ -694,9 +694,6 @@ static void check_files(struct parser *p, const struct lab_step *steps)
 			if (!config && !ini && !lab_file_find(p->scenario, name, true))
 				complain(p, p->line, "the config is missing: a file `-- %s --` at the end", name);
 		}
-		const char *in = lab_option(step, "in");
-		if (in && is_known(in) && in[0] != '/' && !lab_file_find(p->scenario, in, true) && strchr(in, '/') == NULL)
-			complain(p, p->line, "in=%s: the scenario has no such file", in);
 		check_files(p, step->body);
 	}
 }

@@ -219,7 +219,7 @@ enum lab_outcome lab_step_disk(struct lab_run *run)
 	path.len = 0;
 	qmt_buf_printf(&path, "%s/clock", host->dir);
 	if (rc == 0)
-		rc = path.failed ? -ENOMEM : qmt_os_file_write(path.data, "+0\n", 3, 0644, &err);
+		rc = path.failed ? -ENOMEM : lab_clock_write(path.data, 0, &err);
 	qmt_buf_free(&path);
 	return result(run, rc, &err);
 }
@@ -264,13 +264,24 @@ enum lab_outcome lab_step_empty(struct lab_run *run)
 	return result(run, rc, &err);
 }
 
+/* In place: programs have the file mapped (clock_shim.c). */
+int lab_clock_write(const char *path, int64_t offset_ms, struct qmt_err *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	ssize_t n = fd < 0 ? -1 : pwrite(fd, &offset_ms, sizeof offset_ms, 0);
+	int rc = n == sizeof offset_ms ? 0 : qmt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 enum lab_outcome lab_step_clock(struct lab_run *run)
 {
 	struct lab_host *host = host_of(run);
 	struct qmt_buf path = {0};
 	struct qmt_err err = {0};
 	const char *text = run->words[1];
-	char line[64];
 	uint64_t ms;
 	int rc;
 
@@ -278,9 +289,8 @@ enum lab_outcome lab_step_clock(struct lab_run *run)
 		return LAB_FAILED;
 	if ((text[0] != '+' && text[0] != '-') || !lab_time(text + 1, &ms))
 		return lab_fail(run, "a time with + or - in front, not %s", text);
-	snprintf(line, sizeof line, "%c%" PRIu64 ".%03u\n", text[0], ms / 1000, (unsigned)(ms % 1000));
 	qmt_buf_printf(&path, "%s/clock", host->dir);
-	rc = path.failed ? -ENOMEM : qmt_os_file_write(path.data, line, strlen(line), 0644, &err);
+	rc = path.failed ? -ENOMEM : lab_clock_write(path.data, text[0] == '-' ? -(int64_t)ms : (int64_t)ms, &err);
 	qmt_buf_free(&path);
 	return result(run, rc, &err);
 }
