@@ -184,7 +184,8 @@ cover:
 ## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man
 docs: $(MAINS:%=$(B)/%) $(TOOLS)
 	@mkdir -p docs/man
-	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1 && $(B)/qmt-lab help man > docs/man/qmt-lab.1
+	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1
+	@$(B)/qmt-lab help man > docs/man/qmt-lab.1
 	@for page in $(TOOLS); do case $$page in *protocol_doc) $$page > docs/protocol.md;; *config_doc) $$page > docs/configuration.md;; esac; done
 .PHONY: docs
 
@@ -196,7 +197,8 @@ install: all
 	install -m 755 $(MAINS:%=$(B)/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(B)/libqmt-actor.a $(DESTDIR)$(PREFIX)/lib
 	install -Dm 755 $(B)/libqmt-lab-clock.so $(DESTDIR)$(PREFIX)/lib/qmt/libqmt-lab-clock.so
-	install -d $(DESTDIR)$(PREFIX)/share/doc/qmt/scenarios && install -m 644 $(wildcard test/mesh/*.lab) $(DESTDIR)$(PREFIX)/share/doc/qmt/scenarios
+	install -d $(DESTDIR)$(PREFIX)/share/doc/qmt/scenarios
+	install -m 644 $(wildcard test/mesh/*.lab) $(DESTDIR)$(PREFIX)/share/doc/qmt/scenarios
 	install -m 755 $(B)/libqmt-actor.so $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so.0
 	ln -sf libqmt-actor.so.0 $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so
 	install -m 644 runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def $(DESTDIR)$(PREFIX)/include/qmt
@@ -204,7 +206,8 @@ install: all
 	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 uninstall:
-	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* $(DESTDIR)$(PREFIX)/lib/qmt $(DESTDIR)$(PREFIX)/include/qmt $(DESTDIR)$(PREFIX)/share/doc/qmt \
+	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* $(DESTDIR)$(PREFIX)/lib/qmt \
+	  $(DESTDIR)$(PREFIX)/include/qmt $(DESTDIR)$(PREFIX)/share/doc/qmt \
 	  $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 clean:
 	rm -rf build

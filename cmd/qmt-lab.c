@@ -1,4 +1,5 @@
-/* cmd/qmt-lab.c - `qmt-lab`: runs scenarios, checks them, explains their language; upstream and peer are programs for them. */
+/* cmd/qmt-lab.c - `qmt-lab`: runs scenarios, checks them, explains their language; upstream and peer are programs
+ * for them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>

@@ -2,7 +2,8 @@
  * waits for signals.
  *
  * Signals are blocked before the first thread and read here only: SIGTERM and SIGINT drain and exit 0, a second one
- * ends the process at once; when the actors have given up, it says so and exits 1. Exit codes: 0 ok, 1 failed and may be
+ * ends the process at once; when the actors have given up, it says so and exits 1. Exit codes: 0 ok, 1 failed and
+ * may be
  * retried, 2 wrong usage, 78 bad configuration. */
 #include <arpa/inet.h>
 #include <errno.h>

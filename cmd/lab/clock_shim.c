@@ -1,8 +1,10 @@
 /* cmd/lab/clock_shim.c - a wall clock of its own for the programs of a host: preloaded (LD_PRELOAD), it adds to every
- * reading of the wall clock the milliseconds that the file $QMT_LAB_CLOCK holds, eight bytes in the machine's order. The
+ * reading of the wall clock the milliseconds that the file $QMT_LAB_CLOCK holds, eight bytes in the machine's order.
+ * The
  * file is mapped, so a change holds at once, also for programs that run. The monotonic clock stays what it is.
  *
- * Why not libfaketime: with it (0.9.10) a relative timerfd of CLOCK_MONOTONIC never fires, and the runtime sleeps on one.
+ * Why not libfaketime: with it (0.9.10) a relative timerfd of CLOCK_MONOTONIC never fires, and the runtime sleeps on
+ * one.
  *
  * Threads: any.   Blocks: never.
  */

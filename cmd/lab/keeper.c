@@ -1,4 +1,5 @@
-/* cmd/lab/keeper.c - see keeper.h. A keeper forks before there is any thread or loop, and the player is a fork of it: no
+/* cmd/lab/keeper.c - see keeper.h. A keeper forks before there is any thread or loop, and the player is a fork of
+ * it: no
  * exec, so both run on what the file was parsed into. */
 #include "cmd/lab/keeper.h"
 
@@ -97,24 +98,27 @@ static void say(int fd, enum report_verdict verdict, const char *text, size_t le
 
 static void play(const struct keeper_options *options, const char *folder, int fd)
 {
-	static struct player player;
+	struct player *player = calloc(1, sizeof *player);
 	struct qmt_buf text = {0};
-	int rc = player_run(&(struct player_options){.scenario = options->scenario,
-							.backend = options->backend,
-							.folder = folder,
-							.programs = options->programs,
-							.clock_shim = options->clock_shim,
-							.seed = options->seed,
-							.planted = options->planted},
-		&player);
+	int rc = !player ? -ENOMEM
+					 : player_run(&(struct player_options){.scenario = options->scenario,
+									  .backend = options->backend,
+									  .folder = folder,
+									  .programs = options->programs,
+									  .clock_shim = options->clock_shim,
+									  .seed = options->seed,
+									  .planted = options->planted},
+						   player);
 
 	if (rc == 1)
-		report_failure(&player, options->rows, &text);
+		report_failure(player, options->rows, &text);
 	else if (rc == 2)
-		qmt_buf_printf(&text, "%s", player.skip);
+		qmt_buf_printf(&text, "%s", player->skip);
 	else if (rc < 0)
-		qmt_buf_printf(&text, "  %s\n", player.skip ? player.skip : strerror(-rc));
-	player_fini(&player);
+		qmt_buf_printf(&text, "  %s\n", player && player->skip ? player->skip : strerror(-rc));
+	if (player)
+		player_fini(player);
+	free(player);
 	say(fd,
 		rc == 0       ? REPORT_PASSED
 			: rc == 1 ? REPORT_FAILED

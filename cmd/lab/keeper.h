@@ -1,7 +1,9 @@
 /* cmd/lab/keeper.h - runs a scenario in a process of its own and takes away all that it made, whatever becomes of it.
  *
- * Processes: qmt-lab -> keeper -> player -> nodes and commands. The keeper is the reaper of everything below it: when the
- *          player ends, is killed or crashes, it kills what is left and removes the folder. It is told to do so (SIGTERM)
+ * Processes: qmt-lab -> keeper -> player -> nodes and commands. The keeper is the reaper of everything below it:
+ *            when the
+ *          player ends, is killed or crashes, it kills what is left and removes the folder. It is told to do so
+ * (SIGTERM)
  *          when qmt-lab dies. The player dies with the keeper, nodes die with the player. A folder that a killed keeper
  *          left is removed by the next run: its lock is free.
  * Threads: call keeper_start while there is one.   Blocks: only keeper_sweep (file system).
@@ -30,7 +32,8 @@ struct keeper {
 };
 
 QMT_MUST_CHECK int keeper_start(const struct keeper_options *options, struct keeper *ret_keeper);
-/* Reads some more. 1: at its end (reaped, closed): *report is filled in, its text lives until keeper_free; 0: not yet. */
+/* Reads some more. 1: at its end (reaped, closed): *report is filled in, its text lives until keeper_free; 0: not
+ * yet. */
 int keeper_read(struct keeper *keeper, struct report *report);
 void keeper_stop(const struct keeper *keeper); /* ends the scenario; keeper_read then comes to its end */
 void keeper_free(struct keeper *keeper);

@@ -34,8 +34,8 @@ void lab_help(void)
 			lab_option_rows[i].value ? lab_option_rows[i].value : "");
 		printf("  %-20s %s\n", head, lab_option_rows[i].doc);
 	}
-	printf(
-		"\nExit: 0 all hold (or were skipped), 1 a scenario failed, 2 wrong usage or a scenario that cannot be read.\n");
+	printf("\nExit: 0 all hold (or were skipped), 1 a scenario failed, 2 wrong usage or a scenario that cannot "
+		   "be read.\n");
 }
 
 static void help_steps(void)
@@ -80,7 +80,8 @@ static void entry(const char *head, const char *doc)
 static void help_man(void)
 {
 	printf(
-		".TH QMT\\-LAB 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt\\-lab \\- script a mesh of nodes, break it, and "
+		".TH QMT\\-LAB 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt\\-lab \\- script a mesh of nodes, "
+		"break it, and "
 		"see what it does\n.SH SYNOPSIS\n.B qmt\\-lab\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR]...\n.SH DESCRIPTION\n"
 		"A file that ends in .lab is one scenario: a line a step, files at the end. qmt\\-lab starts real nodes, joins "
 		"them by links that can be cut, stalled and slowed down, and looks whether what the scenario says holds.\n"
@@ -106,7 +107,8 @@ static void help_man(void)
 	for (const struct lab_test_kind *kind = lab_test_kinds; kind->name; kind++)
 		entry(kind->usage, kind->doc);
 	printf(
-		".SH EXIT STATUS\n0: all hold or were skipped. 1: a scenario failed. 2: wrong usage, or a scenario that cannot be "
+		".SH EXIT STATUS\n0: all hold or were skipped. 1: a scenario failed. 2: wrong usage, or a scenario "
+		"that cannot be "
 		"read. 130: interrupted.\n.SH ENVIRONMENT\n.TP\n.B TMPDIR\nWhere scenarios have their folders (default /tmp).\n"
 		".SH SEE ALSO\n.BR qmtd (1),\n.BR qmt (1)\n");
 }

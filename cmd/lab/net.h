@@ -23,7 +23,8 @@ struct net_fault {
 };
 
 struct net_ops {
-	/* Before any host: 0; <0 and err. A machine that cannot do it: -ENOTSUP and the reason (the scenario is skipped). */
+	/* Before any host: 0; <0 and err. A machine that cannot do it: -ENOTSUP and the reason (the scenario is
+	 * skipped). */
 	int (*open)(struct player *player, struct net **ret_net, struct qmt_err *err);
 	int (*network)(struct net *net, const char *name, const char *behind, struct qmt_err *err);
 	int (*host)(struct net *net, struct lab_host *host, struct qmt_err *err);

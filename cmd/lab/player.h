@@ -1,7 +1,8 @@
 /* cmd/lab/player.h - one running scenario: its hosts, processes and variables, and what steps need to work.
  *
  * Threads: one, which runs the loop (libuv).   Blocks: player_run, until the scenario has ended.
- * Order:   Steps are functions that are called when they begin (round 0) and again whenever anything has happened, until
+ * Order:   Steps are functions that are called when they begin (round 0) and again whenever anything has happened,
+ *          until
  *          they say that they are done or have failed. None of them blocks.
  * Clean:   What a scenario makes lives in its folder, in processes below this one, and in namespaces that end with
  *          them: keeper.c takes it away, whatever becomes of this process.
@@ -167,7 +168,8 @@ const char *lab_get(const struct player *player, const char *name);
 struct lab_host *lab_host_find(struct player *player, const char *name);
 /* A node's current qmtd, or a spawn of that name. NULL: none was started. */
 struct lab_process *lab_process_find(struct player *player, const char *name);
-/* Starts a program on a host; argv[0] "qmt", "qmtd" and "qmt-lab" are those of this build. `in`: file for stdin or NULL.
+/* Starts a program on a host; argv[0] "qmt", "qmtd" and "qmt-lab" are those of this build. `in`: file for stdin or
+ * NULL.
  * NULL after lab_fail. */
 struct lab_process *lab_process_start(
 	struct lab_run *run, struct lab_host *host, const char *name, const char *in, char *const *argv, unsigned argc);

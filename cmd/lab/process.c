@@ -1,4 +1,5 @@
-/* cmd/lab/process.c - the programs of a scenario: started on a host, their output gathered line by line with the time. */
+/* cmd/lab/process.c - the programs of a scenario: started on a host, their output gathered line by line with the
+ * time. */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>

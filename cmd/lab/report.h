@@ -19,7 +19,8 @@ struct report {
 	struct qmt_str text; /* of a failure: the whole; of a skip: the reason */
 };
 
-/* Step, expectation, what came, the time line of all nodes and the command that repeats it. rows: last lines of each. */
+/* Step, expectation, what came, the time line of all nodes and the command that repeats it. rows: last lines of
+ * each. */
 void report_failure(const struct player *player, unsigned rows, struct qmt_buf *out);
 /* One result. number counts from 1, total is how many there will be (TAP). */
 void report_print(enum report_style style, const struct report *report, unsigned number);

@@ -1,6 +1,8 @@
-/* cmd/lab/steps_look.c - steps that look at what came out, now (stdout, stderr, file, log) or as soon as it holds (wait).
+/* cmd/lab/steps_look.c - steps that look at what came out, now (stdout, stderr, file, log) or as soon as it holds
+ * (wait).
  *
- * A wait is asked again after each event of the scenario. Where it has to ask the node (state, metric) it asks anew after
+ * A wait is asked again after each event of the scenario. Where it has to ask the node (state, metric) it asks anew
+ * after
  * each line that a node or a spawn has written since; a metric moves without a line, so it is also sampled, every
  * SAMPLE_MS.
  */
