@@ -112,6 +112,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 {
 	struct session *s = state;
 	model_close(ctx, s, true);
+	model_fini(s);
 	turn_drop(ctx, s);
 	/* Their children are killed with this incarnation, and nobody will call back. */
 	while (s->children) {
@@ -125,11 +126,13 @@ static void stop(struct qmt_ctx *ctx, void *state)
 static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
 {
 	model_on_down(ctx, state, who, reason);
+	turn_on_down(ctx, state, who);
 }
 
 static qmt_handler *const session_handlers[session_message_count] = {
 	[session_prompt_id] = turn_on_prompt,
 	[session_cancel_id] = turn_on_cancel,
+	[session_interrupt_id] = turn_on_interrupt,
 };
 static qmt_handler *const stream_handlers[provider_message_count] = {
 	[provider_chunk_id] = model_on_chunk,
@@ -145,4 +148,5 @@ const struct qmt_actor_desc session_desc = {
 	.start = start,
 	.stop = stop,
 	.down = down,
+	.undelivered = model_on_undelivered,
 };

@@ -8,7 +8,8 @@
  * Kept:      `prompted` is answered after the commit of the prompt, turn_end is told after the commit of the end. An
  *            answer with tool calls is committed before its tools run, their results in one commit before the model is
  *            asked again.
- * Cancel:    is answered when the turn has ended; upstream is told at once, tools are killed.
+ * Cancel:    is answered when the turn has ended; upstream is told at once, tools are killed. session.interrupt does
+ *            the same because the node stops; what was said so far is stored.
  * Watchers:  at most SESSION_WATCHERS; one that goes away does not end the turn.
  * Limits:    session_params.def.
  * Failure:   whatever fails (store, router, provider, tool) ends the turn with a class and a text, never the session.

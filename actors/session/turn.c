@@ -128,6 +128,41 @@ static void answer_prompt(
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
+static void on_farewell_over(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct session *s = state;
+	(void)arg;
+	s->turn.wait = (struct qmt_timer){0};
+	turn_idle(ctx, s);
+}
+
+/* The node stops when this session is through, and with it the links: what watchers were told must leave before. A
+ * watcher that has the end goes away; one that stays is not waited for long. */
+static void farewell(struct qmt_ctx *ctx, struct session *s)
+{
+	struct turn *t = &s->turn;
+	bool waits = t->watcher_count > 0;
+	for (uint32_t i = 0; i < t->watcher_count && waits; i++)
+		waits = qmt_monitor(ctx, t->watchers[i]) == 0;
+	if (!waits || qmt_timer_start(ctx, s->config->limits.farewell_ms, on_farewell_over, NULL, &t->wait))
+		turn_idle(ctx, s);
+}
+
+void turn_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who)
+{
+	struct turn *t = &s->turn;
+	if (!t->interrupt)
+		return;
+	for (uint32_t i = 0; i < t->watcher_count;) {
+		if (qmt_ref_eq(t->watchers[i], who))
+			t->watchers[i] = t->watchers[--t->watcher_count];
+		else
+			i++;
+	}
+	if (!t->watcher_count && t->wait.id)
+		turn_idle(ctx, s);
+}
+
 static void on_ended(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct session *s = state;
@@ -147,7 +182,10 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 		t->text[tool_text_valid(t->text).len] = 0;
 	}
 	tell_end(ctx, s);
-	turn_idle(ctx, s);
+	if (t->interrupt)
+		farewell(ctx, s);
+	else
+		turn_idle(ctx, s);
 }
 
 /* The answer that is not stored yet, as a message. Returns false when there is none. */
@@ -210,6 +248,15 @@ void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int f
 	ask_store(ctx, s, &store_turn_end_type, &end, on_ended);
 }
 
+void turn_end_cancelled(struct qmt_ctx *ctx, struct session *s)
+{
+	if (s->turn.interrupt)
+		turn_end(
+			ctx, s, "interrupted", QMT_FAIL_STOPPING, "stopping", 0, "the node that hosts the session was stopped");
+	else
+		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+}
+
 void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_result *result, const char *what)
 {
 	turn_end(ctx, s, "failed", result->fail, "store", 0, "%s: %.*s", what, QMT_STR_ARG(result_text(result)));
@@ -236,6 +283,7 @@ static void on_page(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 			return;
 		}
 	}
+	t->loaded = t->history.count;
 	if (page->next && t->history.bytes <= s->config->limits.max_history_bytes)
 		load_from(ctx, s, page->next);
 	else
@@ -312,7 +360,7 @@ static void begin(struct qmt_ctx *ctx, struct session *s, const struct store_tur
 	if (begun->duplicate) { /* nothing to do, it has had its turn */
 		turn_idle(ctx, s);
 	} else if (t->cancel) {
-		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+		turn_end_cancelled(ctx, s);
 	} else {
 		if (t->number == 1 && s->config->refuses_tools && s->config->tools)
 			tell_notice(ctx, s, "warning",
@@ -361,6 +409,7 @@ static void prompt_meanwhile(struct qmt_ctx *ctx, struct session *s, const struc
 	bool same = qmt_str_eq(prompt->request, t->prompt->request);
 	if (same && t->number) {
 		tell_watch(s, prompt->watcher);
+		tell_again(ctx, s, prompt->watcher, prompt->shown);
 		answer_prompt(ctx, s, qmt_token(ctx), true, qmt_str("running"));
 	} else if (same && t->prompt_count < SESSION_WAITERS) {
 		tell_watch(s, prompt->watcher);
@@ -388,6 +437,8 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 			limits->max_prompt_bytes);
 	} else if (t->state != TURN_IDLE) {
 		prompt_meanwhile(ctx, s, prompt);
+	} else if (s->stopping) {
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_STOPPING, NULL, 0, "the node is being stopped");
 	} else {
 		struct qmt_token token = qmt_token(ctx);
 		t->prompt_msg = qmt_keep(ctx);
@@ -401,16 +452,11 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 
 /* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
-void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
+/* Ends what runs; the message that is being handled is answered when that has ended. */
+static void cancel_running(struct qmt_ctx *ctx, struct session *s)
 {
-	struct session *s = state;
 	struct turn *t = &s->turn;
-	const struct session_cancel *cancel = body;
 	struct qmt_token token = qmt_token(ctx);
-	if (t->state == TURN_IDLE || (cancel->turn && cancel->turn != t->number)) {
-		QMT_REPLY(ctx, token, session_cancelled, .was_running = false);
-		return;
-	}
 	if (t->cancel_count < SESSION_WAITERS)
 		t->cancels[t->cancel_count++] = token;
 	else
@@ -434,7 +480,38 @@ void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 	case TURN_ASKING:
 	case TURN_STREAMING:
 	case TURN_WAITING:
-		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+		turn_end_cancelled(ctx, s);
 		return;
 	}
+}
+
+static bool is_meant(const struct turn *t, const struct session_cancel *cancel)
+{
+	return t->state != TURN_IDLE && (!cancel->turn || cancel->turn == t->number) &&
+		(!cancel->request.len || qmt_str_eq(cancel->request, t->prompt->request));
+}
+
+void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct session *s = state;
+	bool meant = is_meant(&s->turn, body);
+	QMT_LOG(ctx, QMT_DEBUG, "session.cancel", "session", s->config->id, "turn", QMT_LOG_U64(s->turn.number), "state",
+		names[s->turn.state], "meant", meant ? "yes" : "no");
+	if (meant)
+		cancel_running(ctx, s);
+	else
+		QMT_REPLY(ctx, qmt_token(ctx), session_cancelled, .was_running = false);
+}
+
+void turn_on_interrupt(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct session *s = state;
+	(void)body;
+	s->stopping = true;
+	if (s->turn.state == TURN_IDLE) {
+		QMT_REPLY(ctx, qmt_token(ctx), session_cancelled, .was_running = false);
+		return;
+	}
+	s->turn.interrupt = true;
+	cancel_running(ctx, s);
 }

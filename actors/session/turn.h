@@ -13,7 +13,8 @@
  * Threads:    the session's turn.   Blocks: never.
  * Answers:    `epoch` grows with each move; a continuation that was made for an older one is stale and does nothing.
  * Cancel:     in ENDING: nothing more. In STORING_* and RECOVERING: noted, the store's answer then leads to ENDING. In
- *             RUNNING_TOOLS: CANCELLING. Elsewhere: ENDING at once.
+ *             RUNNING_TOOLS: CANCELLING. Elsewhere: ENDING at once. An interrupt (the node stops) is a cancel with
+ *             another outcome.
  * Invariant:  see turn_check; checked at every move. A move that is not in the table fails the session (a bug of ours).
  */
 #ifndef ACTORS_SESSION_TURN_H
@@ -62,6 +63,15 @@ struct model_call {
 	bool checkpoint_sent;   /* it is not answered yet */
 };
 
+/* A request that was given up; its cancel may have been lost (a full link takes no more). */
+struct closed_call {
+	char request[37];
+	char *peer, *name; /* as in model_call */
+	uint64_t sent_ms;  /* the last cancel */
+	bool lost;         /* it came back: to be sent again */
+};
+enum { CLOSED_CALLS = 4 }; /* of that many the cancel can be sent again: a turn has one call open, retries are few */
+
 /* One tool call of the answer. */
 struct tool_run {
 	const struct chat_tool_call *call; /* in the history */
@@ -89,12 +99,14 @@ struct turn {
 	const struct session_prompt *prompt;
 	uint64_t number; /* 0: not stored yet */
 	bool cancel, recovered;
+	bool interrupt; /* of a turn that is cancelled: because the node stops */
 	struct qmt_token prompts[SESSION_WAITERS], cancels[SESSION_WAITERS];
 	uint32_t prompt_count, cancel_count;
 	struct qmt_ref watchers[SESSION_WATCHERS];
 	uint32_t watcher_count;
 	/* the work */
 	struct history history;
+	uint32_t loaded; /* messages of the history that were there before this turn's answers */
 	struct model_call call;
 	struct tool_batch batch;
 	struct qmt_timer wait; /* for a retry */
@@ -113,7 +125,11 @@ struct turn {
 struct session {
 	const struct session_config *config;
 	struct turn turn;
-	uint64_t batches;           /* ids given so far */
+	bool stopping;    /* the node is: no turn begins any more */
+	uint64_t batches; /* ids given so far */
+	struct closed_call closed[CLOSED_CALLS];
+	uint32_t closed_next;
+	struct qmt_timer recancel;  /* runs while one of them is lost */
 	struct tool_call *children; /* calls that wait for a child process */
 	struct chat_tool *offers;   /* for the model */
 	uint32_t offer_count;
@@ -132,9 +148,13 @@ const char *turn_state_name(enum turn_state state);
 void turn_move(struct qmt_ctx *ctx, struct session *s, enum turn_state to);
 void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
 void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);
+void turn_on_interrupt(struct qmt_ctx *ctx, void *state, const void *body);
+void turn_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who);
 /* Ends the turn, from any state in which it is stored. outcome: complete, cancelled, failed, limit. */
 void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int fail, const char *kind,
 	uint64_t retry_after_ms, const char *format, ...) QMT_PRINTF(7, 8);
+/* As cancelled, or as interrupted. */
+void turn_end_cancelled(struct qmt_ctx *ctx, struct session *s);
 /* As a failure of the store. what: "the answer could not be stored". */
 void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_result *result, const char *what);
 /* Frees all that a turn holds, for stop. */
@@ -155,8 +175,10 @@ void model_step(struct qmt_ctx *ctx, struct session *s);
 void model_on_chunk(struct qmt_ctx *ctx, void *state, const void *body);
 void model_on_finish(struct qmt_ctx *ctx, void *state, const void *body);
 void model_on_down(struct qmt_ctx *ctx, struct session *s, struct qmt_ref who, int reason);
+void model_on_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason);
 /* Forgets the request; cancel: also tells the provider to end it. What came so far stays. */
 void model_close(struct qmt_ctx *ctx, struct session *s, bool cancel);
+void model_fini(struct session *s); /* for stop */
 
 /* ---- turn_tools.c: the calls of an answer ------------------------------------------------------------------------ */
 /* Runs the calls of the last message of the history. Moves to RUNNING_TOOLS. */
@@ -169,6 +191,8 @@ QMT_MUST_CHECK int tools_results(struct session *s);
 
 /* ---- turn_tell.c: what watchers get ------------------------------------------------------------------------------ */
 void tell_watch(struct session *s, struct qmt_ref watcher);
+/* The turn's visible text from byte `shown` on, to one watcher that joins late. */
+void tell_again(struct qmt_ctx *ctx, struct session *s, struct qmt_ref watcher, uint64_t shown);
 void tell_delta(struct qmt_ctx *ctx, struct session *s, struct qmt_str text, struct qmt_str reasoning);
 void tell_notice(struct qmt_ctx *ctx, struct session *s, const char *level, const char *format, ...) QMT_PRINTF(4, 5);
 void tell_tool(struct qmt_ctx *ctx, struct session *s, const struct chat_tool_call *call, const struct tool_run *ended);

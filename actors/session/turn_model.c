@@ -120,12 +120,87 @@ static void out_of_memory(struct qmt_ctx *ctx, struct session *s)
 
 /* ---- the request ------------------------------------------------------------------------------------------------- */
 
+static void closed_free(struct closed_call *closed)
+{
+	free(closed->peer);
+	free(closed->name);
+	*closed = (struct closed_call){0};
+}
+
+void model_fini(struct session *s)
+{
+	for (uint32_t i = 0; i < CLOSED_CALLS; i++)
+		closed_free(&s->closed[i]);
+}
+
+/* NULL: none of the last ones that were given up. */
+static struct closed_call *closed_find(struct session *s, struct qmt_str request)
+{
+	for (uint32_t i = 0; i < CLOSED_CALLS; i++)
+		if (s->closed[i].request[0] && qmt_str_is(request, s->closed[i].request))
+			return &s->closed[i];
+	return NULL;
+}
+
+static int send_cancel(struct qmt_ctx *ctx, struct closed_call *closed)
+{
+	closed->lost = false;
+	closed->sent_ms = qmt_now_ms(ctx);
+	return qmt_tell_name(ctx, closed->peer, closed->name, &provider_cancel_type,
+		&(struct provider_cancel){.request = qmt_str(closed->request)});
+}
+
+static void on_recancel(struct qmt_ctx *ctx, void *state, void *arg);
+
+/* A busy link is tried again; one that is gone has taken the request with it. */
+static void cancel_lost(struct qmt_ctx *ctx, struct session *s, struct closed_call *closed, int reason)
+{
+	closed->lost = reason < 0 || reason == QMT_FAIL_LINK_BUSY || reason == QMT_FAIL_FULL;
+	if (closed->lost && !s->recancel.id)
+		(void)qmt_timer_start(ctx, s->config->limits.cancel_retry_ms, on_recancel, NULL, &s->recancel);
+}
+
+static void on_recancel(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct session *s = state;
+	(void)arg;
+	s->recancel = (struct qmt_timer){0};
+	for (uint32_t i = 0; i < CLOSED_CALLS; i++)
+		if (s->closed[i].lost)
+			cancel_lost(ctx, s, &s->closed[i], send_cancel(ctx, &s->closed[i]));
+}
+
+void model_on_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
+{
+	struct session *s = state;
+	struct closed_call *closed =
+		type == &provider_cancel_type ? closed_find(s, ((const struct provider_cancel *)body)->request) : NULL;
+	if (closed)
+		cancel_lost(ctx, s, closed, reason);
+}
+
+/* A piece of a request that is not open: nobody wants more of it. */
+static void not_open(struct qmt_ctx *ctx, struct session *s, struct qmt_str request, bool over)
+{
+	struct closed_call *closed = closed_find(s, request);
+	if (closed && over)
+		closed->lost = false;
+	else if (closed && qmt_now_ms(ctx) - closed->sent_ms >= s->config->limits.cancel_retry_ms)
+		cancel_lost(ctx, s, closed, send_cancel(ctx, closed));
+}
+
 void model_close(struct qmt_ctx *ctx, struct session *s, bool cancel)
 {
 	struct model_call *call = &s->turn.call;
-	if (cancel && call->request[0])
-		qmt_tell_name(ctx, call->peer, call->name, &provider_cancel_type,
-			&(struct provider_cancel){.request = qmt_str(call->request)});
+	if (cancel && call->request[0]) {
+		struct closed_call *closed = &s->closed[s->closed_next++ % CLOSED_CALLS];
+		closed_free(closed);
+		memcpy(closed->request, call->request, sizeof(closed->request));
+		closed->peer = call->peer;
+		closed->name = call->name;
+		call->peer = call->name = NULL;
+		cancel_lost(ctx, s, closed, send_cancel(ctx, closed));
+	}
 	call->request[0] = 0;
 	qmt_timer_cancel(ctx, &call->watchdog);
 	if (qmt_ref_is_set(call->monitored))
@@ -341,10 +416,21 @@ void model_on_chunk(struct qmt_ctx *ctx, void *state, const void *body)
 	struct session *s = state;
 	const struct provider_chunk *chunk = body;
 	struct model_call *call = &s->turn.call;
-	if (!is_open(ctx, s, chunk->request) || !in_order(ctx, s, chunk->seq))
+	if (!is_open(ctx, s, chunk->request)) {
+		not_open(ctx, s, chunk->request, false);
+		return;
+	}
+	if (!in_order(ctx, s, chunk->seq))
 		return;
 	call->seq = chunk->seq;
 	call->last_ms = qmt_now_ms(ctx);
+	if (call->seq == 1) { /* from now on the shorter limit holds */
+		qmt_timer_cancel(ctx, &call->watchdog);
+		if (qmt_timer_start(ctx, s->config->limits.idle_timeout_ms, on_watchdog, NULL, &call->watchdog)) {
+			out_of_memory(ctx, s);
+			return;
+		}
+	}
 	for (uint32_t i = 0; i < chunk->tools.count; i++)
 		call->piece_bytes += chunk->tools.items[i].arguments.len;
 	qmt_buf_append(&call->text, chunk->text.p, chunk->text.len);
@@ -450,8 +536,10 @@ void model_on_finish(struct qmt_ctx *ctx, void *state, const void *body)
 	struct turn *t = &s->turn;
 	const struct session_limits *limits = &s->config->limits;
 	const struct provider_finish *finish = body;
-	if (!is_open(ctx, s, finish->request))
+	if (!is_open(ctx, s, finish->request)) {
+		not_open(ctx, s, finish->request, true);
 		return;
+	}
 	add_usage(&t->usage, &finish->usage);
 	snprintf(t->finish, sizeof(t->finish), "%.*s", QMT_STR_ARG(finish->reason));
 	if (!in_order(ctx, s, finish->seq))

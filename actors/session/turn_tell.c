@@ -22,6 +22,29 @@ void tell_watch(struct session *s, struct qmt_ref watcher)
 	t->watchers[t->watcher_count++] = watcher;
 }
 
+void tell_again(struct qmt_ctx *ctx, struct session *s, struct qmt_ref watcher, uint64_t shown)
+{
+	struct turn *t = &s->turn;
+	uint64_t offset = 0;
+	if (!qmt_ref_is_set(watcher))
+		return;
+	for (uint32_t i = t->loaded; i <= t->history.count; i++) {
+		struct qmt_str text = i < t->history.count ? t->history.items[i].content : qmt_buf_view(&t->call.text);
+		if (i < t->history.count && !qmt_str_is(t->history.items[i].role, "assistant"))
+			continue;
+		uint64_t skip = shown > offset ? shown - offset : 0;
+		while (skip < text.len && ((unsigned char)text.p[skip] & 0xc0) == 0x80)
+			skip++; /* whoever says so has it from elsewhere */
+		if (skip < text.len)
+			qmt_tell(ctx, watcher, &session_delta_type,
+				&(struct session_delta){.session = qmt_str(s->config->id),
+					.turn = t->number,
+					.offset = offset + skip,
+					.text = qmt_strn(text.p + skip, text.len - skip)});
+		offset += text.len;
+	}
+}
+
 static void tell_all(struct qmt_ctx *ctx, struct session *s, const struct qmt_type *type, const void *body)
 {
 	struct turn *t = &s->turn;
@@ -78,7 +101,7 @@ void tell_tool(struct qmt_ctx *ctx, struct session *s, const struct chat_tool_ca
 void tell_end(struct qmt_ctx *ctx, struct session *s)
 {
 	struct turn *t = &s->turn;
-	bool why = strcmp(t->outcome, "failed") == 0 || strcmp(t->outcome, "limit") == 0;
+	bool why = strcmp(t->outcome, "complete") != 0 && strcmp(t->outcome, "cancelled") != 0;
 	tell_all(ctx, s, &session_turn_end_type,
 		&(struct session_turn_end){.session = qmt_str(s->config->id),
 			.turn = t->number,
@@ -89,5 +112,6 @@ void tell_end(struct qmt_ctx *ctx, struct session *s)
 			.kind = qmt_str(why ? t->kind : ""),
 			.text = qmt_str(why ? t->text : ""),
 			.retry_after_ms = why ? t->retry_after_ms : 0,
-			.steps = t->steps});
+			.steps = t->steps,
+			.visible_bytes = t->visible_bytes});
 }

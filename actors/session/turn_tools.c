@@ -225,7 +225,7 @@ static void on_results_stored(struct qmt_ctx *ctx, void *state, const struct qmt
 	if (result->fail)
 		turn_store_failed(ctx, s, result, "results of tools could not be stored");
 	else if (s->turn.cancel)
-		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+		turn_end_cancelled(ctx, s);
 	else
 		model_step(ctx, s);
 }
@@ -257,7 +257,7 @@ static void advance(struct qmt_ctx *ctx, struct session *s)
 	struct tool_batch *b = &t->batch;
 	if (t->state == TURN_CANCELLING) {
 		if (!b->running)
-			turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+			turn_end_cancelled(ctx, s);
 		return;
 	}
 	while (b->next < b->count && !b->alone && (b->runs[b->next].reads_only || !b->running))
@@ -283,7 +283,7 @@ void tools_start(struct qmt_ctx *ctx, struct session *s)
 		runs[i].reads_only = !tool || tool->reads_only;
 	}
 	if (t->cancel) {
-		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+		turn_end_cancelled(ctx, s);
 		return;
 	}
 	turn_move(ctx, s, TURN_RUNNING_TOOLS);
@@ -297,7 +297,7 @@ static void on_grace_over(struct qmt_ctx *ctx, void *state, void *arg)
 	struct session *s = state;
 	(void)arg;
 	s->turn.batch.grace = (struct qmt_timer){0};
-	turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+	turn_end_cancelled(ctx, s);
 }
 
 void tools_cancel(struct qmt_ctx *ctx, struct session *s)
@@ -308,7 +308,7 @@ void tools_cancel(struct qmt_ctx *ctx, struct session *s)
 		if (b->runs[i].has_child)
 			qmt_child_kill(ctx, b->runs[i].child, SIGKILL);
 	if (!b->running || qmt_timer_start(ctx, s->config->limits.cancel_grace_ms, on_grace_over, NULL, &b->grace))
-		turn_end(ctx, s, "cancelled", QMT_FAIL_CANCELLED, "cancelled", 0, "cancelled");
+		turn_end_cancelled(ctx, s);
 }
 
 int tools_results(struct session *s)

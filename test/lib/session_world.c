@@ -95,7 +95,14 @@ static void client_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 	qmt_ask_or(ctx, w->session, &session_cancel_type, body, 600000, on_cancelled, NULL);
 }
 
+static void client_interrupt(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct world *w = ((struct fake *)state)->w;
+	qmt_ask_or(ctx, w->session, &session_interrupt_type, body, 600000, on_cancelled, NULL);
+}
+
 static qmt_handler *const client_handlers[session_message_count] = {[session_prompt_id] = client_prompt,
+	[session_interrupt_id] = client_interrupt,
 	[session_cancel_id] = client_cancel,
 	[session_delta_id] = client_delta,
 	[session_tool_id] = client_tool,
@@ -384,6 +391,23 @@ void world_prompt(struct world *w, const char *request, const char *text)
 {
 	assert_int_equal(
 		QMT_TELL(w->out, w->client, session_prompt, .request = qmt_str(request), .text = qmt_str(text)), 0);
+}
+
+void world_prompt_again(struct world *w, const char *request, const char *text, uint64_t shown)
+{
+	assert_int_equal(
+		QMT_TELL(w->out, w->client, session_prompt, .request = qmt_str(request), .text = qmt_str(text), .shown = shown),
+		0);
+}
+
+void world_cancel_request(struct world *w, const char *request)
+{
+	assert_int_equal(QMT_TELL(w->out, w->client, session_cancel, .request = qmt_str(request)), 0);
+}
+
+void world_interrupt(struct world *w)
+{
+	assert_int_equal(QMT_TELL(w->out, w->client, session_interrupt, ), 0);
 }
 
 void world_cancel(struct world *w, uint64_t turn)

@@ -55,6 +55,7 @@ struct world {
 	const char *scripts[WORLD_SCRIPTS];
 	uint32_t script_count, script_next;
 	uint32_t chats, cancels;
+	uint32_t busy, deaf;         /* so many cancels does the link refuse as busy; so many does the provider not hear */
 	struct qmt_buf last_request; /* the conversation of the last chat, as lines "role: content" */
 	struct qmt_buf last_tools;   /* names of its tools */
 	char last_peer_name[64];     /* where the link was asked to deliver it */
@@ -68,7 +69,12 @@ void world_free(struct world *w);
 
 void world_script(struct world *w, const char *script);
 void world_prompt(struct world *w, const char *request, const char *text);
+/* The same by who has seen the first `shown` bytes. */
+void world_prompt_again(struct world *w, const char *request, const char *text, uint64_t shown);
 void world_cancel(struct world *w, uint64_t turn);
+void world_cancel_request(struct world *w, const char *request);
+/* The node stops. */
+void world_interrupt(struct world *w);
 /* Seeded: runs for ms of virtual time. */
 void world_run(struct world *w, uint64_t ms);
 /* Until `part` was in the client's log `times` times (deadline: 20 s, virtual 2 h). Fails the test otherwise. */

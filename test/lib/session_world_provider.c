@@ -176,7 +176,9 @@ static void take_chat(struct qmt_ctx *ctx, struct fake *f, const struct provider
 
 static void take_cancel(struct qmt_ctx *ctx, struct fake *f, const struct provider_cancel *cancel)
 {
-	if (f->stream && qmt_str_is(cancel->request, f->stream->request)) {
+	if (f->w->deaf) {
+		f->w->deaf--;
+	} else if (f->stream && qmt_str_is(cancel->request, f->stream->request)) {
 		f->w->cancels++;
 		stream_free(ctx, f);
 	}
@@ -216,7 +218,10 @@ static void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_out
 	snprintf(f->w->last_peer_name, sizeof(f->w->last_peer_name), "%.*s", QMT_STR_ARG(out->to_name));
 	if (out->type == &provider_chat_type)
 		take_chat(ctx, f, out->body, out->token);
-	else if (out->type == &provider_cancel_type)
+	else if (out->type == &provider_cancel_type && f->w->busy) {
+		f->w->busy--;
+		qmt_outgoing_refuse(ctx, QMT_FAIL_LINK_BUSY);
+	} else if (out->type == &provider_cancel_type)
 		take_cancel(ctx, f, out->body);
 }
 

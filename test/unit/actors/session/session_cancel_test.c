@@ -135,6 +135,103 @@ static void test_twice(void **state)
 	assert_log(w, "prompted 1 running\ndelta 0 a\nend cancelled  1\ncancelled true\ncancelled true\n");
 }
 
+/* A cancel that a full link refused is sent again until the link takes it. */
+static void test_busy_link(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	w->route_peer = true;
+	w->busy = 3;
+	world_start(w);
+	world_script(w, "text:a|wait:900000|text:late|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 100);
+	world_cancel(w, 0);
+	world_wait(w, "end cancelled", 1);
+	assert_int_equal(w->cancels, 0);
+	world_run(w, 4 * w->agent.limits.cancel_retry_ms);
+	assert_int_equal(w->busy, 0);
+	assert_int_equal(w->cancels, 1);
+}
+
+/* A link that is gone has taken the request with it: nothing is tried any more. */
+static void test_busy_link_ends(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	w->route_peer = true;
+	w->busy = 1000000;
+	world_start(w);
+	world_script(w, "text:a|wait:900000|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 100);
+	world_cancel(w, 0);
+	world_run(w, 10000);
+	uint32_t tried = 1000000 - w->busy;
+	assert_in_range(tried, 2, 10000 / w->agent.limits.cancel_retry_ms + 1);
+	world_stop_actor(w, w->link);
+	world_run(w, 10000);
+	assert_in_range(1000000 - w->busy, tried, tried + 1);
+}
+
+/* A stream that goes on after its cancel is cancelled again, by the next piece of it; once in a while, not by each. */
+static void test_deaf_provider(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	w->deaf = 2;
+	world_start(w);
+	world_script(w, "text:a|wait:100|text:b|wait:100|text:c|wait:500|text:d|text:e|wait:1000|text:f|wait:1000|text:g");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 50);
+	world_cancel(w, 0);
+	world_wait(w, "end cancelled", 1);
+	world_run(w, 400);
+	assert_int_equal(w->deaf, 1);
+	world_run(w, 600);
+	assert_int_equal(w->deaf, 0);
+	assert_int_equal(w->cancels, 0);
+	world_run(w, 1000);
+	assert_int_equal(w->cancels, 1);
+	assert_null(strstr(world_stored(w), "b"));
+}
+
+/* A request is cancelled by its id, also while its prompt is being stored; another one is not touched. */
+static void test_by_request(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	world_start(w);
+	w->delay_message = "store.turn_begin";
+	w->delay_ms = 500;
+	world_prompt(w, "r1", "hi");
+	world_run(w, 100);
+	world_cancel_request(w, "r2");
+	world_run(w, 10);
+	assert_log(w, "cancelled false\n");
+	world_cancel_request(w, "r1");
+	world_run(w, 1000);
+	assert_log(w, "prompted 1 running\nend cancelled  0\ncancelled true\n");
+	assert_stored(w, "user: hi\nturn 1 cancelled\n");
+}
+
+/* The node stops: the turn ends as interrupted, with the text that was told; no other one begins. */
+static void test_interrupt(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	world_start(w);
+	world_script(w, "text:par|text:tial|wait:900000|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 100);
+	assert_log(w, "prompted 1 running\ndelta 0 par\ndelta 3 tial\n");
+	world_interrupt(w);
+	world_run(w, 1000);
+	assert_log(w, "end interrupted  1 12 stopping: the node that hosts the session was stopped\ncancelled true\n");
+	assert_int_equal(w->ends, 1);
+	assert_stored(w, "user: hi\nassistant: partial\nturn 1 interrupted\n");
+	assert_int_equal(w->cancels, 1);
+	world_prompt(w, "r2", "again");
+	world_interrupt(w);
+	world_run(w, 1000);
+	assert_log(w, "refused 12 : the node is being stopped\ncancelled false\n");
+}
+
 /* ---- with real children ------------------------------------------------------------------------------------------ */
 
 static uint64_t now_ms(void)
@@ -190,6 +287,38 @@ static void test_shell(void **state)
 	world_wait(w, "delta 0 ok", 1);
 }
 
+/* Who watched is given the time to take the end: until it leaves, at most farewell_ms. */
+static void test_farewell(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	w->agent.limits.farewell_ms = 5000;
+	world_start(w);
+	world_script(w, "text:a|wait:900000|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 100);
+	(void)world_log(w);
+	world_interrupt(w);
+	world_run(w, 4000);
+	assert_log(w, "end interrupted  1 12 stopping: the node that hosts the session was stopped\n");
+	world_run(w, 2000);
+	assert_log(w, "cancelled true\n");
+}
+
+/* The node stops while a command runs: it is killed, its result stored. */
+static void test_interrupted_shell(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	world_start(w);
+	world_script(w, "text:x|call:a:shell:{\"command\":\"sleep 61\"}|finish:tool_calls");
+	world_prompt(w, "r1", "hi");
+	world_wait(w, "tool shell started", 1);
+	world_interrupt(w);
+	world_wait(w, "cancelled true", 1);
+	assert_seen(world_log(w), "end interrupted tool_calls 1 12 stopping: ");
+	assert_seen(world_stored(w), " for a");
+	assert_seen(world_stored(w), "turn 1 interrupted\n");
+}
+
 /* A job that does not end in time is left behind; what it finds later is not taken for a result of the next turn. */
 static void test_abandoned_job(void **state)
 {
@@ -236,7 +365,9 @@ static void test_stop_in_shell(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_idle), SEEDED(test_waiting_for_neighbours),
-		SEEDED(test_storing_results), SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice), REAL(test_shell),
+		SEEDED(test_storing_results), SEEDED(test_streaming), SEEDED(test_peer), SEEDED(test_twice),
+		SEEDED(test_busy_link), SEEDED(test_busy_link_ends), SEEDED(test_deaf_provider), SEEDED(test_by_request),
+		SEEDED(test_interrupt), SEEDED(test_farewell), REAL(test_interrupted_shell), REAL(test_shell),
 		REAL(test_abandoned_job), REAL(test_stop_in_shell)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

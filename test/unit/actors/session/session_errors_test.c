@@ -284,6 +284,21 @@ static void test_store_fails_results(void **state)
 		"tool: error: no result is known: the turn was cut off before or while the tool ran for a\nuser: hi\n");
 }
 
+/* The limit for further pieces holds from the first one on, not only when that for the first has passed. */
+static void test_silence_after_the_first_piece(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	w->agent.limits.first_chunk_timeout_ms = 300000;
+	w->agent.limits.idle_timeout_ms = 2000;
+	world_start(w);
+	world_script(w, "wait:60000|text:a|wait:1500|text:b|wait:900000|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 62500);
+	assert_log(w, "prompted 1 running\ndelta 0 a\ndelta 1 b\n");
+	world_run(w, 2000);
+	assert_log(w, "end failed  1 4 timeout: no further piece of the answer for 2.0 s (idle_timeout_ms)\n");
+}
+
 /* Reasons of a finish that are no success. */
 static void test_finishes(void **state)
 {
@@ -322,6 +337,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_classes), SEEDED(test_failures), SEEDED(test_retry),
 		SEEDED(test_gap), SEEDED(test_silence), SEEDED(test_provider_dies), SEEDED(test_peer_gone),
-		SEEDED(test_store_fails), SEEDED(test_store_fails_results), SEEDED(test_finishes)};
+		SEEDED(test_store_fails), SEEDED(test_store_fails_results), SEEDED(test_finishes),
+		SEEDED(test_silence_after_the_first_piece)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,7 +132,7 @@ static void test_duplicates(void **state)
 	assert_log(w,
 		"refused 13 busy: a turn of session 0192 is under way: wait for its end, or cancel it\n"
 		"prompted 1 running\nprompted 1 running dup\ndelta 0 a\n");
-	world_prompt(w, "r1", "hi"); /* while it streams */
+	world_prompt_again(w, "r1", "hi", 1); /* while it streams */
 	world_prompt(w, "r2", "other");
 	world_wait(w, "end ", 1);
 	assert_log(w,
@@ -265,11 +265,33 @@ static void test_foreign_pieces(void **state)
 	assert_stored(w, "user: hi\nassistant: ab\nturn 1 complete\n");
 }
 
+/* Who prompts again with the same id while the turn runs is told again what it has not seen of the text: of stored
+ * answers and of the one that streams. */
+static void test_told_again(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	world_start(w);
+	world_script(w, "text:one |call:a:ls:{}|finish:tool_calls");
+	world_script(w, "text:two |text:three|wait:5000|text: four|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_wait(w, "three", 1);
+	(void)world_log(w);
+	world_prompt_again(w, "r1", "hi", 0);
+	world_run(w, 10);
+	assert_log(w, "delta 0 one \ndelta 4 two three\nprompted 1 running dup\n");
+	world_prompt_again(w, "r1", "hi", 6);
+	world_run(w, 10);
+	assert_log(w, "delta 6 o three\nprompted 1 running dup\n");
+	world_prompt_again(w, "r1", "hi", 13);
+	world_wait(w, "end ", 1);
+	assert_log(w, "prompted 1 running dup\ndelta 13  four\nend complete stop 2 (20+4)\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_plain), SEEDED(test_tools), SEEDED(test_bad_calls),
 		SEEDED(test_remote_owner), SEEDED(test_remote_owner_allowed), SEEDED(test_duplicates), SEEDED(test_leftover),
 		SEEDED(test_checkpoints), SEEDED(test_watcher_gone), SEEDED(test_peer), SEEDED(test_odd),
-		SEEDED(test_foreign_pieces)};
+		SEEDED(test_foreign_pieces), SEEDED(test_told_again)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
