@@ -13,6 +13,7 @@
 #include "actors/store/store.h"
 #include "cmd/config_modules.h"
 #include "cmd/home.h"
+#include "runtime/base/os.h"
 #include "transports/transports.h"
 
 /* How many limits the store has. */
@@ -311,10 +312,26 @@ const char *node_control_path(const struct node *node)
 	return node->control_path;
 }
 
+/* Lets running turns end in order; whatever comes of it, the tree is stopped next. */
+static void drain(struct node *node, uint64_t deadline_ms)
+{
+	struct qmt_result result;
+	struct qmt_ref manager;
+
+	if (node->ctx && deadline_ms && qmt_lookup(node->ctx, "node_manager", &manager) == 0)
+		(void)qmt_outside_ask(node->ctx, manager, &node_drain_type, &(struct node_drain){}, deadline_ms, &result);
+}
+
 int node_stop(struct node *node, uint64_t deadline_ms, struct qmt_err *err)
 {
-	int rc = qmt_system_stop(node->system, deadline_ms, err);
+	uint64_t until_ms = qmt_os_real_now_ms() + deadline_ms, now_ms;
 	struct qmt_err late = {0};
+	int rc;
+
+	drain(node, deadline_ms - deadline_ms / 4); /* the rest is for the tree */
+	now_ms = qmt_os_real_now_ms();
+	deadline_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+	rc = qmt_system_stop(node->system, deadline_ms, err);
 
 	qmt_outside_close(node->ctx);
 	qmt_system_free(node->system);

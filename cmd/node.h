@@ -31,7 +31,8 @@ QMT_MUST_CHECK int node_start(const struct node_options *opt, struct node **ret_
 /* The addresses with real ports and /p2p/<PeerId>, comma-separated, appended to out. */
 void node_listening(const struct node *node, struct qmt_buf *out);
 const char *node_control_path(const struct node *node);
-/* Stops the tree, leaves first; 0, or 1 and err names what did not end in time. Frees all. */
+/* Ends running turns as interrupted (what was said is stored, watchers are told), then stops the tree, leaves first;
+ * 0, or 1 and err names what did not end in time. Frees all. */
 int node_stop(struct node *node, uint64_t deadline_ms, struct qmt_err *err);
 
 #endif

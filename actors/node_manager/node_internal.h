@@ -18,6 +18,14 @@ struct node_session { /* a session in memory */
 	char id[64];
 };
 
+/* A prompt that was passed on: its events come straight over the link to its host, and end with it. */
+struct node_watch {
+	struct node_watch *next;
+	struct qmt_ref watcher, link;
+	uint64_t turn;
+	char session[64], peer_name[128];
+};
+
 struct node_op {
 	struct node_op *next, **pprev;
 	void (*drop)(struct node_op *op); /* frees what hangs on it; may be NULL */
@@ -30,7 +38,9 @@ struct node_manager {
 	const struct node_manager_config *config;
 	struct node_op *ops;
 	struct node_session *sessions;
+	struct node_watch *watches;
 	uint32_t session_count;
+	bool draining;
 	uint64_t started_ms;
 };
 
@@ -46,6 +56,13 @@ struct node_node node_describe(const struct node_manager *self, struct qmt_str r
 /* Counts and copies a list of names into room (as many as fit). */
 uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms);
 
+/* Remembers who watches `turn` through which link; a later turn of the same session and watcher takes its place.
+ * Without memory it is not told (its own look at the turn remains). */
+void node_watch_add(struct qmt_ctx *ctx, struct node_manager *self, const struct node_watch *watch);
+/* A watcher or a link ended: watchers of an ended link are told session.lost. */
+void node_watch_down(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_ref who);
+void node_watch_fini(struct node_manager *self);
+
 /* Handlers. */
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body);
@@ -55,5 +72,6 @@ void node_on_session_show(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_resume(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_drain(struct qmt_ctx *ctx, void *state, const void *body);
 
 #endif

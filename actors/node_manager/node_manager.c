@@ -212,6 +212,13 @@ static void stop(struct qmt_ctx *ctx, void *state)
 		node_op_end(ctx, self->ops);
 	while (self->sessions)
 		session_free(self, &self->sessions);
+	node_watch_fini(self);
+}
+
+static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
+{
+	(void)reason;
+	node_watch_down(ctx, state, who);
 }
 
 static qmt_handler *const handlers[node_message_count] = {
@@ -225,6 +232,7 @@ static qmt_handler *const handlers[node_message_count] = {
 	[node_session_resume_id] = node_on_session_resume,
 	[node_prompt_id] = node_on_prompt,
 	[node_cancel_id] = node_on_cancel,
+	[node_drain_id] = node_on_drain,
 };
 
 const struct qmt_actor_desc node_manager_desc = {.abi = QMT_ABI,
@@ -234,4 +242,5 @@ const struct qmt_actor_desc node_manager_desc = {.abi = QMT_ABI,
 	.accepts = {{&node_protocol, handlers}},
 	.start = start,
 	.stop = stop,
-	.child_ended = child_ended};
+	.child_ended = child_ended,
+	.down = down};

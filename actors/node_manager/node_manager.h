@@ -3,6 +3,8 @@
  * Threads:   an actor, registered as "node_manager".   Blocks: never.
  * Contract:  proto/contract/node.def. Sessions that live here are its children, registered as "session/<id>".
  * Order:     requests run side by side; those about one session reach it in the order they came.
+ * Watchers:  those of a session on a peer get its events straight over the link; when that ends, session.lost.
+ * Drain:     node.drain, before the node stops: turns end as interrupted, prompts are refused.
  * Invariant: a peer (field origin) sees and touches only sessions that it made.
  */
 #ifndef ACTORS_NODE_MANAGER_H

@@ -40,6 +40,19 @@ static void ask_store(
 	qmt_ask_or(ctx, store, type, body, NODE_LOCAL_MS, then, arg);
 }
 
+/* The same for what only reads. Its reader, if it has one, answers also while the store itself waits for the disk or a
+ * lock: a cancel must not wait for the prompt that it cancels. */
+static void read_store(
+	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
+{
+	struct qmt_ref reader;
+
+	if (qmt_lookup(ctx, "store/reader", &reader) == 0)
+		qmt_ask_or(ctx, reader, type, body, NODE_LOCAL_MS, then, arg);
+	else
+		ask_store(ctx, type, body, then, arg);
+}
+
 static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id,
 	const struct qmt_type *type, const void *body, qmt_continuation *then, struct node_op *op, struct qmt_str peer_name)
 {
@@ -91,7 +104,7 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 			"the session is missing: give an id, a unique prefix of one, or a name");
 		return;
 	}
-	ask_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key}, found, op);
+	read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key}, found, op);
 }
 
 /* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */
@@ -291,7 +304,7 @@ void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body)
 	struct node_op *op = node_op_new(ctx, state, body, sizeof *op);
 
 	if (op)
-		ask_store(ctx, &store_session_list_type,
+		read_store(ctx, &store_session_list_type,
 			&(struct store_session_list){.offset = request->offset, .limit = request->limit, .owner = request->origin},
 			listed, op);
 }
@@ -337,7 +350,7 @@ static void show_here(
 		return;
 	}
 	qmt_record_copy(&store_session_record, session, &op->session, op->texts);
-	ask_store(ctx, &store_history_type,
+	read_store(ctx, &store_history_type,
 		&(struct store_history){.session = session->id, .from = request->from, .limit = request->limit}, shown, op);
 }
 
@@ -401,16 +414,41 @@ static void prompted(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 	node_op_end(ctx, op);
 }
 
+struct prompt_op {
+	struct find_op find;
+	struct node_watch watch; /* of a session on a peer */
+};
+
+static void prompted_there(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
+{
+	struct prompt_op *op = op_;
+	const struct node_prompt *request = op->find.op.body;
+	const struct node_prompted *answer = result->body;
+
+	if (!result->fail && qmt_str_is(answer->state, "running") && qmt_ref_is_set(request->watcher) &&
+		qmt_ref_is_set(op->watch.link)) {
+		op->watch.watcher = request->watcher;
+		op->watch.turn = answer->turn;
+		node_watch_add(ctx, state, &op->watch);
+	}
+	node_relay(ctx, state, result, op);
+}
+
 static void prompt_here(
 	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	const struct node_prompt *request = op->op.body;
 	struct qmt_ref ref;
 
+	if (self->draining) {
+		refuse(ctx, &op->op, QMT_FAIL_STOPPING, NULL, "the node is being stopped");
+		return;
+	}
 	if (in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
 	qmt_ask_or(ctx, ref, &session_prompt_type,
-		&(struct session_prompt){.request = request->request, .text = request->text, .watcher = request->watcher},
+		&(struct session_prompt){
+			.request = request->request, .text = request->text, .watcher = request->watcher, .shown = request->shown},
 		NODE_LOCAL_MS, prompted, op);
 }
 
@@ -418,10 +456,18 @@ static void prompt_there(
 	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
 	struct node_prompt request = *(const struct node_prompt *)op->op.body;
+	struct node_watch *watch = &((struct prompt_op *)op)->watch;
+	char link[80];
 
 	request.session = session->id;
 	request.origin = (struct qmt_str){0};
-	ask_host(ctx, self, session->peer, &node_prompt_type, &request, node_relay, &op->op, session->peer_name);
+	/* the link that the request leaves by; a later one knows nothing of its watcher */
+	snprintf(link, sizeof link, "peer/%.*s", QMT_STR_ARG(session->peer));
+	if (qmt_lookup(ctx, link, &watch->link) != 0)
+		watch->link = (struct qmt_ref){0};
+	snprintf(watch->session, sizeof watch->session, "%.*s", QMT_STR_ARG(session->id));
+	snprintf(watch->peer_name, sizeof watch->peer_name, "%.*s", QMT_STR_ARG(session->peer_name));
+	ask_host(ctx, self, session->peer, &node_prompt_type, &request, prompted_there, &op->op, session->peer_name);
 }
 
 void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
@@ -433,7 +479,7 @@ void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 			request->text.len ? "the request id is missing" : "the prompt is empty");
 		return;
 	}
-	find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, prompt_here, prompt_there);
+	find(ctx, state, body, sizeof(struct prompt_op), request->session, request->origin, prompt_here, prompt_there);
 }
 
 static void cancelled(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
@@ -463,8 +509,8 @@ static void cancel_here(
 		node_op_end(ctx, op);
 		return;
 	}
-	qmt_ask_or(
-		ctx, ref, &session_cancel_type, &(struct session_cancel){.turn = request->turn}, NODE_LOCAL_MS, cancelled, op);
+	qmt_ask_or(ctx, ref, &session_cancel_type,
+		&(struct session_cancel){.turn = request->turn, .request = request->request}, NODE_LOCAL_MS, cancelled, op);
 }
 
 static void cancel_there(
@@ -473,7 +519,8 @@ static void cancel_there(
 	const struct node_cancel *request = op->op.body;
 
 	ask_host(ctx, self, session->peer, &node_cancel_type,
-		&(struct node_cancel){.session = session->id, .turn = request->turn}, node_relay, &op->op, session->peer_name);
+		&(struct node_cancel){.session = session->id, .turn = request->turn, .request = request->request}, node_relay,
+		&op->op, session->peer_name);
 }
 
 void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
@@ -481,4 +528,43 @@ void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct node_cancel *request = body;
 
 	find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, cancel_here, cancel_there);
+}
+
+/* ---- drain ------------------------------------------------------------------------------------------------------- */
+
+struct drain_op {
+	struct node_op op;
+	uint32_t left;
+};
+
+static void drain_step(struct qmt_ctx *ctx, struct drain_op *op)
+{
+	if (--op->left > 0)
+		return;
+	(void)QMT_REPLY(ctx, op->op.token, node_drained, );
+	node_op_end(ctx, op);
+}
+
+static void interrupted(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op)
+{
+	(void)state;
+	(void)result; /* one that does not answer is interrupted all the same, at the next start */
+	drain_step(ctx, op);
+}
+
+void node_on_drain(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct node_manager *self = state;
+	struct drain_op *op = node_op_new(ctx, self, body, sizeof *op);
+
+	self->draining = true;
+	if (!op)
+		return;
+	op->left = 1;
+	for (const struct node_session *session = self->sessions; session; session = session->next) {
+		op->left++;
+		qmt_ask_or(
+			ctx, session->ref, &session_interrupt_type, &(struct session_interrupt){}, NODE_LOCAL_MS, interrupted, op);
+	}
+	drain_step(ctx, op);
 }
