@@ -24,12 +24,17 @@ static const struct {
 void cli_error(const char *format, ...)
 {
 	va_list args;
+	char *text = NULL;
+	struct qmt_buf line = {0};
 
-	fputs("qmt: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
 	va_end(args);
-	fputc('\n', stderr);
+	qmt_buf_printf(&line, "qmt: %s\n", text ? text : "out of memory");
+	cli_text(2, qmt_buf_view(&line));
+	qmt_buf_free(&line);
+	free(text);
 }
 
 /* ---- help -------------------------------------------------------------------------------------------------------- */
@@ -93,10 +98,9 @@ static void roff(const char *text)
 
 void cli_man(void)
 {
-	printf(
-		".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B "
-		"qmt\n.I COMMAND\n"
-		"[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH COMMANDS\n",
+	printf(".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B "
+		   "qmt\n.I COMMAND\n"
+		   "[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH COMMANDS\n",
 		QMT_VERSION);
 	for (const struct cli_command *c = cli_commands; c->words; c++) {
 		printf(".TP\n.B ");

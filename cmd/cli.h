@@ -53,7 +53,7 @@ void cli_man(void);
 QMT_MUST_CHECK int cli_number(
 	const struct cli *cli, enum cli_option option, uint64_t dflt, uint64_t max, uint64_t *ret_value);
 
-/* "qmt: " and the text, on stderr. */
+/* "qmt: " and the text, on stderr, by cli_text: it may hold what a peer or a model said. */
 void cli_error(const char *format, ...) QMT_PRINTF(1, 2);
 
 /* A table for people, gathered cell by cell; {.columns = N} begins one. Columns are as wide as their content; texts

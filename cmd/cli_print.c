@@ -143,7 +143,8 @@ int cli_json(const struct qmt_record *record, const void *body)
 	int rc = CLI_FAILED;
 
 	if (value && json_write(value, &buf) == 0) {
-		printf("%.*s\n", (int)buf.len, buf.data);
+		qmt_buf_str(&buf, "\n");
+		cli_text(1, qmt_buf_view(&buf));
 		rc = CLI_OK;
 	} else {
 		cli_error("out of memory");

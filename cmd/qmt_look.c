@@ -240,8 +240,8 @@ static void show_models(const void *body)
 			cli_cell(&rows, provider->node);
 		}
 		if (provider->error.len)
-			fprintf(stderr, "qmt: provider %.*s on %.*s: %.*s\n", QMT_STR_ARG(provider->name),
-				QMT_STR_ARG(provider->node), QMT_STR_ARG(provider->error));
+			cli_error("provider %.*s on %.*s: %.*s", QMT_STR_ARG(provider->name), QMT_STR_ARG(provider->node),
+				QMT_STR_ARG(provider->error));
 	}
 	cli_rows_print(&rows, (const char *const[]){"MODEL", "PROVIDER", "NODE"});
 }

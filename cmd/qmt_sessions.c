@@ -10,7 +10,8 @@ static void show_id(const void *body)
 {
 	const struct node_session_reply *reply = body;
 
-	printf("%.*s\n", QMT_STR_ARG(reply->session.id));
+	cli_text(1, reply->session.id);
+	cli_text(1, qmt_str("\n"));
 }
 
 int qmt_session_create(const struct cli *cli)

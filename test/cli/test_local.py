@@ -1,5 +1,5 @@
 """One node without any mesh."""
-import json, os, re, signal, subprocess
+import contextlib, json, os, re, signal, sqlite3, subprocess
 
 import qmt
 
@@ -101,6 +101,106 @@ def test_ctrl_c_cancels(house):
 	assert node.stop() == 0
 	node.start()
 	assert node.chat(session="s", text="hello").code == 0
+
+
+PATIENT = "[store]\nbusy_timeout_ms = 60000\n"  # the store waits for a lock as long as a test needs
+
+
+@contextlib.contextmanager
+def locked(node):
+	"""The node's database, locked for writers until rollback, or the end of the block."""
+	with contextlib.closing(sqlite3.connect(os.path.join(node.home, "sessions.db"), isolation_level=None)) as db:
+		db.execute("BEGIN IMMEDIATE")
+		yield db
+
+
+def test_ctrl_c_before_the_prompt_is_stored(house):
+	"""Ctrl-C cancels also a prompt that is not acknowledged yet; a second one leaves at once and says how to come back."""
+	node = house.local(extra=PATIENT, provider='kind = "builtin"\nchunk_delay_ms = 200')
+	node.qmt("session", "create", "--name", "s")
+	request = "01890000-0000-7000-8000-000000000003"
+	with locked(node):
+		with node.chatting("s", "help", "--request", request) as chat:
+			assert node.log.wait(lambda line: "from=IDLE to=STORING_PROMPT" in line)
+			chat.send_signal(signal.SIGINT)
+			assert node.log.wait(lambda line: "session.cancel" in line)
+			chat.send_signal(signal.SIGINT)
+			assert chat.wait(5) == 1
+			assert chat.errors.wait(lambda line: "--request " + request in line)
+	again = node.chat("--request", request, session="s", text="help", check=False)
+	assert again.code == 1 and "cancelled" in again.err and not again.out
+	seen = len(node.log.lines)
+	with locked(node) as db:
+		with node.chatting("s", "help") as chat:
+			assert node.log.wait(lambda line: "from=IDLE to=STORING_PROMPT" in line, start=seen)
+			chat.send_signal(signal.SIGINT)
+			assert node.log.wait(lambda line: "session.cancel" in line, start=seen)
+			db.rollback()
+			assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "cancelled"
+			assert chat.wait(qmt.DEADLINE_S) == 1
+
+
+def test_no_answer_says_how_to_repeat(house):
+	"""A prompt that is not acknowledged in time: exit 1, and the way to ask again."""
+	node = house.local(extra=PATIENT)
+	node.qmt("session", "create", "--name", "s")
+	request = "01890000-0000-7000-8000-000000000004"
+	with locked(node):
+		done = node.chat("--request", request, "--timeout", "1", session="s", text="hello", check=False)
+	assert done.code == 1 and "--request " + request in done.err
+	assert node.chat("--request", request, session="s", text="hello").out.strip()
+	assert [m["role"] for m in node.history("s")] == ["user", "assistant"]
+
+
+def test_prompt_that_is_no_text(house):
+	"""A prompt that is not UTF-8 is refused with the place."""
+	node = house.local()
+	node.qmt("session", "create", "--name", "s")
+	done = node.chat(session="s", text="-", stdin=b"abc\xff\xfe", check=False)
+	assert done.code == 1 and "standard input: byte 4 (0xff) is no UTF-8" in done.err
+	assert node.chat(session="s", text="-", stdin=b"", check=False).err == "qmt: the prompt is empty\n"
+
+
+def test_repeated_request_as_json(house):
+	"""With --json a request that is over gives the same objects: prompted, its text, turn_end."""
+	node = house.local()
+	node.qmt("session", "create", "--name", "s")
+	request = "01890000-0000-7000-8000-000000000005"
+	first = node.chat("--json", "--request", request, session="s", text="list .").objects
+	again = node.chat("--json", "--request", request, session="s", text="list .").objects
+	assert [e["event"] for e in again if e["event"] != "delta"] == ["prompted", "turn_end"]
+	assert "".join(e["text"] for e in again if e["event"] == "delta") == "".join(e["text"] for e in first if e["event"] == "delta")
+	assert again[0]["duplicate"] and again[-1]["outcome"] == "complete" and again[-1]["visible_bytes"] == first[-1]["visible_bytes"] > 0
+
+
+def test_second_watcher_sees_all(house):
+	"""The same request again while its turn runs shows the whole answer, from its beginning."""
+	node = house.local(provider='kind = "builtin"\nchunk_delay_ms = 50')
+	node.qmt("session", "create", "--name", "s")
+	request = "01890000-0000-7000-8000-000000000006"
+	with node.chatting("s", "help", "--request", request) as first:
+		assert qmt.event(first.lines, "delta", want=lambda e: e["offset"] > 20)
+		with node.chatting("s", "help", "--request", request) as second:
+			assert first.wait(qmt.DEADLINE_S) == 0 and second.wait(qmt.DEADLINE_S) == 0
+			assert qmt.event(first.lines, "turn_end") and qmt.event(second.lines, "turn_end")
+			texts = ["".join(json.loads(line).get("text", "") for line in chat.lines.text().splitlines() if '"delta"' in line)
+				for chat in (first, second)]
+	assert texts[0] == texts[1] == node.history("s")[-1]["content"]
+
+
+def test_stop_in_a_turn(house):
+	"""SIGTERM in the middle of an answer: it is stored as far as it was told, the turn is interrupted, and `qmt chat` is told."""
+	node = house.local(provider='kind = "builtin"\nchunk_delay_ms = 30')
+	node.qmt("session", "create", "--name", "s")
+	with node.chatting("s", "help") as chat:
+		assert qmt.event(chat.lines, "delta", want=lambda e: e["offset"] > 20)
+		assert node.stop() == 0
+		assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "interrupted"
+		assert chat.wait(qmt.DEADLINE_S) == 1
+		told = "".join(json.loads(line)["text"] for line in chat.lines.text().splitlines() if '"delta"' in line)
+	node.start()
+	assert node.history("s")[-1]["content"] == told
+	assert node.qmt("session", "show", "s", "--json").json["session"]["state"] == "interrupted"
 
 
 def test_prompt_from_stdin(house):

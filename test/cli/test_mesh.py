@@ -116,6 +116,40 @@ def test_cancel_reaches_the_peer(house):
 	assert server.qmt("providers", "--json").json["providers"][0]["active"] == 0
 
 
+def far_session(house):
+	"""A slow session on gpu-server, made by planner."""
+	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\n'
+	user, server = house.pair(gpu={"extra": agent, "mesh": "allow_remote_sessions = true", "provider": 'kind = "builtin"\nchunk_delay_ms = 500'})
+	return user, server, user.qmt("session", "create", "--on", "gpu-server", "--name", "far").out.strip()
+
+
+def test_host_of_the_session_dies(house):
+	"""When the node that hosts the session is killed in a turn, `qmt chat` says so and ends with 1; it does not wait for ever."""
+	user, server, _ = far_session(house)
+	with user.chatting("far", "help", "--check", "1") as chat:
+		assert qmt.event(chat.lines, "prompted")
+		server.kill()
+		assert qmt.event(chat.lines, "lost")
+		assert chat.wait(20) == 1
+		assert chat.errors.wait(lambda line: "gpu-server" in line and "--request" in line)
+
+
+def test_host_of_the_session_comes_back(house):
+	"""A turn whose host was killed and is back is interrupted: `qmt chat` finds that out and shows what was stored."""
+	user, server, session = far_session(house)
+	with user.chatting("far", "help", "--check", "3") as chat:
+		assert qmt.event(chat.lines, "delta", want=lambda e: e["offset"] > 20)  # a checkpoint is behind it
+		server.kill()
+		server.start()
+		user.qmt("peers", "--wait", "gpu-server")
+		assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "interrupted"
+		assert chat.wait(20) == 1
+		events = [json.loads(line) for line in chat.lines.text().splitlines()]
+	told = "".join(e["text"] for e in events if e["event"] == "delta")
+	stored = [m["content"] for m in user.history("far") if m["role"] == "assistant"]
+	assert stored and told.startswith(stored[0])
+
+
 def test_garbage_on_the_port(house):
 	"""Bytes that are no ZMTP, plain ZMTP, and connections that say nothing are cut; the node lives on."""
 	user, server = house.pair()
