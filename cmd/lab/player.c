@@ -404,6 +404,8 @@ int player_run(const struct player_options *options, struct player *player)
 	}
 	while (root.children)
 		lab_run_free(root.children);
+	if (outcome == LAB_FAILED) /* what has been written already belongs into the report */
+		uv_run(&player->loop, UV_RUN_NOWAIT);
 	return player->skip ? 2 : outcome == LAB_DONE ? 0 : 1;
 }
 

@@ -255,7 +255,7 @@ static char *file_head(char *line, bool *ret_planted)
 	if (len < 7 || strncmp(line, "-- ", 3) != 0 || strncmp(line + len - 3, " --", 3) != 0)
 		return NULL;
 	line[len - 3] = '\0';
-	*ret_planted = len > 16 && strcmp(line + len - 3 - 8, " planted") == 0;
+	*ret_planted = len > 14 && strcmp(line + len - 3 - 8, " planted") == 0;
 	if (*ret_planted)
 		line[len - 3 - 8] = '\0';
 	return line + 3;
