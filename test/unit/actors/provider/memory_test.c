@@ -9,6 +9,7 @@
 #include "actors/provider/openai_request.h"
 #include "actors/provider/openai_stream.h"
 #include "actors/provider/openai_url.h"
+#include "actors/provider/script_file.h"
 #include "actors/provider/sse.h"
 
 /* A sanitizer has an allocator of its own, which these would bypass. */
@@ -193,6 +194,24 @@ static int url(void)
 	return ret;
 }
 
+static void no_complaint(void *arg, uint32_t line, const char *what, const char *hint)
+{
+	(void)arg;
+	fail_msg("%u: %s (%s)", line, what, hint ? hint : "");
+}
+
+static int script(void)
+{
+	static const char text[] = "model a\nmodel b\nturn when \"x\"\ntext \"one\"\nreasoning \"two\"\ntool f \"{}\"\n"
+							   "turn\nerror busy \"three\"\n";
+	static const struct script_limits limits = {1000, 10, 1000};
+	struct script *read = NULL;
+	int ret = script_parse(qmt_str(text), &limits, no_complaint, NULL, &read);
+
+	script_free(read);
+	return ret;
+}
+
 static void without_memory(void **state)
 {
 	static const struct {
@@ -206,6 +225,7 @@ static void without_memory(void **state)
 		{"request", request, OPENAI_REQUEST_E_BAD},
 		{"rules", rules, 0},
 		{"url", url, 0},
+		{"script", script, 0},
 	};
 
 	(void)state;
