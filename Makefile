@@ -203,7 +203,7 @@ install: all
 	ln -sf libqmt-actor.so.0 $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so
 	install -m 644 runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def $(DESTDIR)$(PREFIX)/include/qmt
 	install -m 644 runtime/base/bytes.h runtime/base/err.h runtime/base/log.h $(DESTDIR)$(PREFIX)/include/qmt/base
-	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
+	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini docs/examples/*.script) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 uninstall:
 	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* $(DESTDIR)$(PREFIX)/lib/qmt \

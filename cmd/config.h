@@ -183,7 +183,8 @@ struct config_section;
 
 struct config_field {
 	const char *name, *key; /* the key is `key` if that is set (it is no C name), else `name` */
-	const char *dflt, *doc, *shown, *words, *today, *inherits, *naming, *later, *hint, *only;
+	const char *dflt, *doc, *shown, *words, *today, *inherits, *naming, *later, *hint;
+	const char *only; /* kinds of the table that have this key, with blanks between; NULL: all */
 	const struct config_section *section; /* SEC, LIST */
 	uint64_t min, max;                    /* max 0: no bound */
 	uint64_t number;                      /* default of a number, when dflt is NULL */

@@ -358,13 +358,20 @@ static void only_check(struct config_check *check, const struct config_section *
 			kind = *(const char *const *)((const char *)base + field->offset);
 	for (const struct config_field *field = section->fields; field->name && kind && *kind; field++) {
 		const struct config_node *child = config_node_find(node, config_field_key(field));
+		struct qmt_buf kinds QMT_CLEANUP(qmt_buf_free) = {0};
 		char path[CONFIG_PATH_TEXT];
+		struct qmt_str word;
 
-		if (!child || !field->only || strcmp(field->only, kind) == 0)
+		if (!child || !field->only || config_word_in(qmt_str(kind), field->only))
 			continue;
 		path_join(place->path, config_field_key(field), path);
-		config_complain(check->errors, child->key_line, child->key_col, path, "leave it out",
-			"only for kind = \"%s\", this one is \"%s\"", field->only, kind);
+		for (const char *rest = field->only; config_word_next(&rest, &word);)
+			qmt_buf_printf(&kinds, "%s\"%.*s\"", kinds.len > 0 ? " or " : "", QMT_STR_ARG(word));
+		if (kinds.failed)
+			check->failed = true;
+		else
+			config_complain(check->errors, child->key_line, child->key_col, path, "leave it out",
+				"only for kind = %s, this one is \"%s\"", kinds.data, kind);
 	}
 }
 

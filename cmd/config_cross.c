@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "actors/provider/script_file.h"
 #include "config_modules.h"
 #include "config_value.h"
 #include "transports/transports.h"
@@ -145,6 +146,46 @@ static void provider_check(struct config_check *check, const struct config_provi
 	complain(check, &provider->where, path, NULL, "%s", colon ? colon + 2 : err.text);
 }
 
+/* A key that this kind must have, and that has no value. errors: complaints before this provider was looked at. */
+static void provider_needs(struct config_check *check, const struct config_provider *provider, const char *path,
+	const char *example, uint32_t errors)
+{
+	if (!config_node_find(provider->where.node, strrchr(path, '.') + 1))
+		complain(check, &provider->where, path, example, "missing: kind \"%s\" needs it", provider->kind);
+	else if (errors == 0) /* else it is perhaps what that error is about */
+		complain(check, &provider->where, path, example, "must not be empty");
+}
+
+struct script_at {
+	struct config_check *check;
+	const struct config_provider *provider;
+};
+
+static void script_complaint(void *arg, uint32_t line, const char *what, const char *hint)
+{
+	struct script_at *at = arg;
+	const char *file = at->provider->script;
+
+	if (line > 0)
+		complain(at->check, &at->provider->where, "providers.script", hint, "%s:%u: %s", file, line, what);
+	else
+		complain(at->check, &at->provider->where, "providers.script", hint, "%s: %s", file, what);
+}
+
+/* The provider reads the file itself; here it is only looked at, so that all that is wrong shows before the start. */
+static void script_check(struct config_check *check, const struct config_provider *provider, uint32_t errors)
+{
+	struct script_limits limits = {provider->script_limit_bytes, provider->max_turns, provider->response_limit_bytes};
+	struct script *script = NULL;
+
+	if (!*provider->script)
+		provider_needs(check, provider, "providers.script", "for example turns.script", errors);
+	else if (script_load(provider->script, &limits, script_complaint, &(struct script_at){check, provider}, &script) <
+		0)
+		check->failed = true;
+	script_free(script);
+}
+
 static void providers_check(struct config_check *check)
 {
 	const struct config_root *root = &check->config->root;
@@ -160,14 +201,12 @@ static void providers_check(struct config_check *check)
 					"\"%s\" is the provider of line %u", name, root->providers.items[j].where.line);
 				break;
 			}
-		if (strcmp(kind, "openai") == 0 && !*provider->base_url && !config_node_find(provider->where.node, "base_url"))
-			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1",
-				"missing: kind \"openai\" needs it");
-		else if (strcmp(kind, "openai") == 0 && !*provider->base_url && errors == 0)
-			complain(check, &provider->where, "providers.base_url", "for example http://127.0.0.1:8080/v1",
-				"must not be empty");
-		else if (strcmp(kind, "openai") == 0 && *provider->base_url)
+		if (strcmp(kind, "openai") == 0 && *provider->base_url)
 			provider_check(check, provider);
+		else if (strcmp(kind, "openai") == 0)
+			provider_needs(check, provider, "providers.base_url", "for example http://127.0.0.1:8080/v1", errors);
+		else if (strcmp(kind, "script") == 0)
+			script_check(check, provider, errors);
 	}
 }
 

@@ -71,7 +71,7 @@ static void section_dump(const struct config_section *section, const void *base,
 		bool written = config_node_find(where->node, key);
 
 		if (field->kind == CONFIG_SEC || field->kind == CONFIG_LIST || field->kind == CONFIG_ANY ||
-			(field->only && strcmp(field->only, kind) != 0))
+			(field->only && !config_word_in(qmt_str(kind), field->only)))
 			continue;
 		if (!is_set(field, slot) && field->kind != CONFIG_SECRET) {
 			qmt_buf_printf(

@@ -60,7 +60,7 @@ static int compare(const void *a, const void *b)
 		return x->line < y->line ? -1 : 1;
 	if (x->col != y->col)
 		return x->col < y->col ? -1 : 1;
-	return strcmp(x->text, y->text);
+	return strverscmp(x->text, y->text); /* one that holds a place in another file: line 9 before line 10 */
 }
 
 /* A complaint is one line; keys, and what toml++ says that it saw, may hold anything. */

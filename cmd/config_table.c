@@ -60,12 +60,16 @@ static const struct config_field store_fields[] = {
 #define PROVIDER_TEXT_model CONFIG_TEXT
 #define PROVIDER_TEXT_proxy CONFIG_SECRET /* it may hold a password */
 #define PROVIDER_TEXT_ca_file CONFIG_PATH
+#define PROVIDER_TEXT_script CONFIG_PATH
 #define PROVIDER_KIND_STR(name) PROVIDER_TEXT_##name
 #define PROVIDER_KIND_BOOL(name) CONFIG_BOOL
 #define PROVIDER_KIND_U32(name) CONFIG_U32
 #define PROVIDER_ONLY_OPENAI "openai"
 #define PROVIDER_ONLY_BUILTIN "builtin"
-#define PROVIDER_ONLY_BOTH NULL
+#define PROVIDER_ONLY_SCRIPT "script"
+#define PROVIDER_ONLY_OPENAI_BUILTIN "openai builtin"
+#define PROVIDER_ONLY_OPENAI_SCRIPT "openai script"
+#define PROVIDER_ONLY_ALL NULL
 #define PROVIDER_OFFSET(member) (uint32_t)offsetof(struct config_provider, member)
 #define PROVIDER_ROW(type, name_, default_, min_, max_, kinds, doc_) \
 	{.name = #name_, .dflt = default_, .min = (min_), .max = (max_), .only = PROVIDER_ONLY_##kinds, .doc = doc_, \
@@ -74,9 +78,10 @@ static const struct config_field store_fields[] = {
 static const struct config_field provider_fields[] = {
 	{.name = "name", .kind = CONFIG_NAME, .required = true, .blank = true, .offset = PROVIDER_OFFSET(name),
 		.doc = "Name for agents and peers; unique."},
-	{.name = "kind", .kind = CONFIG_WORD, .words = "openai builtin script", .today = "openai builtin", .required = true,
-		.blank = true, .offset = PROVIDER_OFFSET(kind),
-		.doc = "openai: any server that speaks /v1/chat/completions. builtin: rules, no network, to try things out."},
+	{.name = "kind", .kind = CONFIG_WORD, .words = "openai builtin script", .required = true, .blank = true,
+		.offset = PROVIDER_OFFSET(kind),
+		.doc = "openai: any server that speaks /v1/chat/completions. builtin: rules, no network, to try things out. "
+			   "script: turns from a file, to test with."},
 	PROVIDER_PARAMS(PROVIDER_ROW)
 	{.name = NULL},
 };

@@ -5,7 +5,6 @@
  */
 #include "asker.h"
 #include "builtin_rules.h"
-#include "proto/json.h"
 #include "provider.h"
 
 #include <errno.h>
@@ -121,16 +120,6 @@ static bool is_our_model(const struct provider_config *config, struct qmt_str mo
 	return model.len == 0 || qmt_str_is(model, model_name) || qmt_str_is(model, config->model);
 }
 
-/* Nothing in them changes what a rule says, but what is no object is a mistake. */
-static bool parameters_fit(struct qmt_str parameters)
-{
-	struct json *json = NULL;
-	bool fit = parameters.len == 0 || (json_parse(parameters, &json, NULL) == 0 && json_is_object(json));
-
-	json_free(json);
-	return fit;
-}
-
 /* Opens a job with its answer made; NULL: the ask was refused and answered. */
 static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str request, struct qmt_str model,
 	struct qmt_str parameters, const struct builtin_request *ask, bool whole, struct qmt_ref sink)
@@ -151,7 +140,7 @@ static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_st
 		snprintf(text, sizeof text, "model: no \"%.*s\" here; this provider serves \"%s\"",
 			(int)(model.len < 100 ? model.len : 100), model.p, model_name);
 		asker_fail(ctx, &job->asker, QMT_FAIL_NOT_FOUND, provider_error_not_found, 0, text);
-	} else if (!parameters_fit(parameters)) {
+	} else if (!provider_parameters_fit(parameters)) {
 		asker_fail(ctx, &job->asker, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0,
 			"parameters: must be a JSON object");
 	} else if (builtin_reply_make(ask, &job->reply) < 0) {

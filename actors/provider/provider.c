@@ -4,11 +4,19 @@
 #include <errno.h>
 
 #include "openai_url.h"
+#include "proto/json.h"
 
 #define ERROR_DEFINE(name, retry, doc) const char provider_error_##name[] = #name;
 PROVIDER_ERRORS(ERROR_DEFINE)
 
-enum { OPENAI = 1, BUILTIN = 2, BOTH = OPENAI | BUILTIN };
+enum {
+	OPENAI = 1,
+	BUILTIN = 2,
+	SCRIPT = 4,
+	OPENAI_BUILTIN = OPENAI | BUILTIN,
+	OPENAI_SCRIPT = OPENAI | SCRIPT,
+	ALL = OPENAI | BUILTIN | SCRIPT,
+};
 
 #define PARAM(type, param, dflt, min, max, kinds, doc) \
 	{#param, QMT_PARAM_##type, (uint32_t)offsetof(struct provider_config, param), dflt, min, max, doc},
@@ -24,6 +32,7 @@ static const struct {
 } kinds_known[] = {
 	{"openai", OPENAI, &provider_openai_desc},
 	{"builtin", BUILTIN, &provider_builtin_desc},
+	{"script", SCRIPT, &provider_script_desc},
 };
 enum { KINDS_KNOWN = sizeof kinds_known / sizeof *kinds_known };
 
@@ -50,6 +59,15 @@ bool provider_param_applies(const char *param, const char *kind)
 		if (strcmp(provider_params[i].name, param) == 0)
 			return param_kinds[i] & kinds_known[at].bit;
 	return false;
+}
+
+bool provider_parameters_fit(struct qmt_str parameters)
+{
+	struct json *json = NULL;
+	bool fit = parameters.len == 0 || (json_parse(parameters, &json, NULL) == 0 && json_is_object(json));
+
+	json_free(json);
+	return fit;
 }
 
 static void *param_place(void *config, const struct qmt_param *param)
@@ -108,10 +126,12 @@ int provider_config_check(const struct provider_config *config, struct qmt_err *
 		return qmt_err_set(err, -EINVAL, "name: missing");
 	if (at < 0)
 		return qmt_err_set(
-			err, -EINVAL, "kind: \"%s\" is not known here (openai, builtin)", config->kind ? config->kind : "");
+			err, -EINVAL, "kind: \"%s\" is not known here (openai, builtin, script)", config->kind ? config->kind : "");
 	ret = check_ranges(config, err);
 	if (ret < 0)
 		return ret;
+	if (kinds_known[at].bit == SCRIPT && !config->script[0])
+		return qmt_err_set(err, -EINVAL, "script: missing; a script provider needs the file with its turns");
 	if (kinds_known[at].bit != OPENAI)
 		return 0;
 	if (!config->base_url[0])

@@ -15,7 +15,7 @@
 #include "provider_params.def"
 #include "runtime/actor.h"
 
-extern const struct qmt_actor_desc provider_openai_desc, provider_builtin_desc;
+extern const struct qmt_actor_desc provider_openai_desc, provider_builtin_desc, provider_script_desc;
 
 #define PROVIDER__C_STR const char *
 #define PROVIDER__C_BOOL bool
@@ -24,7 +24,7 @@ extern const struct qmt_actor_desc provider_openai_desc, provider_builtin_desc;
 
 struct provider_config {
 	const char *name; /* as in [[providers]] */
-	const char *kind; /* "openai", "builtin" */
+	const char *kind; /* "openai", "builtin", "script" */
 	PROVIDER_PARAMS(PROVIDER__MEMBER)
 };
 
@@ -39,6 +39,9 @@ void provider_config_init(struct provider_config *config, const char *name, cons
 QMT_MUST_CHECK int provider_config_check(const struct provider_config *config, struct qmt_err *err);
 /* The module of a kind; NULL: no such kind here. */
 const struct qmt_actor_desc *provider_desc(const char *kind);
+
+/* Whether the member `parameters` of a request is a JSON object, or empty: what an openai provider would pass on. */
+bool provider_parameters_fit(struct qmt_str parameters);
 
 /* Names of the error classes: provider_error_busy is "busy". */
 #define PROVIDER__ERROR_DECLARE(name, retry, doc) extern const char provider_error_##name[];

@@ -85,14 +85,15 @@ static char *dump(const char *path)
 	return out.data;
 }
 
-/* planner and gpu say the same in both syntaxes. */
+/* planner, gpu and script say the same in both syntaxes. */
 static void test_twins(void **state)
 {
 	static const char *const twins[][2] = {
-		{FOLDER "/planner.toml", FOLDER "/planner.ini"}, {FOLDER "/gpu.toml", FOLDER "/gpu.ini"}};
+		{FOLDER "/planner.toml", FOLDER "/planner.ini"}, {FOLDER "/gpu.toml", FOLDER "/gpu.ini"},
+		{FOLDER "/script.toml", FOLDER "/script.ini"}};
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof twins / sizeof *twins; i++) {
 		char *toml = dump(twins[i][0]), *ini = dump(twins[i][1]);
 
 		assert_string_equal(ini, toml);

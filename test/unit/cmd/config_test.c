@@ -103,7 +103,8 @@ static void test_unknown_keys(void **state)
 static void test_types(void **state)
 {
 	(void)state;
-	bad("[mesh]\nenabled = \"yes\"\nlisten = 9000\nrequest_timeout_secs = \"300\"\ncapabilities = \"cpu\"\nnode_name = "
+	bad("[mesh]\nenabled = \"yes\"\nlisten = 9000\nrequest_timeout_secs = \"300\"\ncapabilities = \"cpu\"\n"
+		"node_name = "
 		"[\"a\"]\n"
 		"allow_remote_tools = 1\nnode_info_timeout_ms = 1.5\nidentity_file = 2020-01-01\nlan = 3\npeers = \"x\"\n",
 		"2:11: mesh.enabled: expected true or false, got a string (without quotes)\n"
@@ -182,14 +183,16 @@ static void test_cross(void **state)
 	bad("[agent]\nprovider = \"llama\"\ncwd = \"/\"\n" RULES,
 		"2:12: agent.provider: no provider \"llama\" here (there is: rules)\n");
 	bad("[agent]\nprovider = \"llama\"\ncwd = \"/\"\n",
-		"2:12: agent.provider: no provider \"llama\" here (declare it in [[providers]], or say with peer = \"…\" which "
+		"2:12: agent.provider: no provider \"llama\" here (declare it "
+		"in [[providers]], or say with peer = \"…\" which "
 		"peer has it)\n");
 	bad("[agent]\ncwd = \"/no/such\"\n",
 		"1:1: agent.provider: missing\n"
 		"2:7: agent.cwd: no such folder: \"/no/such\" (make it, or name another)\n");
 	bad(MESH "[agent]\nprovider = \"x\"\npeer = \"gpu\"\ncwd = \"/\"\n",
 		"6:8: agent.peer: no peer \"gpu\" in [[mesh.peers]] (declare it in [[mesh.peers]])\n");
-	bad("[[mesh.peers]]\nname = \"gpu\"\naddr = \"/ip4/1.2.3.4/tcp/5\"\n[agent]\nprovider = \"x\"\npeer = \"gpu\"\ncwd "
+	bad("[[mesh.peers]]\nname = \"gpu\"\naddr = \"/ip4/1.2.3.4/tcp/5\"\n[agent]\nprovider = \"x\"\npeer = \"gpu\"\n"
+		"cwd "
 		"= \"/\"\n",
 		"6:8: agent.peer: a peer is of no use while the mesh is off (mesh.enabled = true)\n");
 	bad(MESH "[mesh.lan]\nenabled = false\n",
@@ -210,7 +213,7 @@ static void test_providers(void **state)
 		"1:1: providers.base_url: missing: kind \"openai\" needs it (for example http://127.0.0.1:8080/v1)\n"
 		"7:1: providers.base_url: only for kind = \"openai\", this one is \"builtin\" (leave it out)\n"
 		"10:8: providers.kind: \"opnai\" is none of the choices (did you mean \"openai\"?)\n"
-		"13:8: providers.kind: not in this version: kind = \"script\" (there is: openai builtin)\n"
+		"11:1: providers.script: missing: kind \"script\" needs it (for example turns.script)\n"
 		"15:8: providers.name: \"e/f\" is no name (letters, digits, _ . and -)\n"
 		"17:1: providers.kind: missing\n"
 		"17:1: providers.name: missing\n");
@@ -239,12 +242,14 @@ static void test_later(void **state)
 		"9:13: mesh.advertise: not in this version: advertise (leave it out)\n"
 		"10:1: mesh.iroh: not in this version: [[mesh.iroh]] (nodes are linked by [[mesh.peers]])\n"
 		"16:11: agent.api_key: not in this version: api_key (write it in [[providers]])\n"
-		"17:16: agent.tools: not in this version: tools = \"delegate\" (there is: read_tool write_file edit shell ls)\n"
+		"17:16: agent.tools: not in this version: tools = \"delegate\" "
+		"(there is: read_tool write_file edit shell ls)\n"
 		"18:19: agent.assume_mutating: not in this version: assume_mutating = false (only: true)\n"
 		"19:18: agent.mutating_tools: not in this version: mutating_tools (leave it out)\n"
 		"20:1: agent.hooks: not in this version: hooks (leave it out)\n"
 		"21:1: agent.skills: not in this version: skills (write what the agent must know in `system`)\n"
-		"22:18: agent.execution.compaction: not in this version: [agent.execution.compaction] (nothing is summarised)\n"
+		"22:18: agent.execution.compaction: not in this version: [agent.execution.compaction] "
+		"(nothing is summarised)\n"
 		"23:18: agent.execution.snapshot: not in this version: [agent.execution.snapshot] (what tools changed is not "
 		"kept)\n"
 		"28:2: planner: not in this version: [planner] (write one [agent])\n"
@@ -252,7 +257,8 @@ static void test_later(void **state)
 		"31:1: mcp: not in this version: [[mcp]] (leave it out)\n"
 		"34:1: middleware: not in this version: [[middleware]] (leave it out)\n");
 	config_free(config_text_good("t.toml",
-		MESH "transport = \"lan\"\nauto_fallback = false\nstream_reconnect_grace_secs = 0\ninvite = \"\"\njoin_addrs = "
+		MESH "transport = \"lan\"\nauto_fallback = false\nstream_reconnect_grace_secs = 0\ninvite = \"\"\n"
+			 "join_addrs = "
 			 "[]\n[mesh.lan]\nenabled = true\n"
 			 "trust = \"subnet\"\n[[mesh.iroh]]\nenabled = false\nname = \"x\"\n[agent]\nprovider = \"rules\"\ncwd = "
 			 "\"/\"\nassume_mutating = true\n"
@@ -448,6 +454,62 @@ static void test_files(void **state)
 	free(big);
 }
 
+/* What is wrong in a provider's script is told with the config's place and its own, all at once and in its order; keys
+ * of other kinds are not for it. */
+static void test_script(void **state)
+{
+	static const char text[] = "[[providers]]\nname = \"s\"\nkind = \"script\"\nscript = \"t.script\"\n",
+					  script[] = "turn\n\n\n\n\n\n\n\ntxt\nwait 5\n";
+	char folder[] = "/tmp/qmt-config-XXXXXX", path[64], other[64], want[1000];
+	struct config_errors errors = {0};
+	struct config *config = NULL;
+	struct qmt_buf got = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/c.toml", folder);
+	snprintf(other, sizeof other, "%s/t.script", folder);
+	file_write(path, text, sizeof text - 1);
+	file_write(other, script, sizeof script - 1);
+	assert_int_equal(config_load(path, NULL, &config, &errors), CONFIG_E_BAD);
+	config_errors_print(&errors, &got);
+	snprintf(want, sizeof want,
+		"%s:4:10: providers.script: %s:9: \"txt\" is no line of a script "
+		"(a step is one of: accept text reasoning tool "
+		"repeat wait usage finish error cut hang)\n"
+		"%s:4:10: providers.script: %s:10: wait: \"5\" is no time (a whole number and ms, s, m or h, at most 24h: "
+		"50ms)\n",
+		path, other, path, other);
+	assert_string_equal(got.data, want);
+	config_errors_free(&errors);
+	qmt_buf_free(&got);
+
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(config_load(path, NULL, &config, &errors), CONFIG_E_BAD);
+	config_errors_print(&errors, &got);
+	snprintf(
+		want, sizeof want, "%s:4:10: providers.script: %s: cannot be read: No such file or directory\n", path, other);
+	assert_string_equal(got.data, want);
+	config_errors_free(&errors);
+	qmt_buf_free(&got);
+
+	file_write(other, "turn\ncut\n", 9);
+	assert_int_equal(config_load(path, NULL, &config, &errors), 0);
+	assert_string_equal(config->root.providers.items[0].script, other);
+	config_free(config);
+	config_errors_free(&errors);
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(folder), 0);
+
+	bad("[[providers]]\nname = \"s\"\nkind = \"script\"\nscript = \"\"\n",
+		"4:10: providers.script: must not be empty (for example turns.script)\n");
+	bad("[[providers]]\nname = \"s\"\nkind = \"script\"\nmax_tokens = 3\n",
+		"1:1: providers.script: missing: kind \"script\" needs it (for example turns.script)\n"
+		"4:1: providers.max_tokens: only for kind = \"openai\" or \"builtin\", "
+		"this one is \"script\" (leave it out)\n");
+}
+
 /* The table itself: every default is a value of its parameter, every text is there, every inherited key exists. */
 static void table_check(const struct config_section *section, const char *path)
 {
@@ -494,9 +556,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_unknown_keys), cmocka_unit_test(test_types), cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_addresses), cmocka_unit_test(test_cross), cmocka_unit_test(test_providers),
-		cmocka_unit_test(test_later), cmocka_unit_test(test_later_inside), cmocka_unit_test(test_notices),
-		cmocka_unit_test(test_inheritance), cmocka_unit_test(test_syntax), cmocka_unit_test(test_many_errors),
-		cmocka_unit_test(test_files), cmocka_unit_test(test_table)};
+		cmocka_unit_test(test_script), cmocka_unit_test(test_later), cmocka_unit_test(test_later_inside),
+		cmocka_unit_test(test_notices), cmocka_unit_test(test_inheritance), cmocka_unit_test(test_syntax),
+		cmocka_unit_test(test_many_errors), cmocka_unit_test(test_files), cmocka_unit_test(test_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

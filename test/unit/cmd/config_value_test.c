@@ -117,7 +117,7 @@ static void test_secrets(void **state)
 		"5:11: providers.api_key: has a ${ that names no variable (${NAME} or ${NAME:-default}, upper case)\n");
 	bad("[[providers]]\nname = \"${KEY}/\"\nkind = \"${KEY}\"\nbase_url = \"http://h\"\nmax_requests = \"${KEY}\"\n",
 		"2:8: providers.name: \"sk-hush/\" is no name (letters, digits, _ . and -)\n"
-		"3:8: providers.kind: \"${KEY}\" is none of the choices (one of: openai builtin)\n"
+		"3:8: providers.kind: \"${KEY}\" is none of the choices (one of: openai builtin script)\n"
 		"5:16: providers.max_requests: \"${KEY}\" is no whole number\n");
 	config_text_env = NULL;
 }

@@ -68,6 +68,14 @@ static void config_checks(void **state)
 	assert_true(provider_config_check(&config, &err) < 0);
 	provider_config_init(&config, "", "builtin");
 	assert_true(provider_config_check(&config, &err) < 0);
+	provider_config_init(&config, "s", "script");
+	assert_true(provider_config_check(&config, &err) < 0);
+	assert_int_equal(strncmp(err.text, "script: missing", 15), 0);
+	config.script = "f";
+	assert_int_equal(provider_config_check(&config, &err), 0);
+	assert_true(provider_param_applies("response_limit_bytes", "script"));
+	assert_false(provider_param_applies("max_tokens", "script"));
+	assert_false(provider_param_applies("script", "builtin"));
 	assert_null(provider_desc("mesh"));
 	assert_null(provider_desc(NULL));
 	assert_true(provider_param_applies("base_url", "openai"));
