@@ -18,9 +18,8 @@ typedef void find_step(
 
 struct find_op {
 	struct node_op op;
-	struct qmt_str origin; /* of the request */
-	find_step *here;       /* for one that lives here */
-	find_step *pass_on;    /* sends the request, with the session's whole id and no origin, to its host */
+	find_step *here;    /* for one that lives here */
+	find_step *pass_on; /* sends the request, with the session's whole id and no origin, to its host */
 };
 
 static void refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char *kind, const char *text)
@@ -68,11 +67,6 @@ static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_
 	}
 }
 
-static bool may_see(struct qmt_str origin, const struct store_session *session)
-{
-	return origin.len == 0 || qmt_str_eq(origin, session->owner);
-}
-
 static void found(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *find_)
 {
 	struct find_op *op = find_;
@@ -80,8 +74,6 @@ static void found(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 
 	if (result->fail)
 		node_relay(ctx, state, result, op);
-	else if (!may_see(op->origin, &answer->session))
-		refuse(ctx, &op->op, QMT_FAIL_NOT_FOUND, "no_session", "no such session");
 	else if (answer->session.peer.len)
 		op->pass_on(ctx, state, op, &answer->session);
 	else
@@ -96,7 +88,6 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 
 	if (!op)
 		return;
-	op->origin = origin;
 	op->here = here;
 	op->pass_on = pass_on;
 	if (key.len == 0) {
@@ -104,7 +95,7 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 			"the session is missing: give an id, a unique prefix of one, or a name");
 		return;
 	}
-	read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key}, found, op);
+	read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key, .owner = origin}, found, op);
 }
 
 /* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */

@@ -77,25 +77,29 @@ static int take_sessions(struct store_db *db, sqlite3_stmt *stmt, uint32_t limit
 /* One more than is listed, to know whether that was all. */
 enum { FIND_LIMIT = STORE_CANDIDATES + 1, LABEL_BYTES = 24 };
 
-static int find_by_id(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+static int find_by_id(struct store_db *db, struct qmt_str key, struct qmt_str owner, struct store_arena *arena,
 	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, SESSION_BY_ID, V_TEXT(key));
 
-	return r < 0 ? r : take_sessions(db, stmt, 1, arena, ret_items, ret_count, err);
+	if (r == 0)
+		r = take_sessions(db, stmt, 1, arena, ret_items, ret_count, err);
+	if (r == 0 && *ret_count && owner.len && !qmt_str_eq(owner, (*ret_items)[0].owner))
+		*ret_count = 0;
+	return r;
 }
 
-static int find_by_name(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+static int find_by_name(struct store_db *db, struct qmt_str key, struct qmt_str owner, struct store_arena *arena,
 	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
-	int r = store__query(db, err, &stmt, SESSION_BY_NAME, V_TEXT(key), V_INT(FIND_LIMIT));
+	int r = store__query(db, err, &stmt, SESSION_BY_NAME, V_TEXT(key), V_TEXT(owner), V_INT(FIND_LIMIT));
 
 	return r < 0 ? r : take_sessions(db, stmt, FIND_LIMIT, arena, ret_items, ret_count, err);
 }
 
-static int find_by_prefix(struct store_db *db, struct qmt_str key, struct store_arena *arena,
+static int find_by_prefix(struct store_db *db, struct qmt_str key, struct qmt_str owner, struct store_arena *arena,
 	struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err)
 {
 	char from[STORE_ID_CHARS], to[STORE_ID_CHARS];
@@ -110,7 +114,7 @@ static int find_by_prefix(struct store_db *db, struct qmt_str key, struct store_
 	to[key.len - 1]++;
 
 	int r = store__query(db, err, &stmt, SESSION_BY_PREFIX, V_TEXT(qmt_strn(from, key.len)),
-		V_TEXT(qmt_strn(to, key.len)), V_INT(FIND_LIMIT));
+		V_TEXT(qmt_strn(to, key.len)), V_TEXT(owner), V_INT(FIND_LIMIT));
 
 	return r < 0 ? r : take_sessions(db, stmt, FIND_LIMIT, arena, ret_items, ret_count, err);
 }
@@ -145,8 +149,13 @@ static int ambiguous(struct qmt_str key, const struct store_session *items, uint
 int store_db_session_find(struct store_db *db, const struct store_session_find *req, struct store_arena *arena,
 	struct store_session *ret_session, struct qmt_err *err)
 {
-	int (*const ways[])(struct store_db *, struct qmt_str, struct store_arena *, struct store_session **, uint32_t *,
-		struct qmt_err *) = {find_by_id, find_by_name, find_by_prefix};
+	/* The owner's own first: peers must not be able to make its names ambiguous, by whatever name or id. */
+	static const struct {
+		int (*find)(struct store_db *db, struct qmt_str key, struct qmt_str owner, struct store_arena *arena,
+			struct store_session **ret_items, uint32_t *ret_count, struct qmt_err *err);
+		bool of_peers; /* looks at those of all peers; only for the owner */
+	} ways[] = {{find_by_id, false}, {find_by_name, false}, {find_by_prefix, false}, {find_by_name, true},
+		{find_by_prefix, true}};
 	struct store_session *items = NULL;
 	uint32_t count = 0;
 	int r;
@@ -156,7 +165,8 @@ int store_db_session_find(struct store_db *db, const struct store_session_find *
 			"which session? an id, the beginning of one (%d characters or more), or a name", STORE_PREFIX_MIN);
 	r = read_begin(db, err);
 	for (size_t i = 0; r == 0 && count == 0 && i < sizeof ways / sizeof *ways; i++)
-		r = ways[i](db, req->key, arena, &items, &count, err);
+		if (!ways[i].of_peers || req->owner.len == 0)
+			r = ways[i].find(db, req->key, ways[i].of_peers ? qmt_str("*") : req->owner, arena, &items, &count, err);
 	read_end(db);
 	if (r < 0)
 		return r;

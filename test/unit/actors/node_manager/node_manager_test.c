@@ -217,6 +217,54 @@ static void test_origin_bounds_a_peer(void **state)
 		QMT_FAIL_NOT_ALLOWED);
 }
 
+static void resumes(struct fixture *f, const char *key, const char *origin, int fail, const char *id, const char *text)
+{
+	struct qmt_result result;
+	const struct node_session_reply *reply;
+
+	assert_int_equal(ASK(f, &result, node_session_resume, .session = qmt_str(key), .origin = qmt_str(origin)), fail);
+	reply = result.body;
+	if (fail == 0)
+		assert_true(qmt_str_is(reply->session.id, id));
+	else
+		assert_true(qmt_str_is(result.text, text));
+}
+
+/* Names and ids of others do not exist for a peer: no ambiguity with them, nothing of them in a text, and the same text
+ * for what is another's and what is nobody's. The owner's names mean the owner's sessions, whatever peers call theirs. */
+static void test_sessions_of_others(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	char mine[64], theirs[64], others[64], twice[64];
+
+	create(f, "r-1", "same", NULL, mine);
+	create(f, "r-2", "same", "12D3peer", theirs);
+	create(f, "r-3", "same", "12D3other", others);
+	resumes(f, "same", NULL, 0, mine, NULL);
+	resumes(f, "same", "12D3peer", 0, theirs, NULL);
+	resumes(f, "same", "12D3other", 0, others, NULL);
+	resumes(f, theirs, NULL, 0, theirs, NULL);
+	resumes(f, "same", "12D3third", QMT_FAIL_NOT_FOUND, NULL, "no session same (see: qmt session list)");
+	char text[128];
+	snprintf(text, sizeof text, "no session %s (see: qmt session list)", mine);
+	resumes(f, mine, "12D3peer", QMT_FAIL_NOT_FOUND, NULL, text);
+	snprintf(text, sizeof text, "no session %.30s (see: qmt session list)", mine);
+	mine[30] = '\0';
+	resumes(f, mine, "12D3third", QMT_FAIL_NOT_FOUND, NULL, text);
+	/* one's own may still be ambiguous; only they are listed */
+	create(f, "r-4", "same", "12D3peer", twice);
+	assert_int_equal(ASK(f, &result, node_session_resume, .session = qmt_str("same"), .origin = qmt_str("12D3peer")),
+		QMT_FAIL_BAD_REQUEST);
+	assert_non_null(memmem(result.text.p, result.text.len, theirs, strlen(theirs)));
+	assert_non_null(memmem(result.text.p, result.text.len, twice, strlen(twice)));
+	assert_null(memmem(result.text.p, result.text.len, mine, strlen(mine)));
+	assert_null(memmem(result.text.p, result.text.len, others, strlen(others)));
+	/* a name that only a peer uses is found by the owner too */
+	create(f, "r-5", "far", "12D3peer", theirs);
+	resumes(f, "far", NULL, 0, theirs, NULL);
+}
+
 /* Status, info, nodes and providers tell of this node also without any mesh. */
 static void test_looks_without_mesh(void **state)
 {
@@ -241,6 +289,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_prompt_and_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_origin_bounds_a_peer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sessions_of_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looks_without_mesh, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,7 +152,7 @@ static void use_every_message(struct node *node)
 	assert_int_equal(page->messages.count, 3);
 	assert_int_equal(page->total, 3);
 	assert_text(page->messages.items[2].content, "hello");
-	assert_text(ASK(node, store_session_found, store_session_find, qmt_str("n"))->session.state, "complete");
+	assert_text(ASK(node, store_session_found, store_session_find, .key = qmt_str("n"))->session.state, "complete");
 	assert_int_equal(ASK(node, store_sessions, store_session_list, .limit = 5)->total, 1);
 
 	assert_int_equal(ASK(node, store_pin, store_pin_get, .name = qmt_str("gpu"))->peer_id.len, 0);
@@ -161,7 +161,7 @@ static void use_every_message(struct node *node)
 	(void)ASK(node, store_done, store_pin_forget, .name = qmt_str("gpu"));
 	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no peer gpu", store_pin_forget, .name = qmt_str("gpu"));
 
-	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no session x", store_session_find, qmt_str("x"));
+	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no session x", store_session_find, .key = qmt_str("x"));
 	ASK_FAILS(node, QMT_FAIL_NOT_FOUND, NULL, "no session x", store_history, .session = qmt_str("x"));
 	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "request: is missing", store_session_create,
 		.session = {.name = qmt_str("n")});
@@ -170,7 +170,7 @@ static void use_every_message(struct node *node)
 	ASK_FAILS(node, QMT_FAIL_FAILED, "busy", "under way", store_turn_begin, id, qmt_str("t3"), qmt_str("go"));
 	(void)ASK(
 		node, store_session_created, store_session_create, .request = qmt_str("r2"), .session = {.name = qmt_str("n")});
-	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "several sessions", store_session_find, qmt_str("n"));
+	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "several sessions", store_session_find, .key = qmt_str("n"));
 }
 
 static void every_message_is_answered(void **state)
