@@ -98,10 +98,36 @@ char *home_socket(const char *home, struct qmt_err *err)
 	return path;
 }
 
+/* taken: "… another qmtd (process N) " and this, when somebody else has it. */
+static int lock_file(const char *path, const char *taken, struct qmt_err *err)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return qmt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		int code = -errno;
+		ssize_t n = read(fd, text, sizeof text - 1);
+		text[n > 0 ? (size_t)n : 0] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		if (code == -EWOULDBLOCK)
+			qmt_err_set(err, code, "%s: another qmtd (process %s) %s", path, text[0] ? text : "unknown", taken);
+		else
+			qmt_err_set(err, code, "%s: %s", path, strerror(-code));
+		close(fd);
+		return code;
+	}
+	snprintf(text, sizeof text, "%ld\n", (long)getpid());
+	if (ftruncate(fd, 0) != 0 ||
+		pwrite(fd, text, strlen(text), 0) < 0) { /* only for people: the lock holds without it */
+	}
+	return fd;
+}
+
 int home_lock(const char *home, struct qmt_err *err)
 {
 	char *path;
-	char text[32] = "";
 	int fd;
 
 	if (qmt_os_make_dirs(home, err) != 0)
@@ -109,33 +135,41 @@ int home_lock(const char *home, struct qmt_err *err)
 	path = join(home, "lock");
 	if (!path)
 		return qmt_err_set(err, -ENOMEM, "out of memory");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0) {
-		int code = -errno;
-		qmt_err_set(err, code, "%s: %s", path, strerror(errno));
-		free(path);
-		return code;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		int code = -errno;
-		ssize_t n = read(fd, text, sizeof text - 1);
-		text[n > 0 ? (size_t)n : 0] = '\0';
-		text[strcspn(text, "\n")] = '\0';
-		if (code == -EWOULDBLOCK)
-			qmt_err_set(err, code,
-				"%s: another qmtd (process %s) runs on this home: stop it, or give this one another home by --home DIR",
-				path, text[0] ? text : "unknown");
-		else
-			qmt_err_set(err, code, "%s: %s", path, strerror(-code));
-		close(fd);
-		free(path);
-		return code;
-	}
+	fd = lock_file(path, "runs on this home: stop it, or give this one another home by --home DIR", err);
 	free(path);
-	snprintf(text, sizeof text, "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) != 0 ||
-		pwrite(fd, text, strlen(text), 0) < 0) { /* only for people: the lock holds without it */
-	}
+	return fd;
+}
+
+/* Where the file really is, by whatever name it was given. It may not be there yet, its folder is. */
+static char *real_path(const char *path)
+{
+	char *whole = realpath(path, NULL), *folder, *real;
+	const char *slash = strrchr(path, '/');
+
+	if (whole || !slash)
+		return whole ? whole : strdup(path);
+	folder = qmt_str_dup(slash == path ? qmt_str("/") : qmt_strn(path, (size_t)(slash - path)));
+	whole = folder ? realpath(folder, NULL) : NULL;
+	real = whole ? join(whole, slash + 1) : strdup(path);
+	free(whole);
+	free(folder);
+	return real;
+}
+
+int home_lock_database(const char *path, struct qmt_err *err)
+{
+	char *real = real_path(path);
+	struct qmt_buf name = {0};
+	int fd;
+
+	if (real)
+		qmt_buf_printf(&name, "%s.lock", real);
+	if (!real || name.failed)
+		fd = qmt_err_set(err, -ENOMEM, "out of memory");
+	else
+		fd = lock_file(name.data, "uses this database: stop it, or give this one another by [agent] db", err);
+	free(real);
+	qmt_buf_free(&name);
 	return fd;
 }
 

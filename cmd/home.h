@@ -22,6 +22,9 @@ char *home_socket(const char *home, struct qmt_err *err);
  * err:
  * which process holds it. */
 int home_lock(const char *home, struct qmt_err *err);
+/* The same for a database of sessions, which may lie anywhere: <path>.lock, links resolved. Two nodes on one file would
+ * take each other's running turns for left over. */
+int home_lock_database(const char *path, struct qmt_err *err);
 
 /* Reads the identity file; `create`: makes one when it is missing. Refuses a file that others may read. 0, -ENOENT,
  * <0. */

@@ -5,6 +5,7 @@
 #include "cmd/node.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "actors/node_manager/node_manager.h"
 #include "actors/provider/provider.h"
@@ -28,6 +29,7 @@ struct node {
 	struct transports *transports;
 	char peer_id[PEER_ID_TEXT + 1];
 	char *home, *store_path, *control_path;
+	int store_lock; /* -1: none */
 
 	struct store_config store;
 	struct store_params {
@@ -239,6 +241,8 @@ static int spawn_all(struct node *node, struct qmt_err *err)
 
 static void node_free(struct node *node)
 {
+	if (node->store_lock >= 0)
+		close(node->store_lock);
 	free(node->home);
 	free(node->store_path);
 	free(node->control_path);
@@ -259,6 +263,7 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 	if (!node)
 		return no_memory(err);
 	node->config = opt->config;
+	node->store_lock = -1;
 	peer_id_text(&opt->identity->id, node->peer_id);
 	node->home = strdup(opt->home);
 	node->store_path = db ? strdup(db) : home_file(opt->home, "sessions.db");
@@ -268,6 +273,10 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 	store_config_fill(node);
 	if (rc == 0)
 		rc = store_check(node->store_path, err);
+	if (rc == 0) {
+		node->store_lock = home_lock_database(node->store_path, err);
+		rc = node->store_lock < 0 ? node->store_lock : 0;
+	}
 	if (rc == 0)
 		rc = providers_config(node, err);
 	if (rc == 0)

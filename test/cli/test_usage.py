@@ -78,6 +78,23 @@ def test_second_daemon_on_the_same_home(house):
 	assert node.qmt("status").code == 0
 
 
+def test_second_daemon_on_the_same_database(house):
+	"""A second daemon with another home and the same database is refused, by whatever name it has it; running turns of the first are not touched."""
+	first = house.node("first", qmt.local_config(agent='db = "shared.db"', provider='kind = "builtin"\nchunk_delay_ms = 50')).start()
+	os.symlink("shared.db", os.path.join(house.top, "link.db"))
+	first.qmt("session", "create", "--name", "s")
+	with first.chatting("s", "help") as chat:
+		assert qmt.event(chat.lines, "delta")
+		for name in ("shared.db", "link.db"):
+			second = house.node("second", qmt.local_config(agent='db = "%s"' % name))
+			done = run("qmtd", "--home", second.home, second.config_path)
+			assert done.code == 1 and str(first.process.pid) in done.err and "another" in done.err and "shared.db" in done.err, done
+		assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "complete"
+	assert first.stop() == 0
+	second.start()
+	assert second.qmt("session", "list", "--json").json["sessions"][0]["state"] == "complete"
+
+
 def test_corrupt_database_is_not_touched(house):
 	"""A corrupt, foreign or newer database is refused with a message that names it; not a byte of it changes."""
 	node = house.local()
