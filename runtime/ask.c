@@ -125,7 +125,7 @@ int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 		return -ENOMEM;
 	}
 	if (unlikely(to.rid)) {
-		failed = qmt__outgoing_ask(ctx, to, (struct qmt_str){0}, type, body, NULL, ask, timeout_ms);
+		failed = qmt__outgoing_ask(ctx, to, type, body, NULL, ask, timeout_ms);
 	} else {
 		m->type = (uint16_t)accepted;
 		m->to_gen = to.gen;
@@ -160,7 +160,7 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 	if (!ask)
 		return -ENOMEM;
 	if (to.rid) {
-		failed = qmt__outgoing_ask(ctx, to, (struct qmt_str){0}, type, m->body, m, ask, timeout_ms);
+		failed = qmt__outgoing_ask(ctx, to, type, m->body, m, ask, timeout_ms);
 	} else {
 		m->type = (uint16_t)accepted;
 		m->to_gen = to.gen;
@@ -197,15 +197,19 @@ void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 		fail_later(ctx, type, failed, then, arg);
 }
 
+static bool is_here(const char *peer)
+{
+	return !peer || !*peer;
+}
+
 int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
 	const void *body)
 {
 	struct qmt_ref to;
-	bool here = !peer || !*peer;
 
-	if (!qmt__registry_find(ctx->sys, here ? "" : "peer/", here ? name : peer, &to))
-		return QMT_FAIL_NO_ROUTE;
-	return here ? qmt_tell(ctx, to, type, body) : qmt__outgoing_tell(ctx, to, qmt_str(name), type, body, NULL);
+	if (!is_here(peer))
+		return qmt__outgoing_tell_name(ctx, peer, name, type, body);
+	return qmt_lookup(ctx, name, &to) ? QMT_FAIL_NO_ROUTE : qmt_tell(ctx, to, type, body);
 }
 
 int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body,
@@ -213,19 +217,16 @@ int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const 
 {
 	struct qmt_ref to;
 	struct ask *ask;
-	bool here = !peer || !*peer;
 	int failed = check_asker(ctx);
 
 	if (failed)
 		return failed;
-	if (!qmt__registry_find(ctx->sys, here ? "" : "peer/", here ? name : peer, &to))
-		return QMT_FAIL_NO_ROUTE;
-	if (here)
-		return qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
+	if (is_here(peer))
+		return qmt_lookup(ctx, name, &to) ? QMT_FAIL_NO_ROUTE : qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
 	ask = ask_open(ctx, type, timeout_ms, then, arg);
 	if (!ask)
 		return -ENOMEM;
-	failed = qmt__outgoing_ask(ctx, to, qmt_str(name), type, body, NULL, ask, timeout_ms);
+	failed = qmt__outgoing_ask_name(ctx, peer, name, type, body, ask, timeout_ms);
 	if (failed)
 		ask_close(ctx, ctx->cur, ask);
 	return failed;

@@ -504,10 +504,15 @@ struct outgoing_box {
 	struct qmt_outgoing out;
 	struct qmt_msg *inner; /* the body's message, when it was not copied */
 };
-int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
-	const void *body, struct qmt_msg *inner);
-int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
-	const void *body, struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
+int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner);
+int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
+/* To the actor called `name` behind the link that is called peer/<peer>. */
+int qmt__outgoing_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body);
+int qmt__outgoing_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body, struct ask *ask, uint64_t timeout_ms);
 int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, struct qmt_msg *m);
 
 /* ask.c */
@@ -532,7 +537,9 @@ void qmt__registry_fini(struct qmt_system *sys);
 int qmt__registry_add(struct qmt_system *sys, const char *name, struct qmt_actor *a);
 void qmt__registry_drop(struct qmt_system *sys, struct qmt_actor *a); /* all names; ext is free to go afterwards */
 const char *qmt__name_text(const struct name_entry *name);
-bool qmt__registry_find(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref);
+/* Finds prefix + name. True: the name stays with who has it until qmt__registry_release, which comes soon. */
+bool qmt__registry_hold(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref);
+void qmt__registry_release(struct qmt_system *sys);
 
 /* monitor.c */
 void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */

@@ -2,13 +2,17 @@
  *
  * Body of the wrapped message: struct outgoing_box, the name, then the copied struct and its variable parts; or the
  * message itself, when the sender gave one away.
+ *
+ * By name: finding the link and queuing to it is one step for who takes the name over (qmt_register_over), and all that
+ * takes time comes before or after it. Otherwise a sender that was stopped in between could still queue to a link that
+ * has been told that nothing follows, and has perhaps said so to its peer.
  */
 #include "send.h"
 
 #include <errno.h>
 
 /* NULL: out of memory. Owns `inner` from now on. */
-static struct qmt_msg *wrap(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
+static struct qmt_msg *wrap(struct qmt_ctx *ctx, uint32_t rid, struct qmt_str name, const struct qmt_type *type,
 	const void *body, struct qmt_msg *inner)
 {
 	size_t name_room = (name.len + (size_t)15) / 16 * 16, body_room = (type->record.size + (size_t)15) / 16 * 16;
@@ -25,7 +29,7 @@ static struct qmt_msg *wrap(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt
 		return NULL;
 	box = (struct outgoing_box *)(void *)m->body;
 	room = (char *)(box + 1);
-	*box = (struct outgoing_box){.out = {.type = type, .body = body, .rid = link.rid}, .inner = inner};
+	*box = (struct outgoing_box){.out = {.type = type, .body = body, .rid = rid}, .inner = inner};
 	if (name.len)
 		box->out.to_name = qmt_strn(memcpy(room, name.p, name.len), name.len);
 	if (!inner) {
@@ -37,12 +41,11 @@ static struct qmt_msg *wrap(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt
 	m->class |= MSG_CLASS_CARE;
 	m->flags = MSG_INTERNAL;
 	m->type = INTERNAL_OUTGOING;
-	m->to_gen = link.gen;
 	return m;
 }
 
-/* Takes m on success only. */
-static int send_to_link(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_msg *m)
+/* Takes m on success only. *ret_wakes: the caller must schedule the link. */
+static int queue(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_msg *m, bool *ret_wakes)
 {
 	const struct qmt_actor_desc *desc = atomic_load_explicit(&link.actor->desc, ACQUIRE);
 	int failed;
@@ -51,8 +54,36 @@ static int send_to_link(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_msg
 		return QMT_FAIL_PEER_GONE;
 	if (!desc->outgoing)
 		return QMT_FAIL_NO_ROUTE;
-	failed = deliver(ctx, link.actor, desc, m);
+	m->to_gen = link.gen;
+	failed = enqueue(ctx, link.actor, desc, m, ret_wakes);
 	return failed == QMT_FAIL_NOT_RUNNING ? QMT_FAIL_PEER_GONE : failed;
+}
+
+/* Takes m on success only. */
+static int send_to_link(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_msg *m)
+{
+	bool wakes = false;
+	int failed = queue(ctx, link, m, &wakes);
+
+	if (wakes)
+		schedule(ctx, link.actor);
+	return failed;
+}
+
+/* The same, to the link that has the name. */
+static int send_to_peer(struct qmt_ctx *ctx, const char *peer, struct qmt_msg *m)
+{
+	struct qmt_ref link;
+	bool wakes = false;
+	int failed;
+
+	if (!qmt__registry_hold(ctx->sys, "peer/", peer, &link))
+		return QMT_FAIL_NO_ROUTE;
+	failed = queue(ctx, link, m, &wakes);
+	qmt__registry_release(ctx->sys);
+	if (wakes) /* until then nobody runs it, so it cannot end */
+		schedule(ctx, link.actor);
+	return failed;
 }
 
 /* Undoes wrap: the inner message stays with its owner. */
@@ -62,15 +93,29 @@ static void unwrap(struct qmt_ctx *ctx, struct qmt_msg *m)
 	msg_free(ctx, m);
 }
 
-int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
-	const void *body, struct qmt_msg *inner)
+int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner)
 {
-	struct qmt_msg *m = wrap(ctx, link, name, type, body, inner);
+	struct qmt_msg *m = wrap(ctx, link.rid, (struct qmt_str){0}, type, body, inner);
 	int failed;
 
 	if (!m)
 		return -ENOMEM;
 	failed = send_to_link(ctx, link, m);
+	if (failed)
+		unwrap(ctx, m);
+	return failed;
+}
+
+int qmt__outgoing_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body)
+{
+	struct qmt_msg *m = wrap(ctx, 0, qmt_str(name), type, body, NULL);
+	int failed;
+
+	if (!m)
+		return -ENOMEM;
+	failed = send_to_peer(ctx, peer, m);
 	if (failed)
 		unwrap(ctx, m);
 	return failed;
@@ -88,16 +133,36 @@ static void make_ask(struct qmt_msg *m, struct ask *ask, uint32_t gen, uint64_t 
 	out->deadline_ms = time_left_ms;
 }
 
-int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str name, const struct qmt_type *type,
-	const void *body, struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms)
+static void make_fresh_ask(struct qmt_msg *m, struct ask *ask, uint64_t timeout_ms)
 {
-	struct qmt_msg *m = wrap(ctx, link, name, type, body, inner);
+	make_ask(m, ask, atomic_load_explicit(&ask->gen, RELAXED), timeout_ms ? timeout_ms : QMT_ASK_DEFAULT_MS);
+}
+
+int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
+	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms)
+{
+	struct qmt_msg *m = wrap(ctx, link.rid, (struct qmt_str){0}, type, body, inner);
 	int failed;
 
 	if (!m)
 		return -ENOMEM;
-	make_ask(m, ask, atomic_load_explicit(&ask->gen, RELAXED), timeout_ms ? timeout_ms : QMT_ASK_DEFAULT_MS);
+	make_fresh_ask(m, ask, timeout_ms);
 	failed = send_to_link(ctx, link, m);
+	if (failed)
+		unwrap(ctx, m);
+	return failed;
+}
+
+int qmt__outgoing_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
+	const void *body, struct ask *ask, uint64_t timeout_ms)
+{
+	struct qmt_msg *m = wrap(ctx, 0, qmt_str(name), type, body, NULL);
+	int failed;
+
+	if (!m)
+		return -ENOMEM;
+	make_fresh_ask(m, ask, timeout_ms);
+	failed = send_to_peer(ctx, peer, m);
 	if (failed)
 		unwrap(ctx, m);
 	return failed;
@@ -106,7 +171,7 @@ int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, struct qmt_str n
 /* Hands m on, with its right to answer. On success m belongs to the link. */
 int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, struct qmt_msg *m)
 {
-	struct qmt_msg *wrapped = wrap(ctx, link, (struct qmt_str){0}, type, m->body, m);
+	struct qmt_msg *wrapped = wrap(ctx, link.rid, (struct qmt_str){0}, type, m->body, m);
 	int failed;
 
 	if (!wrapped)

@@ -4,10 +4,12 @@
  * "peer/<PeerId>" while it is the link in use. Refs with rid != 0 whose `actor` is a link mean "the actor that the peer
  * exported under that number"; qmt_tell_name/qmt_ask_name mean "the actor that the peer registered under that name".
  *
- * Out: qmt_tell, qmt_ask, qmt_*_name -> the link's mailbox (its bound and policy apply) -> `outgoing` on its turn,
- *      which encodes out->body along out->type->record. An ask carries a token that the link answers when the reply
- *      comes, or fails (QMT_FAIL_PEER_GONE) when the connection dies. When the link ends, the runtime fails those left
- *      in its mailbox by itself: asks with QMT_FAIL_PEER_GONE, tells through the sender's `undelivered`.
+ * Out: qmt_tell, qmt_ask, qmt_*_name -> the link's mailbox (its bound and policy apply; with QMT_BLOCK only to these,
+ *      what the link itself accepts passes) -> `outgoing` on its turn, which encodes out->body along out->type->record.
+ *      An ask carries a token that the link answers when the reply comes, or fails (QMT_FAIL_PEER_GONE) when the
+ *      connection dies. When the link ends, the runtime fails those left in its mailbox by itself: asks with
+ *      QMT_FAIL_PEER_GONE, tells through the sender's `undelivered`. A tell that `outgoing` has taken is on its way: if
+ *      the connection breaks, nobody is told whether it arrived.
  * In:  the link decodes straight into a message from qmt_msg_new and passes it on by qmt_send_msg / qmt_ask_msg; which
  *      type an actor understands under a name is asked by qmt_accepts.
  * Threads: everything here runs on the link actor's own turn.  Blocks: never.
@@ -35,8 +37,9 @@ QMT_EXPORT void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail);
  * `down`. */
 QMT_EXPORT void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid);
 /* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset,
- * or it has ended meanwhile: as qmt_register. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of memory.
- */
+ * or it has ended meanwhile: as qmt_register. Afterwards nothing is sent to `holder` by that name; what was stands in
+ * its mailbox before whatever this actor tells it next. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of
+ * memory. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder);
 
 /* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.

@@ -1,6 +1,8 @@
 /* runtime/registry.c - names of this node: text -> ref.
  *
  * A hash table under one mutex. Looked at when something is addressed by name, never on the path of a message to a ref.
+ * A message to "peer/..." is queued under the mutex too (outgoing.c): a link that takes the name over may then tell its
+ * predecessor to finish, and nothing follows that.
  */
 #include "internal.h"
 
@@ -157,7 +159,7 @@ void qmt__registry_drop(struct qmt_system *sys, struct qmt_actor *a)
 	pthread_mutex_unlock(&sys->registry.lock);
 }
 
-bool qmt__registry_find(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref)
+bool qmt__registry_hold(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref)
 {
 	struct name_entry *entry;
 
@@ -165,8 +167,14 @@ bool qmt__registry_find(struct qmt_system *sys, const char *prefix, const char *
 	entry = find(&sys->registry, hash_of(prefix, name), prefix, name);
 	if (entry)
 		*ret_ref = actor_ref(entry->actor);
-	pthread_mutex_unlock(&sys->registry.lock);
+	else
+		pthread_mutex_unlock(&sys->registry.lock);
 	return entry != NULL;
+}
+
+void qmt__registry_release(struct qmt_system *sys)
+{
+	pthread_mutex_unlock(&sys->registry.lock);
 }
 
 int qmt_register(struct qmt_ctx *ctx, const char *name)
@@ -198,7 +206,10 @@ void qmt_unregister(struct qmt_ctx *ctx, const char *name)
 
 int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref)
 {
-	return qmt__registry_find(ctx->sys, "", name, ret_ref) ? 0 : QMT_FAIL_NO_ROUTE;
+	if (!qmt__registry_hold(ctx->sys, "", name, ret_ref))
+		return QMT_FAIL_NO_ROUTE;
+	qmt__registry_release(ctx->sys);
+	return 0;
 }
 
 /* Takes the entry away from who has it. The lock is held. */

@@ -7,7 +7,8 @@
  *   2. an actor for which others wait is not muted. Checked again after it has queued itself as a waiter: in a
  *      cycle that closes, the last one to queue itself sees the one before it.
  * Replies and the system lane pass every bound. Links and outside threads are not muted but refused: they answer for
- * others.
+ * others. The bound of a link is for what goes out through it: what it says to other links and what its socket's owner
+ * tells it is how it gets empty again, and is bounded otherwise.
  */
 #include "send.h"
 
@@ -28,7 +29,7 @@ static COLD int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const str
 {
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
-	return qmt__outgoing_tell(ctx, to, (struct qmt_str){0}, type, body, NULL);
+	return qmt__outgoing_tell(ctx, to, type, body, NULL);
 }
 
 int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
@@ -63,7 +64,7 @@ int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
 	if (to.rid) {
-		failed = qmt__outgoing_tell(ctx, to, (struct qmt_str){0}, type, m->body, m);
+		failed = qmt__outgoing_tell(ctx, to, type, m->body, m);
 	} else {
 		failed = check_target(to, type, &desc, &accepted);
 		if (!failed) {
@@ -156,6 +157,8 @@ COLD enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, co
 
 	switch (desc->overflow) {
 	case QMT_BLOCK:
+		if (desc->outgoing && !(m->flags & MSG_INTERNAL))
+			return ADMITTED;
 		if (!self || (self->flags & ACTOR_OUTSIDE) || actor_desc(self)->outgoing)
 			return REFUSED;
 		if (self != a) {

@@ -72,8 +72,10 @@ static HOT void msg_stamp(const struct qmt_ctx *ctx, struct qmt_msg *m)
 	}
 }
 
-/* Queues m. Takes it on success only. Returns 0, QMT_FAIL_NOT_RUNNING or QMT_FAIL_FULL. */
-static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+/* Queues m. Takes it on success only. Returns 0, QMT_FAIL_NOT_RUNNING or QMT_FAIL_FULL. *ret_wakes, else untouched: the
+ * caller must schedule the actor. */
+static HOT int enqueue(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m,
+	bool *ret_wakes)
 {
 	if (unlikely(desc->bound) && unlikely(mailbox_depth(a) >= desc->bound)) {
 		enum admission admission = qmt__over_bound(ctx, a, desc, m);
@@ -83,7 +85,7 @@ static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qm
 	}
 	switch (mailbox_push(a, m)) {
 	case PUSH_WAKES:
-		schedule(ctx, a);
+		*ret_wakes = true;
 		return 0;
 	case PUSH_QUEUED:
 		return 0;
@@ -92,6 +94,17 @@ static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qm
 	default:
 		return QMT_FAIL_FULL;
 	}
+}
+
+/* The same, and schedules. */
+static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_actor_desc *desc, struct qmt_msg *m)
+{
+	bool wakes = false;
+	int failed = enqueue(ctx, a, desc, m, &wakes);
+
+	if (wakes)
+		schedule(ctx, a);
+	return failed;
 }
 
 #endif

@@ -2,7 +2,8 @@
  *
  * When a link takes over from another, order per sender and target has to hold although the two are different
  * connections:
- *      new:  registers as "peer/<PeerId>"; what it is given waits in its outbox (gated).
+ *      new:  registers as "peer/<PeerId>"; what it is given waits in its outbox (gated). Then it tells the old one to
+ *            retire: behind that, nothing comes there by name any more (qmt_register_over).
  *      old:  sends what it was given before, then LINK_BYE; the peer answers LINK_BYE_ACK when all of that has been
  *      handed on;
  *            then the new one is told (link.retired) and opens its gate.

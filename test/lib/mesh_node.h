@@ -57,7 +57,7 @@ uint32_t mesh_links(struct mesh_node *node);
 struct probe_totals mesh_totals(struct mesh_node *node);
 /* Calls fn until it says true; asserts after MESH_WAIT_MS. Between two tries it waits for up to 2 ms. */
 void mesh_until(bool (*fn)(void *arg), void *arg, const char *what);
-/* Two ports that are free now, for nodes that have to know each other before they start. */
+/* A port that is free now, not the one of the call before, for nodes that have to know each other before they start. */
 uint16_t mesh_free_port(void);
 
 #endif

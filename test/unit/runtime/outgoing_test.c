@@ -1,6 +1,8 @@
 /* runtime/outgoing and runtime/port.h: what lies behind a link is addressed like any other, and nothing vanishes
  * with a link. */
+#include <sched.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -359,6 +361,133 @@ static void a_full_link_ends(void **unused)
 	kit_stop(&w.kit);
 }
 
+/* ---- a name that passes from link to link ------------------------------------------------------------------------ */
+
+enum { CHANGES = 2000, AHEAD = 20, LONG = 1 << 18 };
+
+static struct {
+	struct qmt_system *sys;
+	atomic_bool quit;
+	atomic_uint_fast64_t sent, seen;
+} passing;
+
+/* 2 actors; each is told in turn to take the name over from the other one. */
+struct heir {
+	bool retired; /* the other one said: nothing follows */
+	uint64_t late;
+};
+enum { TAKE, RETIRE, GET_LATE };
+
+static void heir_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct kit_poke *poke = body;
+	struct heir *heir = state;
+
+	switch (poke->value) {
+	case TAKE:
+		heir->retired = false;
+		kit_check(qmt_register_over(ctx, "peer/them", poke->ref) == 0);
+		if (poke->ref.actor)
+			kit_check(QMT_TELL(ctx, poke->ref, kit_poke, .value = RETIRE) == 0);
+		kit_answer(ctx, 0);
+		break;
+	case RETIRE:
+		heir->retired = true;
+		break;
+	default:
+		kit_answer(ctx, heir->late);
+	}
+}
+static void heir_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out)
+{
+	struct heir *heir = state;
+
+	(void)ctx;
+	kit_check(!out->is_ask);
+	heir->late += heir->retired;
+	atomic_fetch_add(&passing.seen, 1);
+}
+static qmt_handler *const heir_handlers[kit_message_count] = {[kit_poke_id] = heir_poke};
+static const struct qmt_actor_desc heir_desc =
+	KIT_DESC("heir", heir_handlers, .state_size = sizeof(struct heir), .outgoing = heir_outgoing);
+
+/* arg: of so many bytes. Long ones take long to be copied, so that many changes fall into a send. */
+static void *send_on(void *arg)
+{
+	struct qmt_ctx *out = qmt_outside_open(passing.sys);
+	char *text = calloc(1, LONG);
+	struct kit_note note = {.text = qmt_strn(text, *(const uint32_t *)arg)};
+
+	while (!atomic_load(&passing.quit)) {
+		if (atomic_load(&passing.sent) - atomic_load(&passing.seen) > AHEAD)
+			sched_yield();
+		else if (qmt_tell_name(out, "them", "x", &kit_note_type, &note) == 0)
+			atomic_fetch_add(&passing.sent, 1);
+	}
+	qmt_outside_close(out);
+	free(text);
+	return NULL;
+}
+
+/* What is sent by name goes to who has the name: after a link took it over and told the one before that nothing
+ * follows, nothing does, and of all that was taken nothing is lost. */
+static void the_name_passes_on(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+	struct qmt_ref heirs[2];
+	uint64_t late;
+	uint32_t sizes[2] = {1, LONG};
+	pthread_t threads[2];
+
+	kit_start(&kit, 1);
+	passing.sys = kit.sys;
+	for (int i = 0; i < 2; i++)
+		heirs[i] = kit_spawn(&kit, &heir_desc, NULL);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, send_on, &sizes[i]), 0);
+	for (int i = 0; i < CHANGES || atomic_load(&passing.sent) < CHANGES; i++) {
+		struct qmt_result result;
+		const struct kit_poke take = {.value = TAKE, .ref = i ? heirs[!(i % 2)] : (struct qmt_ref){0}};
+
+		assert_int_equal(qmt_outside_ask(kit.out, heirs[i % 2], &kit_poke_type, &take, 0, &result), 0);
+	}
+	atomic_store(&passing.quit, true);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kit_ask(&kit, heirs[i], GET_LATE, 0, &late), 0);
+		assert_int_equal(late, 0);
+	}
+	assert_int_equal(atomic_load(&passing.seen), atomic_load(&passing.sent));
+	kit_stop(&kit);
+}
+
+/* A link whose mailbox is full of what goes out still hears from the one that takes over, and does not mute it. */
+static void a_full_link_hears(void **unused)
+{
+	(void)unused;
+	struct world w;
+	struct qmt_ref held, heir;
+	struct qmt_result result;
+	struct kit_poke take = {.value = TAKE};
+
+	open_world(&w, 0);
+	assert_int_equal(qmt_stop(w.kit.out, w.link), 0);
+	qmt_system_run(w.kit.sys, 1);
+	held = take.ref = kit_spawn(&w.kit, &held_desc, &(struct qmt_spawn){.config = &w.target});
+	heir = kit_spawn(&w.kit, &heir_desc, NULL);
+	w.behind = held;
+	w.behind.rid = 9;
+	for (int i = 0; i < 6; i++)
+		QMT_TELL(w.kit.out, w.user, kit_poke, .value = NOTES, .ref = w.behind);
+	qmt_system_run(w.kit.sys, 1);
+	assert_int_equal(kit_ask(&w.kit, w.behind, 3, 0, NULL), QMT_FAIL_FULL);
+	assert_int_equal(qmt_outside_ask(w.kit.out, heir, &kit_poke_type, &take, 0, &result), 0); /* it checks */
+	assert_int_equal(kit_ask(&w.kit, heir, GET_LATE, 0, NULL), 0);
+	kit_stop(&w.kit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +495,8 @@ int main(void)
 		cmocka_unit_test(a_link_ends),
 		cmocka_unit_test(kept_by_the_link),
 		cmocka_unit_test(a_full_link_ends),
+		cmocka_unit_test(the_name_passes_on),
+		cmocka_unit_test(a_full_link_hears),
 	};
 
 	return cmocka_run_group_tests_name("runtime/outgoing", tests, NULL, NULL);
