@@ -61,7 +61,7 @@ static void wait_for_notes(int round, struct mesh_node *from, struct mesh_node *
 		struct probe_totals got, back;
 
 		if (qmt_os_real_now_ms() <= deadline) {
-			(void)poll(NULL, 0, 2);
+			(void)poll(NULL, 0, 2); /* polls: any condition; deadline above */
 			continue;
 		}
 		got = mesh_totals(to);
