@@ -25,11 +25,14 @@ static bool prompt_file(struct config_check *check, const struct config_at *at, 
 	if (!config_expand(check, &file, file.node->text, &text, &reference) || !config_path_set(check, &file, text, &path))
 		return false;
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe would hang, a device go on */
-		return config_wrong(check, &file, NULL, "no regular file: %s", config_show(qmt_str(path)).text);
+		return config_wrong(
+			check, &file, NULL, "no regular file: %s", config_show(config_written(&file, qmt_str(path))).text);
 	if (qmt_os_file_read(path, CONFIG_PROMPT_BYTES, &data, &err))
-		return config_wrong(check, &file, NULL, "cannot read the prompt: %s", err.text);
+		return config_wrong(check, &file, NULL, "cannot read the prompt: %s",
+			config_has_reference(file.node->text) ? config_show(file.node->text).text : err.text);
 	if (config_text_bad_byte(qmt_buf_view(&data)) < data.len)
-		return config_wrong(check, &file, NULL, "the prompt is no UTF-8 text: %s", config_show(qmt_str(path)).text);
+		return config_wrong(check, &file, NULL, "the prompt is no UTF-8 text: %s",
+			config_show(config_written(&file, qmt_str(path))).text);
 	while (data.len > 0 && (data.data[data.len - 1] == '\n' || data.data[data.len - 1] == '\r'))
 		data.len--;
 	if (!config_expand(check, &file, qmt_buf_view(&data), &text, &reference))

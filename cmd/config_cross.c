@@ -26,6 +26,14 @@ static QMT_PRINTF(5, 6) void complain(struct config_check *check, const struct c
 		check->errors, node ? node->line : where->line, node ? node->col : where->col, path, hint, "%s", reason);
 }
 
+/* A value as complaints show it: what a variable made of it is nobody's business. */
+static struct config_shown written(const struct config_where *where, const char *key, const char *value)
+{
+	const struct config_node *node = config_node_find(where->node, key);
+
+	return config_show(node && config_has_reference(node->text) ? node->text : qmt_str(value));
+}
+
 static void notice(struct config_check *check, const char *text)
 {
 	struct config_texts *notices = &check->config->notices;
@@ -47,9 +55,11 @@ struct names {
 	struct qmt_buf known;
 };
 
-static void names_add(struct names *names, const char *name)
+static void names_add(struct names *names, const struct config_where *where, const char *name)
 {
-	if (!name || !*name)
+	const struct config_node *node = config_node_find(where->node, "name");
+
+	if (!name || !*name || (node && config_has_reference(node->text)))
 		return;
 	config_nearest_try(&names->nearest, qmt_str(name));
 	if (names->known.len < 200)
@@ -84,11 +94,11 @@ static void peers_check(struct config_check *check)
 		const struct config_peer *first = peer->name ? peer_find(mesh, peer->name) : NULL;
 
 		if (first && first != peer)
-			complain(check, &peer->where, "mesh.peers.name", "names are unique", "\"%s\" is the peer of line %u",
-				peer->name, first->where.line);
+			complain(check, &peer->where, "mesh.peers.name", "names are unique", "%s is the peer of line %u",
+				written(&peer->where, "name", peer->name).text, first->where.line);
 		else if (peer->name && mesh->node_name && strcmp(peer->name, mesh->node_name) == 0)
 			complain(check, &peer->where, "mesh.peers.name", "call one of them otherwise",
-				"\"%s\" is this node's own node_name", peer->name);
+				"%s is this node's own node_name", written(&peer->where, "name", peer->name).text);
 	}
 	if (mesh->peers.count > 0 && !mesh->enabled)
 		notice(check, "mesh.peers: not used, because mesh.enabled is false");
@@ -126,6 +136,48 @@ static void link_check(struct config_check *check)
 #undef LIMIT
 	if (link->where.node && check->errors->count == 0 && transports_limits_check(&limits, &err))
 		complain(check, &link->where, "mesh.link", NULL, "%s", err.text);
+}
+
+/* ---- sessions and their store ------------------------------------------------------------------------------------ */
+
+/* A database has so many pages from its beginning that a lower bound could not hold, or would be none. */
+enum { STORE_BYTES_MIN = 262144 };
+
+/* Both messages of this size and the bound stand in the file, or have a default; blame what is written. */
+static void message_check(struct config_check *check, const char *key, uint64_t bytes, const char *what)
+{
+	const struct config_root *root = &check->config->root;
+	uint64_t bound = root->store.message_max_bytes;
+	bool ours = config_node_find(root->session.where.node, key);
+	char path[CONFIG_PATH_TEXT];
+
+	if (bytes <= bound)
+		return;
+	snprintf(path, sizeof path, "%s%s", ours ? "session." : "store.", ours ? key : "message_max_bytes");
+	complain(check, ours ? &root->session.where : &root->store.where, path, "lower it, or raise the other one",
+		"%s (%llu bytes by session.%s) would not fit into a message of the store (store.message_max_bytes = %llu)",
+		what, (unsigned long long)bytes, key, (unsigned long long)bound);
+}
+
+static void session_check(struct config_check *check)
+{
+	const struct config_session *session = &check->config->root.session;
+	const struct config_store *store = &check->config->root.store;
+	struct session_limits limits;
+	struct qmt_err err = {0};
+
+	config_session_fill(session, &limits);
+	if (session_limits_check(&limits, &err) != 0) {
+		const char *value = strstr(err.text, " = "); /* "name = value: must …" */
+		char path[CONFIG_PATH_TEXT];
+
+		snprintf(path, sizeof path, "session.%.*s", (int)strcspn(err.text, " "), err.text);
+		complain(check, &session->where, path, NULL, "%s", value ? value + 3 : err.text);
+	}
+	message_check(check, "max_prompt_bytes", session->max_prompt_bytes, "a prompt");
+	message_check(check, "max_answer_bytes", 2 * session->max_answer_bytes, "an answer with its tool calls");
+	if (store->max_bytes > 0 && store->max_bytes < STORE_BYTES_MIN)
+		complain(check, &store->where, "store.max_bytes", "0: no bound", "must be 0 or at least %d", STORE_BYTES_MIN);
 }
 
 /* ---- providers and agents ---------------------------------------------------------------------------------------- */
@@ -197,8 +249,8 @@ static void providers_check(struct config_check *check)
 
 		for (uint32_t j = 0; j < i; j++)
 			if (*name && strcmp(name, root->providers.items[j].name) == 0) {
-				complain(check, &provider->where, "providers.name", "names are unique",
-					"\"%s\" is the provider of line %u", name, root->providers.items[j].where.line);
+				complain(check, &provider->where, "providers.name", "names are unique", "%s is the provider of line %u",
+					written(&provider->where, "name", name).text, root->providers.items[j].where.line);
 				break;
 			}
 		if (strcmp(kind, "openai") == 0 && *provider->base_url)
@@ -222,9 +274,10 @@ static void agent_provider_check(struct config_check *check, const struct config
 		if (strcmp(root->providers.items[i].name, agent->provider) == 0)
 			return;
 	for (uint32_t i = 0; i < root->providers.count; i++)
-		names_add(&names, root->providers.items[i].name);
+		names_add(&names, &root->providers.items[i].where, root->providers.items[i].name);
 	names_hint(&names, "declare it in [[providers]], or say with peer = \"…\" which peer has it", hint, sizeof hint);
-	complain(check, &agent->where, "agent.provider", hint, "no provider \"%s\" here", agent->provider);
+	complain(check, &agent->where, "agent.provider", hint, "no provider %s here",
+		written(&agent->where, "provider", agent->provider).text);
 }
 
 static void agent_peer_check(struct config_check *check, const struct config_agent *agent)
@@ -237,9 +290,10 @@ static void agent_peer_check(struct config_check *check, const struct config_age
 		return;
 	if (!peer_find(mesh, agent->peer)) {
 		for (uint32_t i = 0; i < mesh->peers.count; i++)
-			names_add(&names, mesh->peers.items[i].name);
+			names_add(&names, &mesh->peers.items[i].where, mesh->peers.items[i].name);
 		names_hint(&names, "declare it in [[mesh.peers]]", hint, sizeof hint);
-		complain(check, &agent->where, "agent.peer", hint, "no peer \"%s\" in [[mesh.peers]]", agent->peer);
+		complain(check, &agent->where, "agent.peer", hint, "no peer %s in [[mesh.peers]]",
+			written(&agent->where, "peer", agent->peer).text);
 	} else if (!mesh->enabled) {
 		complain(
 			check, &agent->where, "agent.peer", "mesh.enabled = true", "a peer is of no use while the mesh is off");
@@ -259,7 +313,7 @@ static void agent_check(struct config_check *check)
 	agent_peer_check(check, agent);
 	if (agent->cwd && (stat(agent->cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
 		complain(check, &agent->where, "agent.cwd", "make it, or name another", "no such folder: %s",
-			config_show(qmt_str(agent->cwd)).text);
+			written(&agent->where, "cwd", agent->cwd).text);
 }
 
 void config_cross_check(struct config_check *check)
@@ -269,4 +323,5 @@ void config_cross_check(struct config_check *check)
 	providers_check(check);
 	agent_check(check);
 	link_check(check);
+	session_check(check);
 }

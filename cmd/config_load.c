@@ -83,7 +83,7 @@ static void node_name_set(struct config *config, struct config_arena *arena, con
 		return;
 	if (!host_name && gethostname(host, sizeof host - 1) == 0)
 		host_name = host;
-	if (!host_name || !config_text_is_label(qmt_str(host_name), &reason) ||
+	if (!host_name || !config_text_is_label(qmt_str(host_name), qmt_str(host_name), &reason) ||
 		config_text_bad_byte(qmt_str(host_name)) < strlen(host_name))
 		host_name = "unknown";
 	config->node_name = config_arena_text(arena, qmt_str(host_name));

@@ -16,3 +16,10 @@ void config_provider_fill(const struct config_provider *from, struct provider_co
 #undef COPY_BOOL
 #undef COPY_U32
 }
+
+void config_session_fill(const struct config_session *from, struct session_limits *ret_limits)
+{
+#define SESSION_PARAM(name, dflt, min, max, doc) ret_limits->name = from->name;
+#include "actors/session/session_params.def"
+#undef SESSION_PARAM
+}

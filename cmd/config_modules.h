@@ -6,8 +6,10 @@
 #define CMD_CONFIG_MODULES_H
 
 #include "actors/provider/provider.h"
+#include "actors/session/session_limits.h"
 #include "cmd/config.h"
 
 void config_provider_fill(const struct config_provider *from, struct provider_config *ret_config);
+void config_session_fill(const struct config_session *from, struct session_limits *ret_limits);
 
 #endif

@@ -88,7 +88,7 @@ bool config_nearest_found(const struct config_nearest *nearest)
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
-bool config_text_is_name(struct qmt_str text, struct config_reason *ret_reason)
+bool config_text_is_name(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason)
 {
 	if (text.len == 0)
 		return wrong(ret_reason, NULL, "must not be empty");
@@ -99,12 +99,12 @@ bool config_text_is_name(struct qmt_str text, struct config_reason *ret_reason)
 
 		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
 				c == '-'))
-			return wrong(ret_reason, "letters, digits, _ . and -", "%s is no name", config_show(text).text);
+			return wrong(ret_reason, "letters, digits, _ . and -", "%s is no name", config_show(shown).text);
 	}
 	return true;
 }
 
-bool config_text_is_label(struct qmt_str text, struct config_reason *ret_reason)
+bool config_text_is_label(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason)
 {
 	if (text.len == 0)
 		return wrong(ret_reason, NULL, "must not be empty");
@@ -112,7 +112,7 @@ bool config_text_is_label(struct qmt_str text, struct config_reason *ret_reason)
 		return wrong(ret_reason, NULL, "at most %d bytes, this one has %u", LABEL_BYTES, text.len);
 	for (uint32_t i = 0; i < text.len; i++)
 		if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
-			return wrong(ret_reason, NULL, "%s has a control character", config_show(text).text);
+			return wrong(ret_reason, NULL, "%s has a control character", config_show(shown).text);
 	return true;
 }
 
@@ -127,24 +127,24 @@ bool config_text_is_secret(struct qmt_str text, struct config_reason *ret_reason
 	return true;
 }
 
-bool config_text_is_url(struct qmt_str text, struct config_reason *ret_reason)
+bool config_text_is_url(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason)
 {
 	uint32_t at = 0, host, port = 0;
 
 	for (uint32_t i = 0; i < text.len; i++)
 		if ((unsigned char)text.p[i] <= 0x20 || text.p[i] == 0x7f)
-			return wrong(ret_reason, NULL, "%s has a blank in it", config_show(text).text);
+			return wrong(ret_reason, NULL, "%s has a blank in it", config_show(shown).text);
 	if (text.len >= 7 && strncasecmp(text.p, "http://", 7) == 0)
 		at = 7;
 	else if (text.len >= 8 && strncasecmp(text.p, "https://", 8) == 0)
 		at = 8;
 	else
 		return wrong(ret_reason, "for example http://127.0.0.1:8080/v1", "%s is no http:// or https:// URL",
-			config_show(text).text);
+			config_show(shown).text);
 	host = at;
 	for (uint32_t i = host; i < text.len; i++) {
 		if (text.p[i] == '?' || text.p[i] == '#')
-			return wrong(ret_reason, NULL, "%s: a base URL has no ? and no #", config_show(text).text);
+			return wrong(ret_reason, NULL, "%s: a base URL has no ? and no #", config_show(shown).text);
 		if (text.p[i] == '@' && !memchr(text.p + host, '/', i - host)) /* not shown: it may be a password */
 			return wrong(ret_reason, "use api_key", "a base URL has no user name or password in it");
 	}
@@ -152,64 +152,72 @@ bool config_text_is_url(struct qmt_str text, struct config_reason *ret_reason)
 		const char *close = memchr(text.p + at, ']', text.len - at);
 
 		if (!close)
-			return wrong(ret_reason, NULL, "%s: [ without ]", config_show(text).text);
+			return wrong(ret_reason, NULL, "%s: [ without ]", config_show(shown).text);
 		at = (uint32_t)(close - text.p) + 1;
 	}
 	while (at < text.len && text.p[at] != ':' && text.p[at] != '/')
 		at++;
 	if (at == host)
-		return wrong(ret_reason, NULL, "%s has no host", config_show(text).text);
+		return wrong(ret_reason, NULL, "%s has no host", config_show(shown).text);
 	if (at < text.len && text.p[at] == ':') {
 		for (at++; at < text.len && text.p[at] != '/'; at++) {
 			if (text.p[at] < '0' || text.p[at] > '9' || port > 65535)
-				return wrong(ret_reason, NULL, "%s: the port is no number from 1 to 65535", config_show(text).text);
+				return wrong(ret_reason, NULL, "%s: the port is no number from 1 to 65535", config_show(shown).text);
 			port = port * 10 + (uint32_t)(text.p[at] - '0');
 		}
 		if (port == 0 || port > 65535)
-			return wrong(ret_reason, NULL, "%s: the port is no number from 1 to 65535", config_show(text).text);
+			return wrong(ret_reason, NULL, "%s: the port is no number from 1 to 65535", config_show(shown).text);
 	}
 	return true;
 }
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
 
-static bool is_tcp(struct qmt_str text, struct multiaddr *ret_addr, struct config_reason *ret_reason)
+static bool is_tcp(
+	struct qmt_str text, struct qmt_str shown, struct multiaddr *ret_addr, struct config_reason *ret_reason)
 {
 	struct qmt_err err = {0};
 
-	if (multiaddr_parse(text, ret_addr, &err))
-		return wrong(ret_reason, strchr(err.text, '(') ? NULL : "example: /ip4/192.168.1.100/tcp/9000", "%s", err.text);
+	if (multiaddr_parse(text, ret_addr, &err)) {
+		const char *hint = "example: /ip4/192.168.1.100/tcp/9000";
+
+		if (shown.p != text.p) /* what it says holds parts of the text */
+			return wrong(
+				ret_reason, hint, "%s is no address once its variables are filled in", config_show(shown).text);
+		return wrong(ret_reason, strchr(err.text, '(') ? NULL : hint, "%s", err.text);
+	}
 	if (ret_addr->transport != MULTIADDR_TCP)
-		return wrong(ret_reason, "use /tcp", "not in this version: %s", config_show(text).text);
+		return wrong(ret_reason, "use /tcp", "not in this version: %s", config_show(shown).text);
 	return true;
 }
 
-bool config_text_is_listen(struct qmt_str text, struct config_reason *ret_reason)
+bool config_text_is_listen(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason)
 {
 	struct multiaddr addr;
 
-	if (!is_tcp(text, &addr, ret_reason))
+	if (!is_tcp(text, shown, &addr, ret_reason))
 		return false;
 	if (addr.host_kind == MULTIADDR_DNS4 || addr.host_kind == MULTIADDR_DNS6)
 		return wrong(ret_reason, "an IP address of this host, or /ip4/0.0.0.0", "cannot listen on a DNS name: %s",
-			config_show(text).text);
+			config_show(shown).text);
 	if (addr.has_peer)
 		return wrong(ret_reason, "the PeerId is that of identity_file", "an address to listen on has no /p2p: %s",
-			config_show(text).text);
+			config_show(shown).text);
 	return true;
 }
 
-bool config_text_is_dial(struct qmt_str text, struct config_reason *ret_reason)
+bool config_text_is_dial(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason)
 {
 	struct multiaddr addr;
 
-	if (!is_tcp(text, &addr, ret_reason))
+	if (!is_tcp(text, shown, &addr, ret_reason))
 		return false;
 	if (addr.port == 0)
-		return wrong(ret_reason, "the port that the peer listens on", "cannot dial port 0: %s", config_show(text).text);
+		return wrong(
+			ret_reason, "the port that the peer listens on", "cannot dial port 0: %s", config_show(shown).text);
 	if (multiaddr_is_wildcard(&addr))
 		return wrong(
-			ret_reason, "an address of the peer", "cannot dial a wildcard address: %s", config_show(text).text);
+			ret_reason, "an address of the peer", "cannot dial a wildcard address: %s", config_show(shown).text);
 	return true;
 }
 

@@ -58,6 +58,21 @@ static uint32_t reference_at(const char *p, uint32_t left, struct qmt_str *ret_n
 	return (uint32_t)(close - p) + 1;
 }
 
+bool config_has_reference(struct qmt_str text)
+{
+	struct qmt_str name, dflt;
+
+	for (uint32_t i = 0; i < text.len; i++)
+		if (reference_at(text.p + i, text.len - i, &name, &dflt))
+			return true;
+	return false;
+}
+
+struct qmt_str config_written(const struct config_at *at, struct qmt_str text)
+{
+	return config_has_reference(at->node->text) ? at->node->text : text;
+}
+
 bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text,
 	struct qmt_str *ret_text, bool *ret_reference)
 {
@@ -265,6 +280,7 @@ static bool word_check(struct config_check *check, const struct config_at *at, s
 /* A text of this kind, or of the items of such a list. */
 static bool text_set(struct config_check *check, const struct config_at *at, struct qmt_str text, const char **slot)
 {
+	struct qmt_str shown = config_written(at, text);
 	struct config_reason reason = {0};
 	bool good = true;
 
@@ -277,23 +293,23 @@ static bool text_set(struct config_check *check, const struct config_at *at, str
 	switch (at->field->kind) {
 	case CONFIG_NAME:
 	case CONFIG_NAMES:
-		good = config_text_is_name(text, &reason);
+		good = config_text_is_name(text, shown, &reason);
 		break;
 	case CONFIG_LABEL:
-		good = config_text_is_label(text, &reason);
+		good = config_text_is_label(text, shown, &reason);
 		break;
 	case CONFIG_SECRET:
 		good = config_text_is_secret(text, &reason);
 		break;
 	case CONFIG_URL:
-		good = config_text_is_url(text, &reason);
+		good = config_text_is_url(text, shown, &reason);
 		break;
 	case CONFIG_LISTEN:
-		good = config_text_is_listen(text, &reason);
+		good = config_text_is_listen(text, shown, &reason);
 		break;
 	case CONFIG_DIAL:
 	case CONFIG_DIALS:
-		good = config_text_is_dial(text, &reason);
+		good = config_text_is_dial(text, shown, &reason);
 		break;
 	case CONFIG_WORD:
 	case CONFIG_WORDS:
@@ -337,7 +353,7 @@ static bool item_set(
 		return false;
 	for (uint32_t i = 0; i < *count && at->field->kind != CONFIG_TEXTS; i++)
 		if (strcmp(items[i], items[*count]) == 0)
-			return config_wrong(check, at, NULL, "%s is listed twice", config_show(text).text);
+			return config_wrong(check, at, NULL, "%s is listed twice", config_show(config_written(at, text)).text);
 	++*count;
 	return true;
 }

@@ -61,16 +61,22 @@ bool config_nearest_found(const struct config_nearest *nearest);
 bool config_expand(struct config_check *check, const struct config_at *at, struct qmt_str text,
 	struct qmt_str *ret_text, bool *ret_reference);
 
-/* config_text.c: rules for one text. False: ret_reason says why, and perhaps the way out. */
+/* Whether ${VAR}s stand in it. */
+bool config_has_reference(struct qmt_str text);
+/* What complaints show of a value: itself, or, when variables made it, the text as it stands in the file. */
+struct qmt_str config_written(const struct config_at *at, struct qmt_str text);
+
+/* config_text.c: rules for one text. False: ret_reason says why, and perhaps the way out; what it shows is `shown` (see
+ * config_written). */
 struct config_reason {
 	char text[QMT_ERR_TEXT], hint[256];
 };
-bool config_text_is_name(struct qmt_str text, struct config_reason *ret_reason);
-bool config_text_is_label(struct qmt_str text, struct config_reason *ret_reason);
-bool config_text_is_url(struct qmt_str text, struct config_reason *ret_reason);
+bool config_text_is_name(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason);
+bool config_text_is_label(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason);
+bool config_text_is_url(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason);
 bool config_text_is_secret(struct qmt_str text, struct config_reason *ret_reason);
-bool config_text_is_listen(struct qmt_str text, struct config_reason *ret_reason);
-bool config_text_is_dial(struct qmt_str text, struct config_reason *ret_reason);
+bool config_text_is_listen(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason);
+bool config_text_is_dial(struct qmt_str text, struct qmt_str shown, struct config_reason *ret_reason);
 /* Offset of the first byte that is no UTF-8, or a control character other than tab and line end; text.len: none. */
 uint32_t config_text_bad_byte(struct qmt_str text);
 

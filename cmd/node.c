@@ -87,9 +87,7 @@ static int agents_config(struct node *node, struct qmt_err *err)
 		node->node_agents[i] = (struct node_agent){agent->id, agent->cwd};
 	}
 	node->router = (struct router_config){node->agents, count, node->config->root.mesh.peer_wait_ms};
-#define SESSION_PARAM(name, dflt, min, max, doc) node->session_limits.name = node->config->root.session.name;
-#include "actors/session/session_params.def"
-#undef SESSION_PARAM
+	config_session_fill(&node->config->root.session, &node->session_limits);
 	return session_limits_check(&node->session_limits, err);
 }
 

@@ -31,5 +31,9 @@ int session_limits_check(const struct session_limits *limits, struct qmt_err *er
 			return qmt_err_set(err, -ERANGE, "%s = %" PRIu64 ": must be from %" PRIu64 " to %" PRIu64, table[i].name,
 				value, table[i].min, table[i].max);
 	}
+	if (limits->shell_timeout_max_ms < limits->shell_timeout_ms)
+		return qmt_err_set(err, -ERANGE,
+			"shell_timeout_max_ms = %" PRIu64 ": must be at least shell_timeout_ms (%" PRIu64 ")",
+			limits->shell_timeout_max_ms, limits->shell_timeout_ms);
 	return 0;
 }

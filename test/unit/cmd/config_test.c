@@ -551,6 +551,25 @@ static void test_table(void **state)
 	qmt_buf_free(&out);
 }
 
+/* Limits that could not hold together are refused where they are written. */
+static void test_limits_that_contradict(void **state)
+{
+	(void)state;
+	bad("[session]\nshell_timeout_max_ms = 1000\n",
+		"2:24: session.shell_timeout_max_ms: 1000: must be at least shell_timeout_ms (120000)\n");
+	bad("[session]\nmax_prompt_bytes = 20000000\nmax_answer_bytes = 10000000\n",
+		"2:20: session.max_prompt_bytes: a prompt (20000000 bytes by session.max_prompt_bytes) would not fit into a message "
+		"of the store (store.message_max_bytes = 16777216) (lower it, or raise the other one)\n"
+		"3:20: session.max_answer_bytes: an answer with its tool calls (20000000 bytes by session.max_answer_bytes) would "
+		"not fit into a message of the store (store.message_max_bytes = 16777216) (lower it, or raise the other one)\n");
+	bad("[store]\nmessage_max_bytes = 10000000\nmax_bytes = 4095\n",
+		"2:21: store.message_max_bytes: a prompt (16777216 bytes by session.max_prompt_bytes) would not fit into a message "
+		"of the store (store.message_max_bytes = 10000000) (lower it, or raise the other one)\n"
+		"3:13: store.max_bytes: must be 0 or at least 262144 (0: no bound)\n");
+	config_free(
+		config_text_good("t.toml", "[session]\nmax_prompt_bytes = 20000000\n[store]\nmessage_max_bytes = 20000000\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
@@ -558,7 +577,8 @@ int main(void)
 		cmocka_unit_test(test_addresses), cmocka_unit_test(test_cross), cmocka_unit_test(test_providers),
 		cmocka_unit_test(test_script), cmocka_unit_test(test_later), cmocka_unit_test(test_later_inside),
 		cmocka_unit_test(test_notices), cmocka_unit_test(test_inheritance), cmocka_unit_test(test_syntax),
-		cmocka_unit_test(test_many_errors), cmocka_unit_test(test_files), cmocka_unit_test(test_table)};
+		cmocka_unit_test(test_many_errors), cmocka_unit_test(test_files), cmocka_unit_test(test_table),
+		cmocka_unit_test(test_limits_that_contradict)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

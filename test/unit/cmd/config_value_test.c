@@ -116,9 +116,22 @@ static void test_secrets(void **state)
 	bad("[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"http://h\"\napi_key = \"sk-hush${oops}\"\n",
 		"5:11: providers.api_key: has a ${ that names no variable (${NAME} or ${NAME:-default}, upper case)\n");
 	bad("[[providers]]\nname = \"${KEY}/\"\nkind = \"${KEY}\"\nbase_url = \"http://h\"\nmax_requests = \"${KEY}\"\n",
-		"2:8: providers.name: \"sk-hush/\" is no name (letters, digits, _ . and -)\n"
+		"2:8: providers.name: \"${KEY}/\" is no name (letters, digits, _ . and -)\n"
 		"3:8: providers.kind: \"${KEY}\" is none of the choices (one of: openai builtin script)\n"
 		"5:16: providers.max_requests: \"${KEY}\" is no whole number\n");
+	bad("[mesh]\nenabled = true\nnode_name = \"${KEY}\"\nlisten = \"${KEY}\"\ncapabilities = [\"${KEY}\", \"${KEY}\"]\n"
+		"[[mesh.peers]]\nname = \"${KEY}\"\naddr = \"/ip4/${KEY}/tcp/1\"\n[[providers]]\nname = \"a\"\nkind = \"openai\"\n"
+		"base_url = \"${KEY}\"\n[agent]\nprovider = \"${KEY}\"\ncwd = \"/${KEY}\"\nsystem = { file = \"${KEY}\" }\n",
+		"4:10: mesh.listen: \"${KEY}\" is no address once its variables are filled in (example: "
+		"/ip4/192.168.1.100/tcp/9000)\n"
+		"5:27: mesh.capabilities: \"${KEY}\" is listed twice\n"
+		"7:8: mesh.peers.name: \"${KEY}\" is this node's own node_name (call one of them otherwise)\n"
+		"8:8: mesh.peers.addr: \"/ip4/${KEY}/tcp/1\" is no address once its variables are filled in (example: "
+		"/ip4/192.168.1.100/tcp/9000)\n"
+		"12:12: providers.base_url: \"${KEY}\" is no http:// or https:// URL (for example http://127.0.0.1:8080/v1)\n"
+		"14:12: agent.provider: no provider \"${KEY}\" here (there is: a)\n"
+		"15:7: agent.cwd: no such folder: \"/${KEY}\" (make it, or name another)\n"
+		"16:19: agent.system: cannot read the prompt: \"${KEY}\"\n");
 	config_text_env = NULL;
 }
 
