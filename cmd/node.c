@@ -270,7 +270,7 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 		rc = node->home && node->store_path ? -ENAMETOOLONG : no_memory(err);
 	store_config_fill(node);
 	if (rc == 0)
-		rc = store_check(node->store_path, err);
+		rc = store_check(node->store_path, opt->config->root.store.busy_timeout_ms, err);
 	if (rc == 0) {
 		node->store_lock = home_lock_database(node->store_path, err);
 		rc = node->store_lock < 0 ? node->store_lock : 0;

@@ -59,8 +59,9 @@ struct store_config {
 extern const struct qmt_actor_desc store_desc;
 
 /* Says whether the store at `path` could be started: directory, owner, version, lock, damage in its head. Makes and
- * changes nothing; a file that does not exist yet is fine. 0; <0 with a text that names the file and the way out. For
- * cmd, before the actor is spawned, because a start hook has no other way to give its reason than the log. */
-QMT_MUST_CHECK int store_check(const char *path, struct qmt_err *err);
+ * changes nothing; a file that does not exist yet is fine. A lock of another process is waited for busy_timeout_ms. 0;
+ * <0 with a text that names the file and the way out. For cmd, before the actor is spawned, because a start hook has
+ * no other way to give its reason than the log. */
+QMT_MUST_CHECK int store_check(const char *path, uint64_t busy_timeout_ms, struct qmt_err *err);
 
 #endif

@@ -379,7 +379,7 @@ struct store_db *store_db_close(struct store_db *db)
 	return NULL;
 }
 
-int store_check(const char *path, struct qmt_err *err)
+int store_check(const char *path, uint64_t busy_timeout_ms, struct qmt_err *err)
 {
 	bool missing = false;
 	sqlite3 *sql;
@@ -392,7 +392,7 @@ int store_check(const char *path, struct qmt_err *err)
 	if (r < 0)
 		return r;
 	sqlite3_db_config(sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	sqlite3_busy_timeout(sql, (int)(struct store_limits)STORE_LIMITS_DEFAULTS.busy_timeout_ms);
+	sqlite3_busy_timeout(sql, (int)busy_timeout_ms);
 	r = check_version(path, sql, &version, err);
 	if (r == 0 && sqlite3_db_readonly(sql, "main") == 1)
 		r = store__fault_set(path, -EROFS, NULL, err);
