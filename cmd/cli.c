@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd/home.h"
+#include "proto/contract/contract.h"
 
 static const struct {
 	const char *name, *value, *doc;
@@ -122,6 +123,17 @@ void cli_man(void)
 		printf(".TP\n.B \\-\\-%s%s%s\n", options[i].name, options[i].value ? " " : "",
 			options[i].value ? options[i].value : "");
 		roff(options[i].doc);
+		printf("\n");
+	}
+	printf(
+		".SH METRICS\nWhat \\fBqmt metrics\\fR prints: name, what it is of, value. A counter grows from 0 at the node's "
+		"start; a gauge is as it is now. What could not be asked in time is left out and named.\n");
+	for (size_t i = 0; i < METRIC_COUNT; i++) {
+		printf(".TP\n.B ");
+		roff(metric_rows[i].name);
+		printf(" \\fR%s%s%s%s%s\n", metric_rows[i].kind, metric_rows[i].unit[0] ? ", " : "", metric_rows[i].unit,
+			metric_rows[i].label[0] ? ", by " : "", metric_rows[i].label);
+		roff(metric_rows[i].doc);
 		printf("\n");
 	}
 	printf(".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage.\n"

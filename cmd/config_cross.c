@@ -102,6 +102,8 @@ static void peers_check(struct config_check *check)
 	}
 	if (mesh->peers.count > 0 && !mesh->enabled)
 		notice(check, "mesh.peers: not used, because mesh.enabled is false");
+	if (mesh->advertise.count > 0 && !mesh->enabled)
+		notice(check, "mesh.advertise: not used, because mesh.enabled is false");
 }
 
 static void lan_check(struct config_check *check)

@@ -46,6 +46,9 @@ struct node {
 	struct transports_config links;
 	struct transports_peer *peers;
 	struct multiaddr listen;
+	char (*advertised)[MULTIADDR_TEXT];
+	struct qmt_str *advertised_strs;
+	uint32_t advertised_count;
 };
 
 static int no_memory(struct qmt_err *err)
@@ -148,6 +151,8 @@ static struct node_manager_config manager_config(struct node *node, const struct
 		.providers = node->provider_names,
 		.agents = node->node_agents,
 		.agent_count = opt->config->agents.count,
+		.advertised = node->advertised_strs,
+		.advertised_count = node->advertised_count,
 		.mesh = mesh->enabled,
 		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools},
 		.request_timeout_ms = mesh->request_timeout_secs * 1000,
@@ -158,10 +163,37 @@ static struct node_manager_config manager_config(struct node *node, const struct
 		.session_arg = node};
 }
 
+/* What peers are told in place of the listen addresses: each with this node's own PeerId, as those have it. */
+static int advertise_config(struct node *node, const struct node_options *opt, struct qmt_err *err)
+{
+	const struct config_texts *texts = &opt->config->root.mesh.advertise;
+
+	node->advertised = calloc(texts->count + 1, sizeof *node->advertised);
+	node->advertised_strs = calloc(texts->count + 1, sizeof *node->advertised_strs);
+	if (!node->advertised || !node->advertised_strs)
+		return no_memory(err);
+	for (uint32_t i = 0; i < texts->count; i++) {
+		struct multiaddr addr;
+		if (multiaddr_parse(qmt_str(texts->items[i]), &addr, err) != 0)
+			return qmt_err_prefix(err, "advertise");
+		if (addr.has_peer && peer_id_compare(&addr.peer, &opt->identity->id) != 0)
+			return qmt_err_set(err, -EINVAL,
+				"[mesh] advertise: %s names another PeerId than this node's, %s: leave /p2p/… out", texts->items[i],
+				node->peer_id);
+		addr.has_peer = true;
+		addr.peer = opt->identity->id;
+		multiaddr_text(&addr, node->advertised[i]);
+		node->advertised_strs[i] = qmt_str(node->advertised[i]);
+	}
+	node->advertised_count = texts->count;
+	return 0;
+}
+
 static int links_config(struct node *node, const struct node_options *opt, struct qmt_err *err)
 {
 	const struct config_mesh *mesh = &opt->config->root.mesh;
 	struct transports_config *links = &node->links;
+	int rc;
 
 	*links = (struct transports_config){.identity = opt->identity,
 		.node_name = opt->config->node_name,
@@ -175,6 +207,9 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 		return qmt_err_prefix(err, "[mesh.link]");
 	if (!mesh->enabled || !opt->config->lan)
 		return 0;
+	rc = advertise_config(node, opt, err);
+	if (rc != 0)
+		return rc;
 	if (multiaddr_parse(qmt_str(mesh->lan.listen), &node->listen, err) != 0)
 		return qmt_err_prefix(err, "listen");
 	links->listen = &node->listen;
@@ -249,6 +284,8 @@ static void node_free(struct node *node)
 	free(node->agents);
 	free(node->node_agents);
 	free(node->peers);
+	free(node->advertised);
+	free(node->advertised_strs);
 	free(node);
 }
 

@@ -70,6 +70,8 @@ static void show_status(const void *body)
 		status->active_sessions, status->mesh ? "on" : "off");
 	for (uint32_t i = 0; i < status->listen_addresses.count; i++)
 		cli_field("listens", status->listen_addresses.items[i]);
+	for (uint32_t i = 0; i < status->advertised_addresses.count; i++)
+		cli_field("tells", status->advertised_addresses.items[i]);
 	if (status->connected_peers.count) {
 		struct cli_rows rows = {.columns = 6};
 		putchar('\n');
@@ -270,4 +272,44 @@ static void show_routes(const void *body)
 int qmt_routes(const struct cli *cli)
 {
 	return node_ask_and_show(cli, "router", &router_routes_type, &(struct router_routes){}, show_routes);
+}
+
+static const struct metric_row *metric_row_of(struct qmt_str name)
+{
+	static const struct metric_row unknown = {"", "", "", "", ""}; /* of a later version */
+
+	for (uint32_t i = 0; i < METRIC_COUNT; i++)
+		if (qmt_str_is(name, metric_rows[i].name))
+			return &metric_rows[i];
+	return &unknown;
+}
+
+static void show_metrics(const void *body)
+{
+	const struct node_metrics_reply *reply = body;
+	struct cli_rows rows = {.columns = 4};
+
+	for (uint32_t i = 0; i < reply->metrics.count; i++) {
+		const struct metric *metric = &reply->metrics.items[i];
+		const struct metric_row *row = metric_row_of(metric->name);
+		char value[64];
+		snprintf(
+			value, sizeof value, "%llu%s%s", (unsigned long long)metric->value, row->unit[0] ? " " : "", row->unit);
+		cli_cell(&rows, metric->name);
+		cli_cell(&rows, metric->label.len ? metric->label : qmt_str("-"));
+		cli_cell(&rows, qmt_str(value));
+		cli_cell(&rows, qmt_str(row->doc));
+	}
+	cli_rows_print(&rows, (const char *const[]){"METRIC", "OF", "VALUE", "MEANING"});
+	fflush(stdout);
+	for (uint32_t i = 0; i < reply->errors.count; i++) {
+		fputs("qmt: left out: ", stderr);
+		cli_text(2, reply->errors.items[i]);
+		fputc('\n', stderr);
+	}
+}
+
+int qmt_metrics(const struct cli *cli)
+{
+	return node_ask_and_show(cli, "node_manager", &node_metrics_type, &(struct node_metrics){}, show_metrics);
 }

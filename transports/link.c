@@ -59,12 +59,16 @@ void link_complain(
 static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, const char *why)
 {
 	bool was_proven = link->peer[0] != '\0';
+	uint8_t id[PEER_ID_BYTES];
 
+	if (was_proven)
+		peer_id_bytes(&link->peer_id, id);
 	if (qmt_ref_is_set(link->peers))
 		(void)QMT_TELL(ctx, link->peers, link_ended, .link = link->self, .tag = link->config->tag,
 			.dialed = link->config->dialed, .why = qmt_str(why), .code = code, .was_proven = was_proven,
 			.rejected = !was_proven && !link->config->dialed && code, .transport = qmt_str(link->config->transport),
-			.from = qmt_str(link->config->address));
+			.from = qmt_str(link->config->address), .counts = link->counts, .peer = {id, was_proven ? sizeof(id) : 0},
+			.node = was_proven ? link->hello.peer.node_name : (struct qmt_str){0});
 }
 
 void link_tell_successor(struct qmt_ctx *ctx, struct link *link)
@@ -158,6 +162,7 @@ void link_wire_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes fr
 	}
 	if (link->state == LINK_DIALING)
 		return;
+	link->counts.bytes_in += frame.len;
 	rc = inbox_frame(&link->inbox, frame, on_envelope, &arg, &err);
 	if (rc < 0 && link_wire_wanted(link)) {
 		QMT_LOG(ctx, QMT_WARN, "link.hostile", "peer", link_name(link), "transport", link->config->transport, "reason",
@@ -330,7 +335,8 @@ const struct qmt_actor_desc link_desc = {
 	.state_size = sizeof(struct link),
 	.bound = LINK_BOUND,
 	.overflow = QMT_BLOCK,
-	.accepts = {{&wire_protocol, wire_relay_handlers}, {&link_protocol, link_handlers}},
+	.accepts = {{&wire_protocol, wire_relay_handlers}, {&link_protocol, link_handlers},
+		{&metrics_protocol, link_metrics_handlers}},
 	.start = start,
 	.stop = stop,
 	.down = down,

@@ -44,6 +44,15 @@ struct link_config {
 
 extern const struct qmt_actor_desc link_desc;
 
+/* What a link counts (proto/contract/metrics.def). */
+#define LINK_COUNTS(F, T) \
+	F(T, U64, messages_in, 1, "Tells, asks, answers.") \
+	F(T, U64, messages_out, 2, "Taken for the peer.") \
+	F(T, U64, bytes_in, 3, "Of frames, after HELLO.") \
+	F(T, U64, bytes_out, 4, "Of frames that the wire took.") \
+	F(T, U64, refused, 5, "Messages that were not let in.")
+QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
+
 /* ---- between links and peers: who is linked, which link is in use ------------------------------------------------ */
 
 /* To "peers". */
@@ -77,7 +86,10 @@ extern const struct qmt_actor_desc link_desc;
 	F(T, BOOL, was_proven, 6, "HELLO had ended.") \
 	F(T, BOOL, rejected, 7, "An accepted one that did not end HELLO, through somebody's fault.") \
 	F(T, STR, transport, 8, "Of a rejected one.") \
-	F(T, STR, from, 9, "Of a rejected one: its address.")
+	F(T, STR, from, 9, "Of a rejected one: its address.") \
+	F(T, REC(link_counts), counts, 10, "All that it counted.") \
+	F(T, BYTES, peer, 11, "PeerId of a proven one: that it is down may be noticed before this is read.") \
+	F(T, STR, node, 12, "Name that the peer gave.")
 /* To a link. */
 #define LINK_TAKE(F, T) \
 	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \

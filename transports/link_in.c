@@ -233,6 +233,7 @@ static void report(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	bool first = !(link->complained & 1u << refusal->complaint);
 	char subject[ENVELOPE_NAME + 1];
 
+	link->counts.refused++;
 	(void)snprintf(subject, sizeof(subject), "%.*s", QMT_STR_ARG(env->to_name));
 	link_complain(ctx, link, refusal->complaint, refusal->err.text, subject);
 	/* tells: said once, so that a mistake is seen at the sender too; a flood of them gets no flood of answers */
@@ -257,6 +258,7 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 	switch (env->kind) {
 	case ENVELOPE_TELL:
 	case ENVELOPE_ASK:
+		link->counts.messages_in++;
 		rc = deliver(ctx, link, env, &refusal);
 		if (rc < 0)
 			return qmt_err_set(err, rc, "%s", refusal.err.text);
@@ -265,6 +267,7 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 		break;
 	case ENVELOPE_REPLY:
 	case ENVELOPE_ERROR:
+		link->counts.messages_in++;
 		link_take_answer(ctx, link, env);
 		break;
 	case ENVELOPE_CANCEL:

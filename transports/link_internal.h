@@ -5,6 +5,7 @@
 #ifndef TRANSPORTS_LINK_INTERNAL_H
 #define TRANSPORTS_LINK_INTERNAL_H
 
+#include "proto/contract/contract.h"
 #include "proto/envelope.h"
 #include "runtime/port.h"
 #include "transports/export_table.h"
@@ -100,6 +101,7 @@ struct link {
 	bool suspect;
 	uint64_t rtt_ns;
 	uint32_t complained; /* bits: enum link_complaint */
+	struct link_counts counts;
 };
 
 /* link.c */
@@ -145,6 +147,9 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 /* Decodes a body into a message. NULL and err: bad bytes, unknown refs, out of memory. */
 struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body,
 	uint32_t origin_offset, struct qmt_err *err);
+
+/* link_metrics.c */
+extern qmt_handler *const link_metrics_handlers[metrics_message_count];
 
 /* link_refs.c: refs <-> numbers. number = export << 1, or the receiver's own export << 1 | 1. */
 struct link_refs_arg {

@@ -61,6 +61,7 @@ void link_pump(struct qmt_ctx *ctx, struct link *link)
 		int rc = link->wire->ops->send(ctx, link->wire, frame);
 
 		if (rc == 0) {
+			link->counts.bytes_out += frame.len;
 			outbox_pop(&link->outbox);
 			continue;
 		}
@@ -87,6 +88,7 @@ void link_wire_writable(struct qmt_ctx *ctx, struct link *link)
 
 static void queued(struct qmt_ctx *ctx, struct link *link)
 {
+	link->counts.messages_out++;
 	if (outbox_batch_full(&link->outbox) && !link->outbox.gated)
 		link_pump(ctx, link);
 	else

@@ -322,6 +322,8 @@ static void on_taken(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	link->remote->taking = false;
 	link->remote->before = NULL;
+	peers->counts.links_made++;
+	peers->counts.links_replaced += link->remote->up;
 	if (!link->remote->up) {
 		link->remote->up = true;
 		tell_watchers(ctx, peers, link, true);
@@ -373,6 +375,7 @@ static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref
 		remote->taking = false;
 		peers_reconsider(ctx, peers, &id); /* another one may be waiting */
 		if (!remote->in_use) {
+			peers->counts.links_lost += remote->up;
 			if (remote->up)
 				tell_watchers(ctx, peers, link, false);
 			remote->up = false;
@@ -388,6 +391,8 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct link_ended *msg = body;
 	struct peers *peers = state;
 
+	peers_tally(peers, msg);
+	peers->counts.hellos_refused += msg->rejected;
 	if (msg->dialed)
 		dial_ended(ctx, peers, msg);
 	else if (msg->rejected)
@@ -515,6 +520,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 	struct peers *peers = state;
 
 	peers_await_stop(ctx, peers);
+	peers_metrics_stop(peers);
 	while (peers->links) {
 		struct known_link *link = peers->links;
 
@@ -563,7 +569,8 @@ const struct qmt_actor_desc peers_desc = {
 	.doc = "Dials peers and knows which link to each is in use.",
 	.state_size = sizeof(struct peers),
 	.supervision = {.max_restarts = 10, .window_ms = 10000, .backoff_ms = 100},
-	.accepts = {{&peers_protocol, handlers}, {&link_protocol, link_handlers}},
+	.accepts = {{&peers_protocol, handlers}, {&link_protocol, link_handlers},
+		{&metrics_protocol, peers_metrics_handlers}},
 	.start = start,
 	.stop = stop,
 	.child_ended = child_ended,

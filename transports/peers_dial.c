@@ -165,6 +165,7 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 			continue;
 		struct target *target = dial->target;
 		bool refused_before = target->refused;
+		peers->counts.dials_failed += !dial->proven;
 		(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
 		if (!dial->proven)
 			target->refused = msg->code == -EACCES;

@@ -106,6 +106,10 @@ struct peers {
 	uint32_t waiter_count;
 	struct peers_reject rejects[PEERS_REJECTS];
 	uint64_t attempts, tags, choices;
+	struct {
+		uint64_t dials_failed, hellos_refused, links_made, links_replaced, links_lost;
+	} counts;
+	struct peers_tally *tallies; /* peers_metrics.c; the link that ended last is first */
 };
 
 /* peers.c */
@@ -138,6 +142,11 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 /* peers_rejects.c */
 void peers_rejected(
 	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why);
+
+/* peers_metrics.c */
+void peers_tally(struct peers *peers, const struct link_ended *msg); /* keeps what it had counted */
+void peers_metrics_stop(struct peers *peers);
+extern qmt_handler *const peers_metrics_handlers[metrics_message_count];
 
 /* peers_await.c */
 void peers_on_await(struct qmt_ctx *ctx, void *state, const void *body);

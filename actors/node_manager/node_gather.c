@@ -24,6 +24,7 @@ struct gather {
 struct asked { /* argument of one ask: who it went to */
 	struct asked *next;
 	struct gather *gather;
+	const char *what; /* metrics: kind of source, for errors */
 	char name[128], peer_id[64];
 };
 
@@ -140,41 +141,49 @@ static void nodes_row(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	gather_done(ctx, gather);
 }
 
+/* list: NULL, or what "peers" says. */
+static void nodes_self(struct gather *gather, const struct node_manager *self, const struct peers_list_reply *list)
+{
+	struct qmt_str room[64];
+	struct node_node node = node_describe(self, list, room, 64);
+
+	node.self = true;
+	row_add(gather, &node);
+}
+
 static void nodes_peers(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *gather_)
 {
 	struct gather *gather = gather_;
 	const struct peers_list_reply *list = result->body;
 
+	nodes_self(gather, state, result->fail ? NULL : list);
 	for (uint32_t i = 0; !result->fail && i < list->peers.count; i++)
 		if (qmt_str_is(list->peers.items[i].state, "connected"))
 			ask_peer(ctx, state, gather, &list->peers.items[i], &node_info_type, &(struct node_info){}, nodes_row);
 	gather_done(ctx, gather);
 }
 
-/* The peers are asked for what then() makes of them, if there is a mesh. */
-static void with_peers(struct qmt_ctx *ctx, struct gather *gather, qmt_continuation *then)
+/* The peers are asked for what then() makes of them. false: there is no mesh. */
+static bool with_peers(struct qmt_ctx *ctx, struct gather *gather, uint64_t timeout_ms, qmt_continuation *then)
 {
 	struct qmt_ref peers;
 
 	if (qmt_lookup(ctx, "peers", &peers) != 0)
-		return;
+		return false;
 	gather->missing++;
-	qmt_ask_or(ctx, peers, &peers_list_type, &(struct peers_list){}, NODE_LOCAL_MS, then, gather);
+	qmt_ask_or(ctx, peers, &peers_list_type, &(struct peers_list){}, timeout_ms, then, gather);
+	return true;
 }
 
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct node_manager *self = state;
 	struct gather *gather = gather_new(ctx, self, body, &node_node_record, nodes_answer);
-	struct qmt_str room[64];
-	struct node_node node;
 
 	if (!gather)
 		return;
-	node = node_describe(self, room, 64);
-	node.self = true;
-	row_add(gather, &node);
-	with_peers(ctx, gather, nodes_peers);
+	if (!with_peers(ctx, gather, NODE_LOCAL_MS, nodes_peers))
+		nodes_self(gather, self, NULL);
 	gather_done(ctx, gather);
 }
 
@@ -260,6 +269,117 @@ void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body)
 			providers_local, asked);
 	}
 	if (!request->local_only)
-		with_peers(ctx, gather, providers_peers);
+		(void)with_peers(ctx, gather, NODE_LOCAL_MS, providers_peers);
+	gather_done(ctx, gather);
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
+
+static void metrics_answer(struct qmt_ctx *ctx, struct gather *gather, const void *items)
+{
+	node_metrics_reply(ctx, gather->op.token, items, gather->count);
+}
+
+static void metrics_error(struct gather *gather, const char *what, const char *name, const struct qmt_result *result)
+{
+	struct qmt_buf text = {0};
+
+	qmt_buf_printf(&text, "%s%s: %.*s", what, name,
+		QMT_STR_ARG(result->text.len ? result->text : qmt_str(qmt_fail_name(result->fail))));
+	if (!text.failed)
+		row_add(gather, &(struct metric){.label = qmt_buf_view(&text)});
+	qmt_buf_free(&text);
+}
+
+/* What came without a label is of the one that was asked. */
+static void metrics_rows(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *asked_)
+{
+	struct asked *asked = asked_;
+	struct gather *gather = asked->gather;
+	const struct metrics_values *values = result->body;
+
+	(void)state;
+	if (result->fail)
+		metrics_error(gather, asked->what, asked->name, result);
+	for (uint32_t i = 0; !result->fail && i < values->metrics.count; i++) {
+		struct metric row = values->metrics.items[i];
+		if (row.label.len == 0)
+			row.label = qmt_str(asked->name);
+		row_add(gather, &row);
+	}
+	gather_done(ctx, gather);
+}
+
+/* label: of what this source counts, if it is one of several. */
+static void ask_metrics(struct qmt_ctx *ctx, const struct node_manager *self, struct gather *gather, const char *actor,
+	const char *what, struct qmt_str label)
+{
+	struct qmt_ref ref;
+	struct asked *asked = asked_new(gather, label, qmt_str(""));
+
+	if (!asked)
+		return;
+	asked->what = what;
+	if (qmt_lookup(ctx, actor, &ref) != 0)
+		ref = (struct qmt_ref){0};
+	qmt_ask_or(
+		ctx, ref, &metrics_get_type, &(struct metrics_get){}, self->config->node_info_timeout_ms, metrics_rows, asked);
+}
+
+static void metrics_links(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *gather_)
+{
+	struct gather *gather = gather_;
+	const struct peers_list_reply *list = result->body;
+
+	if (result->fail)
+		metrics_error(gather, "links", "", result);
+	for (uint32_t i = 0; !result->fail && i < list->peers.count; i++) {
+		const struct peers_info *peer = &list->peers.items[i];
+		char link[80];
+
+		if (!qmt_str_is(peer->state, "connected"))
+			continue;
+		snprintf(link, sizeof link, "peer/%.*s", QMT_STR_ARG(peer->peer_id));
+		ask_metrics(ctx, state, gather, link, "link to ", peer->name);
+	}
+	gather_done(ctx, gather);
+}
+
+static void metrics_self(struct qmt_ctx *ctx, const struct node_manager *self, struct gather *gather)
+{
+	const struct metric rows[] = {
+		METRIC_VALUE(node_uptime_ms, qmt_now_ms(ctx) - self->started_ms),
+		METRIC_VALUE(sessions_in_memory, self->session_count),
+		METRIC_VALUE(turns_begun, self->turns_begun),
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		row_add(gather, &rows[i]);
+	for (size_t i = 0; i < NODE_OUTCOMES; i++) {
+		struct metric row = METRIC_VALUE(turns_ended, self->turns_ended[i]);
+		row.label = qmt_str(node_outcomes[i]);
+		row_add(gather, &row);
+	}
+}
+
+void node_on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct node_manager *self = state;
+	struct gather *gather = gather_new(ctx, self, body, &metric_record, metrics_answer);
+	struct qmt_ref reader;
+
+	if (!gather)
+		return;
+	metrics_self(ctx, self, gather);
+	ask_metrics(ctx, self, gather, "store", "store", qmt_str(""));
+	if (qmt_lookup(ctx, "store/reader", &reader) == 0) /* a store in memory has none */
+		ask_metrics(ctx, self, gather, "store/reader", "store/reader", qmt_str(""));
+	for (size_t i = 0; self->config->providers && self->config->providers[i]; i++) {
+		char name[160];
+		snprintf(name, sizeof name, "provider/%s", self->config->providers[i]);
+		ask_metrics(ctx, self, gather, name, "provider/", qmt_str(self->config->providers[i]));
+	}
+	if (with_peers(ctx, gather, self->config->node_info_timeout_ms, metrics_links))
+		ask_metrics(ctx, self, gather, "peers", "peers", qmt_str(""));
 	gather_done(ctx, gather);
 }

@@ -11,6 +11,9 @@
 
 enum { NODE_LOCAL_MS = 60000 }; /* answers of this node's own actors; a store under load may take its time */
 
+enum { NODE_OUTCOMES = 5 };
+extern const char *const node_outcomes[NODE_OUTCOMES];
+
 struct node_session { /* a session in memory */
 	struct node_session *next;
 	struct qmt_ref ref;
@@ -42,6 +45,7 @@ struct node_manager {
 	uint32_t session_count;
 	bool draining;
 	uint64_t started_ms;
+	uint64_t turns_begun, turns_ended[NODE_OUTCOMES]; /* of its sessions, by node_outcomes */
 };
 
 /* A zeroed op of `size` bytes (its first member is a struct node_op) for the message that is being handled; answers
@@ -52,7 +56,12 @@ void node_op_end(struct qmt_ctx *ctx, void *op);
 /* Continuation for an op whose whole work is to pass the answer on. */
 void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op);
 
-struct node_node node_describe(const struct node_manager *self, struct qmt_str room[], size_t rooms);
+/* list: what "peers" says, NULL: it is not there, or did not answer; the addresses are borrowed from it. */
+struct node_node node_describe(
+	const struct node_manager *self, const struct peers_list_reply *list, struct qmt_str room[], size_t rooms);
+/* Sorts rows along the table, adds up those of one name and label, and answers. A row without a name is an error, told
+ * by its label. */
+void node_metrics_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct metric *rows, uint32_t count);
 /* Counts and copies a list of names into room (as many as fit). */
 uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms);
 
@@ -63,8 +72,10 @@ void node_watch_add(struct qmt_ctx *ctx, struct node_manager *self, const struct
 void node_watch_down(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_ref who);
 void node_watch_fini(struct node_manager *self);
 
+extern qmt_handler *const node_session_handlers[session_message_count]; /* what sessions tell their parent */
 /* Handlers. */
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_metrics(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body);

@@ -56,7 +56,8 @@ uint32_t node_names(const char *const *names, struct qmt_str room[], size_t room
 	return n;
 }
 
-struct node_node node_describe(const struct node_manager *self, struct qmt_str room[], size_t rooms)
+struct node_node node_describe(
+	const struct node_manager *self, const struct peers_list_reply *list, struct qmt_str room[], size_t rooms)
 {
 	const struct node_manager_config *config = self->config;
 	uint32_t capabilities = node_names(config->capabilities, room, rooms);
@@ -66,7 +67,7 @@ struct node_node node_describe(const struct node_manager *self, struct qmt_str r
 
 	for (; agent_count < config->agent_count && capabilities + providers + agent_count < rooms; agent_count++)
 		agents[agent_count] = qmt_str(config->agents[agent_count].id);
-	return (struct node_node){.peer_id = qmt_str(config->peer_id),
+	struct node_node node = {.peer_id = qmt_str(config->peer_id),
 		.name = qmt_str(config->node_name),
 		.version = qmt_str(config->version),
 		.capabilities = {room, capabilities},
@@ -74,15 +75,47 @@ struct node_node node_describe(const struct node_manager *self, struct qmt_str r
 		.providers = {room + capabilities, providers},
 		.agents = {agents, agent_count},
 		.allow_remote_sessions = config->grants.allow_remote_sessions};
+
+	/* One or the other, never both: what is advertised may be there so that nobody takes the direct way. */
+	if (config->advertised_count) {
+		node.addresses.items = config->advertised;
+		node.addresses.count = config->advertised_count;
+	} else if (list) {
+		node.addresses.items = list->listen_addresses.items;
+		node.addresses.count = list->listen_addresses.count;
+	}
+	return node;
+}
+
+static void info_answer(
+	struct qmt_ctx *ctx, const struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
+{
+	struct qmt_str room[NODE_NAMES_MAX];
+
+	(void)QMT_REPLY(ctx, token, node_info_reply, .node = node_describe(self, list, room, NODE_NAMES_MAX));
+}
+
+static void info_addresses(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
+{
+	struct node_op *op = op_;
+
+	info_answer(ctx, state, op->token, result->fail ? NULL : result->body);
+	node_op_end(ctx, op);
 }
 
 static void on_info(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct node_manager *self = state;
-	struct qmt_str room[NODE_NAMES_MAX];
+	struct qmt_ref peers;
+	struct node_op *op;
 
-	(void)body;
-	(void)QMT_REPLY(ctx, qmt_token(ctx), node_info_reply, .node = node_describe(self, room, NODE_NAMES_MAX));
+	if (self->config->advertised_count || qmt_lookup(ctx, "peers", &peers) != 0) {
+		info_answer(ctx, self, qmt_token(ctx), NULL);
+		return;
+	}
+	op = node_op_new(ctx, self, body, sizeof *op);
+	if (op)
+		qmt_ask_or(ctx, peers, &peers_list_type, &(struct peers_list){}, NODE_LOCAL_MS, info_addresses, op);
 }
 
 /* ---- status ------------------------------------------------------------------------------------------------------ */
@@ -112,7 +145,8 @@ static void status_answer(
 		.uptime_ms = qmt_now_ms(ctx) - self->started_ms,
 		.home = qmt_str(config->home),
 		.config = qmt_str(config->config_path),
-		.mesh = config->mesh};
+		.mesh = config->mesh,
+		.advertised_addresses = {config->advertised, config->advertised_count}};
 	uint32_t count = 0;
 
 	if (!peers || !since) {
@@ -226,6 +260,7 @@ static qmt_handler *const handlers[node_message_count] = {
 	[node_status_id] = on_status,
 	[node_nodes_id] = node_on_nodes,
 	[node_providers_id] = node_on_providers,
+	[node_metrics_id] = node_on_metrics,
 	[node_session_create_id] = node_on_session_create,
 	[node_session_list_id] = node_on_session_list,
 	[node_session_show_id] = node_on_session_show,
@@ -239,7 +274,7 @@ const struct qmt_actor_desc node_manager_desc = {.abi = QMT_ABI,
 	.name = "node_manager",
 	.doc = "What a node does for its owner and its peers.",
 	.state_size = sizeof(struct node_manager),
-	.accepts = {{&node_protocol, handlers}},
+	.accepts = {{&node_protocol, handlers}, {&session_protocol, node_session_handlers}},
 	.start = start,
 	.stop = stop,
 	.child_ended = child_ended,

@@ -26,6 +26,8 @@ struct node_manager_config {
 	const char *const *providers;
 	const struct node_agent *agents;
 	size_t agent_count;
+	const struct qmt_str *advertised; /* told to peers instead of the listen addresses; none: those are told */
+	uint32_t advertised_count;
 	bool mesh;
 	struct authority_grants grants;
 	uint64_t request_timeout_ms;   /* for what other nodes do for us */

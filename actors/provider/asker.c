@@ -11,10 +11,11 @@ static bool same_actor(struct qmt_ref a, struct qmt_ref b)
 	return a.actor == b.actor && a.gen == b.gen;
 }
 
-static int refuse(struct qmt_ctx *ctx, int fail, const char *kind, const char *text)
+static int refuse(struct qmt_ctx *ctx, struct asker_list *list, int fail, const char *kind, const char *text)
 {
 	int ret = qmt_reply_fail(ctx, qmt_token(ctx), fail, kind, 0, "%s", text);
 
+	list->errors++;
 	return ret < 0 ? ret : 1;
 }
 
@@ -24,28 +25,35 @@ int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker
 	struct qmt_ref owner = qmt_sender(ctx);
 	int ret;
 
+	list->requests++;
 	if (request.len == 0)
 		return refuse(
-			ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
+			ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
 	if (!whole && !qmt_ref_is_set(sink))
-		return refuse(
-			ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: missing; somebody must get the answer");
+		return refuse(ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request,
+			"sink: missing; somebody must get the answer");
 	for (const struct asker *other = list->first; other; other = other->next)
 		if (same_actor(other->owner, owner) && qmt_str_is(request, other->request))
-			return refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: this id is in use");
+			return refuse(
+				ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: this id is in use");
 	if (list->count >= max_requests)
 		return refuse(
-			ctx, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
+			ctx, list, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
 
-	*asker = (struct asker){.owner = owner, .sink = whole ? owner : sink, .token = qmt_token(ctx), .whole = whole};
+	*asker = (struct asker){
+		.owner = owner, .sink = whole ? owner : sink, .token = qmt_token(ctx), .whole = whole, .list = list};
 	asker->request = qmt_str_dup(request);
-	if (!asker->request)
+	if (!asker->request) {
+		list->errors++;
 		return -ENOMEM;
+	}
 	ret = qmt_ref_is_set(asker->sink) ? qmt_monitor(ctx, asker->sink) : 0;
 	if (ret != 0) {
 		free(asker->request);
-		return ret < 0 ? ret
-					   : refuse(ctx, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: cannot be watched");
+		list->errors += ret < 0;
+		return ret < 0
+			? ret
+			: refuse(ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "sink: cannot be watched");
 	}
 	asker->next = list->first;
 	if (list->first)
@@ -66,6 +74,8 @@ void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *ask
 	else
 		list->first = asker->next;
 	list->count--;
+	if (asker->state != ASKER_ENDED) /* nobody waits for its end any more */
+		list->cancelled++;
 	for (const struct asker *other = list->first; other; other = other->next)
 		shared |= qmt_ref_eq(other->sink, asker->sink);
 	if (!shared && qmt_ref_is_set(asker->sink))
@@ -119,8 +129,10 @@ int asker_chunk(struct qmt_ctx *ctx, struct asker *asker, struct provider_chunk 
 	chunk->request = qmt_str(asker->request);
 	chunk->seq = asker->seq + 1;
 	ret = qmt_tell(ctx, asker->sink, &provider_chunk_type, chunk);
-	if (ret == 0)
+	if (ret == 0) {
 		asker->seq++;
+		asker->list->chunks++;
+	}
 	return ret;
 }
 
@@ -162,10 +174,27 @@ static void end(struct qmt_ctx *ctx, struct asker *asker, const char *reason, in
 void asker_fail(
 	struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text)
 {
+	if (asker->state != ASKER_ENDED)
+		asker->list->errors++;
 	end(ctx, asker, "error", fail, kind, retry_after_ms, text);
 }
 
 void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker)
 {
+	if (asker->state != ASKER_ENDED)
+		asker->list->cancelled++;
 	end(ctx, asker, "cancelled", QMT_FAIL_CANCELLED, provider_error_cancelled, 0, "cancelled");
+}
+
+void asker_metrics(struct qmt_ctx *ctx, const struct asker_list *list)
+{
+	const struct metric rows[] = {
+		METRIC_VALUE(provider_requests, list->requests),
+		METRIC_VALUE(provider_active, list->count),
+		METRIC_VALUE(provider_chunks, list->chunks),
+		METRIC_VALUE(provider_errors, list->errors),
+		METRIC_VALUE(provider_cancelled, list->cancelled),
+	};
+
+	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {rows, sizeof rows / sizeof *rows});
 }

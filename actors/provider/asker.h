@@ -25,6 +25,7 @@ struct asker {
 	struct qmt_ref sink;  /* who is monitored */
 	struct qmt_token token;
 	bool whole; /* provider.complete */
+	struct asker_list *list;
 	/* owner: the provider actor */
 	enum asker_state state;
 	uint64_t seq; /* of the last chunk */
@@ -33,6 +34,8 @@ struct asker {
 struct asker_list {
 	struct asker *first;
 	uint32_t count;
+	/* for asker_metrics; requests = count + those that ended well + errors + cancelled */
+	uint64_t requests, chunks, errors, cancelled;
 };
 
 /* Takes the ask that is being handled. sink: unset for provider.complete. Answers the ask itself when it refuses it: no
@@ -60,5 +63,8 @@ void asker_fail(
 	struct qmt_ctx *ctx, struct asker *asker, int fail, const char *kind, uint64_t retry_after_ms, const char *text);
 /* As asker_fail, for what was asked to end. */
 void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker);
+
+/* Answers metrics.get, which is being handled. */
+void asker_metrics(struct qmt_ctx *ctx, const struct asker_list *list);
 
 #endif

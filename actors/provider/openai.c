@@ -421,6 +421,14 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 	openai_info_ask(ctx, state->info, state->askers.count);
 }
 
+static void on_metrics(struct qmt_ctx *ctx, void *raw, const void *body)
+{
+	const struct state *state = raw;
+
+	(void)body;
+	asker_metrics(ctx, &state->askers);
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void openai_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
@@ -493,13 +501,14 @@ static qmt_handler *const handlers[provider_message_count] = {
 	[provider_cancel_id] = on_cancel,
 	[provider_info_id] = on_info,
 };
+static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
 
 const struct qmt_actor_desc provider_openai_desc = {
 	.abi = QMT_ABI,
 	.name = "provider-openai",
 	.doc = "Answers through an OpenAI-compatible HTTP API.",
 	.state_size = sizeof(struct state),
-	.accepts = {{&provider_protocol, handlers}},
+	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
 	.start = openai_start,
 	.stop = openai_stop,
 	.down = openai_down,

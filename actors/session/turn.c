@@ -181,6 +181,8 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 			QMT_STR_ARG(result_text(result)), earlier[0] ? "; before that: " : "", earlier);
 		t->text[tool_text_valid(t->text).len] = 0;
 	}
+	/* counted first: who was told of the end finds it counted */
+	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_ended, .outcome = qmt_str(t->outcome));
 	tell_end(ctx, s);
 	if (t->interrupt)
 		farewell(ctx, s);
@@ -312,6 +314,7 @@ static void on_recovered(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 		refuse_prompt(ctx, s, result->fail, "store", text);
 		return;
 	}
+	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_ended, .outcome = qmt_str("interrupted"));
 	turn_move(ctx, s, TURN_STORING_PROMPT);
 	store_prompt(ctx, s);
 }
@@ -354,6 +357,8 @@ static void begin(struct qmt_ctx *ctx, struct session *s, const struct store_tur
 {
 	struct turn *t = &s->turn;
 	t->number = begun->turn;
+	if (!begun->duplicate)
+		(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_began, );
 	for (uint32_t i = 0; i < t->prompt_count; i++)
 		answer_prompt(ctx, s, t->prompts[i], begun->duplicate || i > 0, begun->state);
 	t->prompt_count = 0;

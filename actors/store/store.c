@@ -41,6 +41,7 @@ struct store {
 	uint32_t count;
 	uint64_t bytes;
 	struct store_arena arena;
+	uint64_t requests, commits, failed_batches; /* for metrics.get */
 };
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
@@ -71,7 +72,10 @@ static void end_batch(struct qmt_ctx *ctx, struct store *store)
 
 		if (r < 0)
 			fail_batch(store, r);
+		else
+			store->commits++;
 	}
+	store->failed_batches += store->batch == BATCH_FAILED;
 	if (store->batch == BATCH_FAILED)
 		QMT_LOG(
 			ctx, QMT_ERROR, "store.batch_failed", "requests", QMT_LOG_U64(store->count), "reason", store->failure.text);
@@ -97,6 +101,7 @@ static void queue_answer(struct qmt_ctx *ctx, struct store *store, const struct 
 /* May the request be executed? Opens the batch if need be. */
 static bool begin_request(struct qmt_ctx *ctx, struct store *store)
 {
+	store->requests++;
 	if (store->batch == BATCH_NONE) {
 		int r = store_db_begin(store->db, &store->failure);
 
@@ -244,7 +249,7 @@ static void on_pin_forget(struct qmt_ctx *ctx, void *state, const void *body)
 
 static void read_or_forward(struct qmt_ctx *ctx, struct store *store, uint32_t message, const void *body)
 {
-	if (qmt_ref_is_set(store->reader)) {
+	if (qmt_ref_is_set(store->reader)) { /* which counts it */
 		int r = qmt_forward(ctx, store->reader);
 
 		if (r != 0)
@@ -252,20 +257,35 @@ static void read_or_forward(struct qmt_ctx *ctx, struct store *store, uint32_t m
 				r > 0 ? qmt_fail_name(r) : strerror(-r));
 		return;
 	}
+	store->requests++;
 	end_batch(ctx, store); /* one connection: what is not committed must not be seen */
 	store_read_of(message)(ctx, store->db, &store->arena, body);
 	store_arena_reset(&store->arena);
 }
 
-#define READ_HANDLER(message) \
+#define READ_HANDLER(message)                                                    \
 	static void on_##message(struct qmt_ctx *ctx, void *state, const void *body) \
-	{ \
-		read_or_forward(ctx, state, store_##message##_id, body); \
+	{                                                                            \
+		read_or_forward(ctx, state, store_##message##_id, body);                 \
 	}
 READ_HANDLER(session_find)
 READ_HANDLER(session_list)
 READ_HANDLER(history)
 READ_HANDLER(pin_get)
+
+static void on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store *store = state;
+	const struct metric rows[] = {
+		METRIC_VALUE(store_requests, store->requests),
+		METRIC_VALUE(store_commits, store->commits),
+		METRIC_VALUE(store_rows, store_db_rows(store->db)),
+		METRIC_VALUE(store_failed_batches, store->failed_batches),
+	};
+
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {rows, sizeof rows / sizeof *rows});
+}
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
@@ -344,6 +364,8 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_pin_forget_id] = on_pin_forget,
 };
 
+static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
+
 #define LIMIT_PARAM(name, dflt, min, max, doc) \
 	{#name, QMT_PARAM_U64, (uint32_t)offsetof(struct store, limits.name), #dflt, min, max, doc},
 static const struct qmt_param params[] = {STORE_LIMITS(LIMIT_PARAM){0}};
@@ -354,7 +376,7 @@ const struct qmt_actor_desc store_desc = {
 	.doc = "Keeps sessions, their messages, and pinned peers, in one SQLite file.",
 	.state_size = sizeof(struct store),
 	.params = params,
-	.accepts = {{&store_protocol, handlers}},
+	.accepts = {{&store_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
 	.start = start,
 	.stop = stop,
 	.flush = flush,

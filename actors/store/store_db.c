@@ -204,6 +204,7 @@ int store_db_begin(struct store_db *db, struct qmt_err *err)
 	if (r < 0)
 		return r;
 	db->in_batch = true;
+	db->changes_before = sqlite3_total_changes64(db->sql);
 	r = store__query_values(db, STORE_SQL_DATA_VERSION, NULL, 0, &stmt, err);
 	if (r == 0)
 		r = store__step(db, stmt, err);
@@ -231,7 +232,13 @@ int store_db_commit(struct store_db *db, struct qmt_err *err)
 		return r;
 	}
 	db->in_batch = false;
+	db->rows += (uint64_t)(sqlite3_total_changes64(db->sql) - db->changes_before);
 	return 0;
+}
+
+uint64_t store_db_rows(const struct store_db *db)
+{
+	return db->rows;
 }
 
 void store_db_rollback(struct store_db *db)

@@ -44,6 +44,8 @@ QMT_MUST_CHECK int store_db_begin(struct store_db *db, struct qmt_err *err);
 /* <0: rolled back. */
 QMT_MUST_CHECK int store_db_commit(struct store_db *db, struct qmt_err *err);
 void store_db_rollback(struct store_db *db);
+/* Rows that committed batches of this handle inserted, changed or deleted. */
+uint64_t store_db_rows(const struct store_db *db);
 
 /* ---- writes: inside a batch -------------------------------------------------------------------------------------- */
 

@@ -45,6 +45,8 @@ struct store_db {
 	/* owner: the thread */
 	sqlite3_stmt *stmts[STORE_SQL_COUNT];
 	bool in_batch;
+	sqlite3_int64 changes_before; /* of the batch */
+	uint64_t rows;                /* see store_db_rows */
 	int64_t data_version;
 	struct store_slot slots[STORE_SLOTS];
 };

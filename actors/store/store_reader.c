@@ -6,6 +6,7 @@
 struct store_reader {
 	struct store_db *db;
 	struct store_arena arena;
+	uint64_t requests; /* for metrics.get */
 };
 
 void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, const char *text)
@@ -22,17 +23,17 @@ void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, c
 	qmt_reply_fail(ctx, token, fail, store_db_kind(result), 0, "%s", text);
 }
 
-#define READ(message, reply) \
+#define READ(message, reply)                                                                                          \
 	static void read_##message(struct qmt_ctx *ctx, struct store_db *db, struct store_arena *arena, const void *body) \
-	{ \
-		struct store_##reply answer; \
-		struct qmt_err err; \
-		int r = store_db_##message(db, body, arena, &answer, &err); \
-\
-		if (r == 0) \
-			qmt_reply(ctx, qmt_token(ctx), &store_##reply##_type, &answer); \
-		else \
-			store_reply_fail(ctx, qmt_token(ctx), r, err.text); \
+	{                                                                                                                 \
+		struct store_##reply answer;                                                                                  \
+		struct qmt_err err;                                                                                           \
+		int r = store_db_##message(db, body, arena, &answer, &err);                                                   \
+                                                                                                                      \
+		if (r == 0)                                                                                                   \
+			qmt_reply(ctx, qmt_token(ctx), &store_##reply##_type, &answer);                                           \
+		else                                                                                                          \
+			store_reply_fail(ctx, qmt_token(ctx), r, err.text);                                                       \
 	}
 READ(session_list, sessions)
 READ(history, page)
@@ -87,14 +88,15 @@ static void handle(struct qmt_ctx *ctx, void *state, uint32_t message, const voi
 {
 	struct store_reader *reader = state;
 
+	reader->requests++;
 	store_read_of(message)(ctx, reader->db, &reader->arena, body);
 	store_arena_reset(&reader->arena);
 }
 
-#define HANDLER(message) \
+#define HANDLER(message)                                                         \
 	static void on_##message(struct qmt_ctx *ctx, void *state, const void *body) \
-	{ \
-		handle(ctx, state, store_##message##_id, body); \
+	{                                                                            \
+		handle(ctx, state, store_##message##_id, body);                          \
 	}
 HANDLER(session_find)
 HANDLER(session_list)
@@ -108,12 +110,24 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_pin_get_id] = on_pin_get,
 };
 
+/* The rest is the store's; the two rows of this name are added up by who asked both. */
+static void on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_reader *reader = state;
+	const struct metric row = METRIC_VALUE(store_requests, reader->requests);
+
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {&row, 1});
+}
+
+static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
+
 const struct qmt_actor_desc store_reader_desc = {
 	.abi = QMT_ABI,
 	.name = "store_reader",
 	.doc = "Reads the store on a connection of its own.",
 	.state_size = sizeof(struct store_reader),
-	.accepts = {{&store_protocol, handlers}},
+	.accepts = {{&store_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
 	.start = start,
 	.stop = stop,
 };

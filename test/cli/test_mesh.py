@@ -73,6 +73,56 @@ def test_remote_sessions_need_a_key(house):
 	assert user.qmt("session", "show", again, "--json").json["messages"]
 
 
+def metric(node, name, label=""):
+	[value] = [m["value"] for m in node.qmt("metrics", "--json").json["metrics"] if m["name"] == name and m["label"] == label]
+	return value
+
+
+def test_metrics(house):
+	"""What a turn over the mesh did is counted where it was done, and links are counted over a cut."""
+	user, server = house.pair(gpu={"provider": 'kind = "builtin"\nchunk_delay_ms = 20'})
+	user.qmt("session", "create", "--name", "s")
+	user.chat(session="s", text="say one two three")
+	with user.chatting("s", "count to 100000") as chat:
+		assert qmt.event(chat.lines, "delta")
+		assert metric(user, "turns_begun") == 2 and metric(server, "provider_active", "llm") == 1
+		chat.send_signal(signal.SIGINT)
+		assert qmt.event(chat.lines, "turn_end")[1]["outcome"] == "cancelled"
+	assert metric(user, "turns_ended", "complete") == 1 and metric(user, "turns_ended", "cancelled") == 1
+	assert metric(user, "sessions_in_memory") == 1 and metric(server, "sessions_in_memory") == 0
+	assert metric(server, "provider_requests", "llm") == 2 and metric(server, "provider_chunks", "llm") >= 4
+	assert metric(user, "store_commits") >= 4 and metric(user, "store_rows") >= 6
+	got = metric(user, "link_messages_in", "gpu-server")
+	assert got >= 6 and metric(user, "link_bytes_in", "gpu-server") > got and metric(server, "link_messages_in", "planner") >= 2
+	assert metric(user, "peers_connected") == metric(server, "peers_connected") == 1
+	assert metric(user, "links_lost") == 0
+	server.stop()
+	server.start()
+	user.qmt("peers", "--wait", "gpu-server")
+	assert metric(user, "link_messages_in", "gpu-server") >= got and metric(user, "dials") >= 2
+	assert metric(user, "links_made") == 2 and metric(user, "links_lost") + metric(user, "links_replaced") == 1
+	table = user.qmt("metrics")
+	assert not table.err and "gpu-server" in table.out and table.out.splitlines()[0].split() == ["METRIC", "OF", "VALUE", "MEANING"]
+	assert user.qmt("metrics", "--json").json["errors"] == []
+
+
+def test_advertise(house):
+	"""Peers are told exactly what a node advertises, else where it listens; an address that says another PeerId is refused."""
+	user, server = house.pair(gpu={"mesh": 'advertise = ["/ip4/127.8.8.8/tcp/9000", "/dns4/gpu.example/tcp/9001"]'})
+	told = [text + "/p2p/" + server.peer_id for text in ("/ip4/127.8.8.8/tcp/9000", "/dns4/gpu.example/tcp/9001")]
+	status = server.qmt("status", "--json").json
+	assert status["advertised_addresses"] == told and status["listen_addresses"] == [server.address + "/p2p/" + server.peer_id]
+	assert user.qmt("status", "--json").json["advertised_addresses"] == []
+	for node in (user, server):
+		seen = {n["name"]: n["addresses"] for n in node.qmt("nodes", "--json").json["nodes"]}
+		assert seen == {"gpu-server": told, "planner": [user.address + "/p2p/" + user.peer_id]}
+	assert told[0] in server.qmt("status").out
+	server.stop()
+	server.configure(qmt.gpu_config(port=server.port, mesh='advertise = ["/ip4/127.8.8.8/tcp/9000/p2p/%s"]' % user.peer_id))
+	done = subprocess.run([os.path.join(qmt.BUILD, "qmtd"), "--home", server.home, server.config_path], capture_output=True, timeout=qmt.DEADLINE_S)
+	assert done.returncode == 1 and b"advertise" in done.stderr and user.peer_id.encode() in done.stderr
+
+
 def test_wrong_peer_id_is_refused(house):
 	"""A peer that proves another PeerId than the address names is refused, logged once, and both nodes live on."""
 	user, server = house.pair()

@@ -263,6 +263,99 @@ static void refs_behind_two_links(void **state)
 	rmdir(folder);
 }
 
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t metric(struct mesh_node *node, const char *actor, const char *name, const char *label)
+{
+	struct qmt_ref ref;
+	struct qmt_result result;
+	const struct metrics_values *values;
+	uint64_t value = 0;
+
+	assert_int_equal(qmt_lookup(node->ctx, actor, &ref), 0);
+	assert_int_equal(MESH_ASK(node, ref, &result, metrics_get, ), 0);
+	values = result.body;
+	for (uint32_t i = 0; i < values->metrics.count; i++)
+		if (qmt_str_is(values->metrics.items[i].name, name) && qmt_str_is(values->metrics.items[i].label, label))
+			value = values->metrics.items[i].value;
+	return value;
+}
+
+struct metric_goal {
+	struct mesh_node *node;
+	const char *actor, *name;
+	uint64_t value;
+};
+
+static bool reached(void *arg)
+{
+	struct metric_goal *goal = arg;
+
+	return metric(goal->node, goal->actor, goal->name, "") == goal->value;
+}
+
+/* What one side sends is what the other one gets; what an ended link had counted is kept under the peer's name; links,
+ * dials and refused HELLOs are counted. */
+static void metrics(void **state)
+{
+	struct mesh_node a, b, stranger;
+	struct peer_id wrong;
+	struct qmt_result result;
+	char link[2][80];
+	uint64_t out, bytes;
+
+	(void)state;
+	mesh_node_init(&a, "a", NULL, 0);
+	mesh_node_init(&b, "b", NULL, 0);
+	mesh_node_start(&b);
+	mesh_node_dials(&a, "server", b.port, NULL);
+	mesh_node_start(&a);
+	mesh_wait_peer(&a, b.id, true);
+	mesh_wait_peer(&b, a.id, true);
+	assert_int_equal(MESH_ASK(&a, a.probe, &result, probe_tell_peer, .peer = qmt_str(b.id), .sender = 1, .from = 1,
+						 .count = 10, .pad = 20),
+		0);
+	(void)snprintf(link[0], sizeof(link[0]), "peer/%s", b.id);
+	(void)snprintf(link[1], sizeof(link[1]), "peer/%s", a.id);
+	mesh_until(reached, &(struct metric_goal){&b, link[1], "link_messages_in", 10}, "all that was told");
+	out = metric(&a, link[0], "link_messages_out", "");
+	bytes = metric(&a, link[0], "link_bytes_out", "");
+	assert_int_equal(out, 10);
+	assert_true(bytes > 10 * 20);
+	assert_true(metric(&b, link[1], "link_bytes_in", "") > 10 * 20);
+	assert_int_equal(metric(&a, "peers", "link_messages_out", "server"), 0); /* it is in use */
+	assert_int_equal(metric(&a, "peers", "links_made", ""), 1);
+	assert_int_equal(metric(&a, "peers", "links_lost", ""), 0);
+	assert_int_equal(metric(&a, "peers", "peers_connected", ""), 1);
+	assert_true(metric(&a, "peers", "dials", "") >= 1);
+	assert_int_equal(metric(&b, "peers", "dials", ""), 0);
+
+	mesh_node_stop(&b);
+	mesh_wait_peer(&a, b.id, false);
+	assert_int_equal(metric(&a, "peers", "links_lost", ""), 1);
+	assert_int_equal(metric(&a, "peers", "peers_connected", ""), 0);
+	assert_int_equal(metric(&a, "peers", "link_messages_out", "server"), out);
+	assert_true(metric(&a, "peers", "link_bytes_out", "server") >= bytes);
+	mesh_node_start(&b);
+	mesh_wait_peer(&a, b.id, true);
+	assert_true(metric(&a, "peers", "links_made", "") - metric(&a, "peers", "links_replaced", "") == 2);
+	assert_int_equal(metric(&a, "peers", "link_messages_out", "server"), out);
+
+	/* one that expects another PeerId */
+	mesh_node_init(&stranger, "c", NULL, 0);
+	wrong = a.identity.id;
+	mesh_node_dials(&stranger, "b", b.port, &wrong);
+	mesh_node_start(&stranger);
+	for (uint64_t deadline = qmt_os_real_now_ms() + MESH_WAIT_MS; metric(&b, "peers", "hellos_refused", "") < 2;)
+		if (qmt_os_real_now_ms() > deadline)
+			fail_msg("no refused HELLO was counted");
+	assert_true(metric(&stranger, "peers", "dials_failed", "") >= 1);
+	assert_int_equal(metric(&b, "peers", "links_made", ""), 1);
+	mesh_node_stop(&stranger);
+	mesh_node_stop(&a);
+	mesh_node_stop(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +364,7 @@ int main(void)
 		cmocka_unit_test(does_not_wait_for_ever),
 		cmocka_unit_test(listen_addresses),
 		cmocka_unit_test(refs_behind_two_links),
+		cmocka_unit_test(metrics),
 	};
 
 	if (identity_crypto_init())

@@ -255,6 +255,19 @@ static void print_limits(void)
 #undef LIMIT
 }
 
+static void print_metrics(void)
+{
+	printf(
+		"\n## Metrics\n\nWhat `node.metrics` is answered with, and `qmt metrics` prints. A counter grows from 0 at the "
+		"node's start\n(or that of the actor that keeps it, when it failed and was restarted); a gauge is as it is "
+		"now. The label says of\nwhich peer (by the name that `qmt peers` shows; peers that share one are counted "
+		"together), provider or outcome.\n\n"
+		"| metric | kind | unit | label | meaning |\n|---|---|---|---|---|\n");
+	for (size_t i = 0; i < METRIC_COUNT; i++)
+		printf("| %s | %s | %s | %s | %s |\n", metric_rows[i].name, metric_rows[i].kind, metric_rows[i].unit,
+			metric_rows[i].label, metric_rows[i].doc);
+}
+
 static void print_messages(void)
 {
 	struct seen seen = {.count = 0};
@@ -285,6 +298,7 @@ int main(void)
 	print_authority();
 	print_failures();
 	print_limits();
+	print_metrics();
 	print_messages();
 	return fflush(stdout) != 0 || ferror(stdout);
 }

@@ -10,12 +10,14 @@
 #include "actors/store/store.h"
 #include "runtime/system.h"
 
-/* A session that takes every prompt as turn 7. */
+/* A session that takes every prompt as turn 7, and counts it as begun and cancelled. */
 static void session_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct session_prompt *request = body;
 
 	(void)state;
+	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_began, );
+	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_ended, .outcome = qmt_str("cancelled"));
 	(void)QMT_REPLY(
 		ctx, qmt_token(ctx), session_prompted, .session = request->text, .turn = 7, .state = qmt_str("running"));
 }
@@ -282,6 +284,174 @@ static void test_looks_without_mesh(void **state)
 	assert_int_equal(((const struct node_providers_reply *)result.body)->providers.count, 0);
 }
 
+/* ---- metrics and addresses, among fake neighbours ---------------------------------------------------------------- */
+
+static const char *const listening[] = {"/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1"};
+
+static void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct peers_info peers[] = {
+		{.peer_id = qmt_str("12D3gpu"), .name = qmt_str("gpu"), .state = qmt_str("connected")},
+		{.peer_id = qmt_str("12D3gone"), .name = qmt_str("gone"), .state = qmt_str("connected")},
+		{.name = qmt_str("later"), .state = qmt_str("waiting")},
+	};
+	const struct qmt_str texts[] = {qmt_str(listening[0]), qmt_str(listening[1])};
+
+	(void)state;
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {peers, 3}, .listen_addresses = {texts, 2});
+}
+
+/* Earlier links to gpu, and to one that is away. */
+static void peers_on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct metric rows[] = {METRIC_VALUE(links_made, 3), METRIC_VALUE(link_messages_in, 100),
+		METRIC_VALUE(link_messages_in, 5), {.name = qmt_str("of_a_later_version"), .value = 1}};
+
+	(void)state;
+	(void)body;
+	rows[1].label = qmt_str("gpu");
+	rows[2].label = qmt_str("away");
+	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {rows, 4});
+}
+
+static void link_on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct metric rows[] = {METRIC_VALUE(link_asks_in, 2), METRIC_VALUE(link_messages_in, 7)};
+
+	(void)state;
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {rows, 2});
+}
+
+static void never_answers(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx;
+	(void)state;
+	(void)body;
+}
+
+static qmt_handler *const peers_handlers[peers_message_count] = {[peers_list_id] = peers_on_list};
+static qmt_handler *const peers_metrics[metrics_message_count] = {[metrics_get_id] = peers_on_metrics};
+static qmt_handler *const link_metrics[metrics_message_count] = {[metrics_get_id] = link_on_metrics};
+static qmt_handler *const silent_metrics[metrics_message_count] = {[metrics_get_id] = never_answers};
+static const struct qmt_actor_desc fake_peers_desc = {.abi = QMT_ABI,
+	.name = "fake_peers",
+	.state_size = 8,
+	.accepts = {{&peers_protocol, peers_handlers}, {&metrics_protocol, peers_metrics}}};
+static const struct qmt_actor_desc fake_link_desc = {
+	.abi = QMT_ABI, .name = "fake_link", .state_size = 8, .accepts = {{&metrics_protocol, link_metrics}}};
+static const struct qmt_actor_desc silent_desc = {
+	.abi = QMT_ABI, .name = "silent", .state_size = 8, .accepts = {{&metrics_protocol, silent_metrics}}};
+
+static void neighbour(struct fixture *f, const struct qmt_actor_desc *desc, const char *name)
+{
+	struct qmt_ref ref;
+
+	assert_int_equal(qmt_spawn(f->ctx, desc, &(struct qmt_spawn){.name = name}, &ref, NULL), 0);
+}
+
+static int64_t metric_value(const struct node_metrics_reply *reply, const char *name, const char *label)
+{
+	int64_t found = -1;
+
+	for (uint32_t i = 0; i < reply->metrics.count; i++)
+		if (qmt_str_is(reply->metrics.items[i].name, name) && qmt_str_is(reply->metrics.items[i].label, label)) {
+			assert_int_equal(found, -1);
+			found = (int64_t)reply->metrics.items[i].value;
+		}
+	return found;
+}
+
+static bool has_error(const struct node_metrics_reply *reply, const char *text)
+{
+	for (uint32_t i = 0; i < reply->errors.count; i++)
+		if (qmt_str_is(reply->errors.items[i], text))
+			return true;
+	return false;
+}
+
+/* Sessions, the store, providers, peers and links are asked; what ended links counted is added to the link in use; who
+ * does not answer in time is named and left out. Rows are sorted along the table, then by label. */
+static void test_metrics(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	const char *const providers[] = {"llm", "slow", NULL};
+	char id[64];
+
+	f->config.providers = providers;
+	f->config.node_info_timeout_ms = 200;
+	neighbour(f, &fake_peers_desc, "peers");
+	neighbour(f, &fake_link_desc, "peer/12D3gpu");
+	neighbour(f, &fake_link_desc, "provider/llm");
+	neighbour(f, &silent_desc, "provider/slow");
+	create(f, "r-1", "one", NULL, id);
+	assert_int_equal(
+		ASK(f, &result, node_prompt, .session = qmt_str("one"), .request = qmt_str("p"), .text = qmt_str("hello")), 0);
+	assert_int_equal(ASK(f, &result, node_metrics), 0);
+	const struct node_metrics_reply *reply = result.body;
+	assert_true(metric_value(reply, "node_uptime_ms", "") >= 0);
+	assert_int_equal(metric_value(reply, "sessions_in_memory", ""), 1);
+	assert_int_equal(metric_value(reply, "turns_begun", ""), 1);
+	assert_int_equal(metric_value(reply, "turns_ended", "cancelled"), 1);
+	assert_int_equal(metric_value(reply, "turns_ended", "complete"), 0);
+	assert_int_equal(metric_value(reply, "store_requests", ""), 2); /* create, find */
+	assert_int_equal(metric_value(reply, "links_made", ""), 3);
+	assert_int_equal(metric_value(reply, "link_messages_in", "gpu"), 107);
+	assert_int_equal(metric_value(reply, "link_messages_in", "away"), 5);
+	assert_int_equal(metric_value(reply, "link_messages_in", "llm"), 7);
+	assert_int_equal(metric_value(reply, "link_asks_in", "gpu"), 2);
+	assert_int_equal(metric_value(reply, "link_messages_in", "gone"), -1);
+	assert_int_equal(metric_value(reply, "of_a_later_version", ""), -1);
+	assert_int_equal(reply->errors.count, 2);
+	assert_true(has_error(reply, "provider/slow: deadline passed"));
+	assert_true(has_error(reply, "link to gone: not running"));
+	for (uint32_t i = 1, last = 0, at = 0; i < reply->metrics.count; i++, last = at) {
+		const struct metric *before = &reply->metrics.items[i - 1], *now = &reply->metrics.items[i];
+		for (at = 0; !qmt_str_is(now->name, metric_rows[at].name);)
+			at++;
+		assert_true(at >= last);
+		if (qmt_str_eq(before->name, now->name))
+			assert_true(strncmp(before->label.p, now->label.p, now->label.len) < 0);
+	}
+}
+
+static void assert_addresses(const struct node_node *node, const char *const *want, uint32_t count)
+{
+	assert_int_equal(node->addresses.count, count);
+	for (uint32_t i = 0; i < count; i++)
+		assert_true(qmt_str_is(node->addresses.items[i], want[i]));
+}
+
+/* Peers are told where this node listens, or, when it advertises, exactly what it advertises. */
+static void test_addresses(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	const char *const told[] = {"/ip4/10.9.9.9/tcp/9"};
+	const struct qmt_str advertised[] = {qmt_str(told[0])};
+
+	f->config.node_info_timeout_ms = 200;
+	neighbour(f, &fake_peers_desc, "peers");
+	assert_int_equal(ASK(f, &result, node_info), 0);
+	assert_addresses(&((const struct node_info_reply *)result.body)->node, listening, 2);
+	assert_int_equal(ASK(f, &result, node_nodes), 0);
+	assert_true(((const struct node_nodes_reply *)result.body)->nodes.items[0].self);
+	assert_addresses(&((const struct node_nodes_reply *)result.body)->nodes.items[0], listening, 2);
+	f->config.advertised = advertised;
+	f->config.advertised_count = 1;
+	assert_int_equal(ASK(f, &result, node_info), 0);
+	assert_addresses(&((const struct node_info_reply *)result.body)->node, told, 1);
+	assert_int_equal(ASK(f, &result, node_nodes), 0);
+	assert_addresses(&((const struct node_nodes_reply *)result.body)->nodes.items[0], told, 1);
+	assert_int_equal(ASK(f, &result, node_status), 0);
+	const struct node_status_reply *status = result.body;
+	assert_int_equal(status->listen_addresses.count, 2);
+	assert_int_equal(status->advertised_addresses.count, 1);
+	assert_true(qmt_str_is(status->advertised_addresses.items[0], told[0]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +461,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_origin_bounds_a_peer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sessions_of_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looks_without_mesh, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,6 +356,55 @@ static void stop_in_the_middle(void **state)
 	close_fixture(&f);
 }
 
+static uint64_t metric(struct fixture *f, const char *name)
+{
+	struct qmt_result result;
+	const struct metrics_values *values;
+
+	assert_int_equal(
+		qmt_outside_ask(f->outside, f->provider, &metrics_get_type, &(struct metrics_get){}, WAIT_MS, &result), 0);
+	values = result.body;
+	for (uint32_t i = 0; i < values->metrics.count; i++)
+		if (qmt_str_is(values->metrics.items[i].name, name))
+			return values->metrics.items[i].value;
+	fail_msg("no metric %s", name);
+	return 0;
+}
+
+/* Each request is counted once, under what became of it. */
+static void counts(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, 1);
+	probe_chat(f.probe, "well", "say one two three");
+	assert_non_null(probe_ended(f.probe, "well", WAIT_MS));
+	probe_chat(f.probe, "", "no id"); /* refused */
+	assert_non_null(probe_ended(f.probe, "", WAIT_MS));
+	probe_send(f.probe, &provider_complete_type,
+		&(struct provider_complete){.request = qmt_str("model"), .model = qmt_str("other")});
+	assert_non_null(probe_ended(f.probe, "model", WAIT_MS));
+	assert_int_equal(metric(&f, "provider_requests"), 3);
+	assert_int_equal(metric(&f, "provider_chunks"), 3);
+	assert_int_equal(metric(&f, "provider_errors"), 2);
+	probe_chat(f.probe, "cancelled", "count to 100000");
+	assert_true(probe_has_text(f.probe, "cancelled", 10, WAIT_MS));
+	assert_int_equal(metric(&f, "provider_active"), 1);
+	probe_cancel(f.probe, "cancelled");
+	assert_non_null(probe_ended(f.probe, "cancelled", WAIT_MS));
+	assert_int_equal(metric(&f, "provider_cancelled"), 1);
+	probe_chat(f.other, "gone", "count to 100000");
+	assert_true(probe_has_text(f.other, "gone", 10, WAIT_MS));
+	assert_int_equal(qmt_stop(f.outside, probe_ref(f.other)), 0);
+	expect_active(&f, 0);
+	assert_int_equal(metric(&f, "provider_cancelled"), 2);
+	assert_int_equal(metric(&f, "provider_requests"), 5);
+	assert_int_equal(metric(&f, "provider_errors"), 2);
+	assert_int_equal(metric(&f, "provider_active"), 0);
+	close_fixture(&f);
+}
+
 /* The same seed gives the same run. */
 static uint64_t seeded_hash(void)
 {
@@ -405,6 +454,7 @@ int main(void)
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(completes),
 		cmocka_unit_test(stop_in_the_middle),
+		cmocka_unit_test(counts),
 		cmocka_unit_test(seeded),
 	};
 

@@ -115,6 +115,25 @@ static struct qmt_str new_session(struct node *node, const char *request)
 	return copy;
 }
 
+static uint64_t metric_of(struct node *node, struct qmt_ref who, const char *name)
+{
+	const struct metrics_values *values;
+
+	assert_int_equal(
+		qmt_outside_ask(node->ctx, who, &metrics_get_type, &(struct metrics_get){}, DEADLINE_MS, &node->result), 0);
+	values = node->result.body;
+	for (uint32_t i = 0; i < values->metrics.count; i++)
+		if (qmt_str_is(values->metrics.items[i].name, name))
+			return values->metrics.items[i].value;
+	fail_msg("no metric %s", name);
+	return 0;
+}
+
+static uint64_t metric(struct node *node, const char *name)
+{
+	return metric_of(node, node->store, name);
+}
+
 static const struct chat_message one = {.role = {"assistant", 9}, .content = {"hello", 5}};
 
 /* ---- tests of the contract --------------------------------------------------------------------------------------- */
@@ -489,6 +508,37 @@ static void a_failed_batch_is_answered_as_a_whole(void **state)
 	}
 	assert_true(failed > 0);
 	assert_int_equal(stored + failed, 16 * 300); /* those that were refused, and no others, are missing */
+	assert_true(metric(&node, "store_failed_batches") > 0);
+	node_stop(&node);
+}
+
+/* What was committed is counted, reads are requests too, and a request that finds nothing to do changes no row. */
+static void what_was_done_is_counted(void **state)
+{
+	struct node node;
+	struct qmt_str id;
+	struct qmt_ref reader;
+	uint64_t rows, more;
+
+	node_start(&node, *state, NULL);
+	assert_int_equal(metric(&node, "store_requests"), 0);
+	id = new_session(&node, "r");
+	(void)ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("1"), qmt_str("hi"));
+	assert_int_equal(metric(&node, "store_requests"), 2);
+	assert_int_equal(metric(&node, "store_commits"), 2); /* one after the other */
+	rows = metric(&node, "store_rows");
+	assert_true(rows >= 3); /* session, turn, message */
+	(void)ASK(&node, store_page, store_history, .session = id);
+	ASK_FAILS(
+		&node, QMT_FAIL_NOT_FOUND, NULL, "no session", store_turn_begin, qmt_str("none"), qmt_str("2"), qmt_str("hi"));
+	assert_int_equal(metric(&node, "store_requests"), 3);
+	assert_int_equal(qmt_lookup(node.ctx, "store/reader", &reader), 0);
+	assert_int_equal(metric_of(&node, reader, "store_requests"), 1);
+	assert_int_equal(metric(&node, "store_rows"), rows);
+	(void)ASK(&node, store_appended, store_append, id, 1, {&one, 1});
+	more = metric(&node, "store_rows");
+	assert_true(more > rows && more < rows + 10);
+	assert_int_equal(metric(&node, "store_failed_batches"), 0);
 	node_stop(&node);
 }
 
@@ -572,6 +622,7 @@ int main(void)
 		T(a_read_sees_what_was_acknowledged),
 		T(batches_end_at_their_bounds),
 		T(a_failed_batch_is_answered_as_a_whole),
+		T(what_was_done_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
