@@ -4,9 +4,6 @@
  * process ends, so two runs side by side do not meet. Host n binds 127.R.0.n. Host a reaches host b at 127.R.a.b, where
  * a cable listens that knows both its ends; 127.R.255.b is for anybody (what a node advertises): there the kernel's
  * table of connections tells whose process dials. Each cable has the ports of CABLE_PORTS.
- *
- * One connection = two directions, each with a queue of pieces that wait until they are due (delay, rate) or until a
- * stall ends. Nothing is read any more when QUEUE_BYTES wait: the sender feels it as it would on a slow line.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -16,363 +13,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cmd/lab/net.h"
+#include "cmd/lab/cable_internal.h"
 
-enum { HOSTS_MAX = 40, MOVES_MAX = 5, ANYBODY = 255, QUEUE_BYTES = 262144, READ_BYTES = 65536 };
-
-static const uint16_t cable_ports[] = {LAB_NODE_PORT, 8080};
-enum { CABLE_PORTS = sizeof cable_ports / sizeof cable_ports[0] };
-
-struct piece {
-	uint64_t due_ms;
-	size_t len;
-	struct piece *next;
-	char data[];
-};
-
-struct connection;
-struct lane { /* one direction of a connection */
-	struct connection *connection;
-	uv_tcp_t *from, *to;
-	struct piece *first, **last;
-	size_t queued, writing;
-	uint64_t busy_until_ms;
-	uv_timer_t timer;
-	bool reading, end_read, end_passed;
-};
-
-struct connection {
-	struct net *net;
-	struct pair *pair;  /* NULL: of somebody outside the scenario */
-	uv_tcp_t near, far; /* near: accepted; far: to the target */
-	uv_connect_t connecting;
-	struct lane lanes[2];
-	unsigned open; /* handles that are not closed yet */
-	bool connected, closing;
-	struct connection *next;
-};
-
-struct listener {
-	uv_tcp_t tcp;
-	struct net *net;
-	unsigned from, to; /* indexes of hosts; from may be ANYBODY */
-	uint16_t port;
-};
-
-struct pair {
-	struct net_fault fault;
-	uint64_t bytes;
-};
-
-struct net {
-	struct player *player;
-	uv_loop_t *loop;
-	int claim_fd;
-	unsigned range; /* R */
-	struct lab_host *hosts[HOSTS_MAX + 1];
-	char own[HOSTS_MAX + 1][20], text[20];
-	unsigned moves[HOSTS_MAX + 1];
-	struct pair pairs[HOSTS_MAX + 1][HOSTS_MAX + 1];                       /* [smaller][larger] */
-	struct listener *listeners[HOSTS_MAX + 1][HOSTS_MAX + 1][CABLE_PORTS]; /* [0]: anybody */
-	struct connection *connections;
-};
+static const uint16_t cable_ports[CABLE_PORTS] = {LAB_NODE_PORT, 8080};
 
 static struct pair *pair_of(struct net *net, unsigned a, unsigned b)
 {
 	return a < b ? &net->pairs[a][b] : &net->pairs[b][a];
-}
-
-/* ---- connections ------------------------------------------------------------------------------------------------- */
-
-static void lane_pump(struct lane *lane);
-
-static void connection_freed(uv_handle_t *handle)
-{
-	struct connection *connection = handle->data;
-
-	if (--connection->open > 0)
-		return;
-	for (int i = 0; i < 2; i++)
-		while (connection->lanes[i].first) {
-			struct piece *piece = connection->lanes[i].first;
-			connection->lanes[i].first = piece->next;
-			free(piece);
-		}
-	for (struct connection **at = &connection->net->connections; *at; at = &(*at)->next)
-		if (*at == connection) {
-			*at = connection->next;
-			break;
-		}
-	free(connection);
-}
-
-static void tcp_close(uv_tcp_t *tcp, bool reset)
-{
-	if (uv_is_closing((uv_handle_t *)tcp))
-		return;
-	if (!reset || uv_tcp_close_reset(tcp, connection_freed) != 0)
-		uv_close((uv_handle_t *)tcp, connection_freed);
-}
-
-static void connection_close(struct connection *connection, bool reset)
-{
-	if (connection->closing)
-		return;
-	connection->closing = true;
-	for (int i = 0; i < 2; i++)
-		uv_close((uv_handle_t *)&connection->lanes[i].timer, connection_freed);
-	tcp_close(&connection->near, reset);
-	tcp_close(&connection->far, reset);
-}
-
-static void connections_close(struct net *net, const struct pair *pair, bool reset)
-{
-	for (struct connection *at = net->connections; at; at = at->next)
-		if (at->pair == pair)
-			connection_close(at, reset);
-}
-
-/* ---- one direction ----------------------------------------------------------------------------------------------- */
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-	(void)handle, (void)suggested;
-	*buf = uv_buf_init(malloc(READ_BYTES), READ_BYTES);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
-
-static void lane_read(struct lane *lane)
-{
-	bool want = !lane->end_read && lane->connection->connected && lane->queued + lane->writing < QUEUE_BYTES;
-
-	if (want == lane->reading)
-		return;
-	lane->reading = want;
-	if (want)
-		uv_read_start((uv_stream_t *)lane->from, on_alloc, on_read);
-	else
-		uv_read_stop((uv_stream_t *)lane->from);
-}
-
-struct writing {
-	uv_write_t request;
-	struct lane *lane;
-	struct piece *piece;
-	size_t len;
-};
-
-static void on_written(uv_write_t *request, int status)
-{
-	struct writing *writing = (struct writing *)request;
-	struct lane *lane = writing->lane;
-
-	lane->writing -= writing->len;
-	free(writing->piece);
-	free(writing);
-	if (status < 0)
-		connection_close(lane->connection, true);
-	if (!lane->connection->closing) {
-		lane_read(lane);
-		lane_pump(lane);
-	}
-}
-
-static void on_end_passed(uv_shutdown_t *request, int status)
-{
-	struct lane *lane = request->data;
-	struct connection *connection = lane->connection;
-
-	(void)status;
-	free(request);
-	lane->end_passed = true;
-	if (!connection->closing && connection->lanes[0].end_passed && connection->lanes[1].end_passed)
-		connection_close(connection, false);
-}
-
-static void on_due(uv_timer_t *timer)
-{
-	lane_pump((struct lane *)(void *)((char *)timer - offsetof(struct lane, timer)));
-}
-
-/* What `after=` was waiting for has passed. */
-static void then(struct net *net, struct pair *pair)
-{
-	struct net_fault *fault = &pair->fault;
-
-	fault->after_bytes = 0;
-	player_note(net->player, "the fault that waited for bytes happens");
-	if (fault->then == NET_THEN_STALL) {
-		fault->block = NET_STALLED;
-	} else if (fault->then == NET_THEN_RESET) {
-		connections_close(net, pair, true);
-	} else {
-		fault->block = NET_CUT;
-		for (unsigned a = 1; a <= HOSTS_MAX; a++)
-			for (unsigned b = a + 1; b <= HOSTS_MAX; b++)
-				if (&net->pairs[a][b] == pair)
-					cable_ops.apply(net, net->hosts[a], net->hosts[b]);
-	}
-	player_changed(net->player);
-}
-
-static bool piece_write(struct lane *lane, struct piece *piece)
-{
-	struct writing *writing = malloc(sizeof *writing);
-	uv_buf_t buf = uv_buf_init(piece->data, (unsigned)piece->len);
-
-	if (!writing) {
-		free(piece);
-		return false;
-	}
-	*writing = (struct writing){.lane = lane, .piece = piece, .len = piece->len};
-	lane->writing += piece->len;
-	if (uv_write(&writing->request, (uv_stream_t *)lane->to, &buf, 1, on_written) == 0)
-		return true;
-	lane->writing -= piece->len;
-	free(piece);
-	free(writing);
-	return false;
-}
-
-/* Cuts a piece so that `len` bytes of it go now; what is left stays first. */
-static struct piece *piece_split(struct lane *lane, struct piece *piece, size_t len)
-{
-	struct piece *head = malloc(sizeof *head + len);
-
-	if (!head)
-		return NULL;
-	*head = (struct piece){.due_ms = piece->due_ms, .len = len};
-	memcpy(head->data, piece->data, len);
-	memmove(piece->data, piece->data + len, piece->len - len);
-	piece->len -= len;
-	lane->queued -= len;
-	return head;
-}
-
-/* Passes on what is due. */
-static void lane_pump(struct lane *lane)
-{
-	struct connection *connection = lane->connection;
-	struct net *net = connection->net;
-	struct pair *pair = connection->pair;
-	uint64_t now = player_now_ms(net->player);
-
-	while (!connection->closing && connection->connected && lane->first) {
-		struct piece *piece = lane->first;
-		if (pair && pair->fault.block == NET_STALLED)
-			return;
-		if (piece->due_ms > now) {
-			uv_timer_start(&lane->timer, on_due, piece->due_ms - now, 0);
-			return;
-		}
-		bool armed = pair && pair->fault.after_bytes;
-		if (armed && pair->fault.after_bytes < piece->len) {
-			piece = piece_split(lane, piece, pair->fault.after_bytes);
-		} else {
-			lane->first = piece->next;
-			if (!lane->first)
-				lane->last = &lane->first;
-			lane->queued -= piece->len;
-		}
-		size_t len = piece ? piece->len : 0;
-		if (!piece || !piece_write(lane, piece)) {
-			connection_close(connection, true);
-			return;
-		}
-		if (pair) {
-			pair->bytes += len;
-			if (armed && (pair->fault.after_bytes -= len) == 0)
-				then(net, pair);
-			player_changed(net->player);
-		}
-	}
-	if (connection->closing || !connection->connected)
-		return;
-	if (!lane->first && lane->end_read && !lane->end_passed) {
-		uv_shutdown_t *request = malloc(sizeof *request);
-		if (!request) {
-			connection_close(connection, true);
-			return;
-		}
-		request->data = lane;
-		if (uv_shutdown(request, (uv_stream_t *)lane->to, on_end_passed) != 0) {
-			free(request);
-			connection_close(connection, false);
-		}
-		return;
-	}
-	lane_read(lane);
-}
-
-static uint64_t due_at(struct lane *lane, size_t len)
-{
-	struct net *net = lane->connection->net;
-	struct pair *pair = lane->connection->pair;
-	uint64_t now = player_now_ms(net->player), at = now;
-
-	if (!pair)
-		return now;
-	if (pair->fault.bits_per_second) {
-		if (lane->busy_until_ms < now)
-			lane->busy_until_ms = now;
-		lane->busy_until_ms += len * 8000 / pair->fault.bits_per_second;
-		at = lane->busy_until_ms;
-	}
-	at += pair->fault.delay_ms;
-	if (pair->fault.jitter_ms) {
-		struct lab_run source = {.player = net->player};
-		at += lab_random(&source) % (pair->fault.jitter_ms + 1);
-	}
-	for (const struct piece *piece = lane->first; piece; piece = piece->next)
-		if (piece->due_ms > at)
-			at = piece->due_ms; /* a stream keeps its order */
-	return at;
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-	struct connection *connection = stream->data;
-	struct lane *lane = &connection->lanes[stream == (uv_stream_t *)&connection->far];
-
-	if (n > 0) {
-		struct piece *piece = malloc(sizeof *piece + (size_t)n);
-		if (piece) {
-			*piece = (struct piece){.due_ms = due_at(lane, (size_t)n), .len = (size_t)n};
-			memcpy(piece->data, buf->base, (size_t)n);
-			*lane->last = piece;
-			lane->last = &piece->next;
-			lane->queued += piece->len;
-		} else {
-			connection_close(connection, true);
-		}
-	} else if (n == UV_EOF) {
-		lane->end_read = true;
-		lane->reading = false;
-		uv_read_stop(stream);
-	} else if (n < 0) {
-		connection_close(connection, true);
-	}
-	free(buf->base);
-	if (!connection->closing) {
-		lane_pump(lane);
-		lane_read(lane);
-	}
-}
-
-static void on_connected(uv_connect_t *request, int status)
-{
-	struct connection *connection = request->data;
-
-	if (connection->closing)
-		return;
-	if (status < 0) {
-		connection_close(connection, true);
-		return;
-	}
-	connection->connected = true;
-	for (int i = 0; i < 2; i++)
-		lane_pump(&connection->lanes[i]);
 }
 
 /* ---- whose process dials (for addresses that anybody may dial) --------------------------------------------------- */
@@ -438,34 +85,20 @@ static void on_accept(uv_stream_t *server, int status)
 {
 	struct listener *listener = server->data;
 	struct net *net = listener->net;
-	struct connection *connection = status == 0 ? calloc(1, sizeof *connection) : NULL;
+	struct connection *connection = status == 0 ? cable_connection_new(net) : NULL;
 	struct sockaddr_in from, to;
 
 	if (!connection)
 		return;
-	*connection = (struct connection){.net = net, .open = 4, .next = net->connections};
-	net->connections = connection;
-	for (int i = 0; i < 2; i++) {
-		struct lane *lane = &connection->lanes[i];
-		*lane = (struct lane){.connection = connection,
-			.from = i ? &connection->far : &connection->near,
-			.to = i ? &connection->near : &connection->far,
-			.last = &lane->first};
-		uv_timer_init(net->loop, &lane->timer);
-		lane->timer.data = connection;
-	}
-	uv_tcp_init(net->loop, &connection->near);
-	uv_tcp_init(net->loop, &connection->far);
-	connection->near.data = connection->far.data = connection->connecting.data = connection;
 	if (uv_accept(server, (uv_stream_t *)&connection->near) != 0) {
-		connection_close(connection, false);
+		cable_connection_close(connection, false);
 		return;
 	}
 	unsigned source = listener->from == ANYBODY ? dialer(net, &connection->near) : listener->from;
 	if (source && source != listener->to)
 		connection->pair = pair_of(net, source, listener->to);
 	if (connection->pair && connection->pair->fault.block == NET_CUT) {
-		connection_close(connection, true);
+		cable_connection_close(connection, true);
 		return;
 	}
 	uv_tcp_nodelay(&connection->near, 1);
@@ -473,8 +106,8 @@ static void on_accept(uv_stream_t *server, int status)
 	uv_ip4_addr(net->own[source ? source : listener->to], 0, &from);
 	uv_ip4_addr(net->own[listener->to], listener->port, &to);
 	if (uv_tcp_bind(&connection->far, (const struct sockaddr *)&from, 0) != 0 ||
-		uv_tcp_connect(&connection->connecting, &connection->far, (const struct sockaddr *)&to, on_connected) != 0)
-		connection_close(connection, true);
+		uv_tcp_connect(&connection->connecting, &connection->far, (const struct sockaddr *)&to, cable_connected) != 0)
+		cable_connection_close(connection, true);
 }
 
 static void listener_closed(uv_handle_t *handle)
@@ -613,15 +246,15 @@ static void apply(struct net *net, struct lab_host *a, struct lab_host *b)
 	if (cable_show(net, a->index, b->index) != 0 || cable_show(net, b->index, a->index) != 0)
 		player_note(net->player, "the cable between %s and %s does not come back", a->name, b->name);
 	if (pair->fault.block == NET_CUT)
-		connections_close(net, pair, false);
+		cable_connections_close(net, pair, false);
 	for (struct connection *at = net->connections; at; at = at->next)
 		for (int i = 0; at->pair == pair && i < 2 && !at->closing; i++)
-			lane_pump(&at->lanes[i]);
+			cable_lane_pump(&at->lanes[i]);
 }
 
 static void reset(struct net *net, struct lab_host *a, struct lab_host *b)
 {
-	connections_close(net, pair_of(net, a->index, b->index), true);
+	cable_connections_close(net, pair_of(net, a->index, b->index), true);
 }
 
 static uint64_t bytes_of(struct net *net, const struct lab_host *a, const struct lab_host *b)
@@ -643,7 +276,7 @@ static int move_host(struct net *net, struct lab_host *host, const char *network
 	for (struct connection *at = net->connections; at; at = at->next)
 		for (unsigned other = 1; other <= HOSTS_MAX; other++)
 			if (other != me && at->pair == pair_of(net, me, other))
-				connection_close(at, true);
+				cable_connection_close(at, true);
 	net->moves[me]++;
 	rc = cable_show(net, ANYBODY, me);
 	for (unsigned other = 1; rc == 0 && other <= HOSTS_MAX; other++)
@@ -671,7 +304,7 @@ static void close_net(struct net *net)
 			for (unsigned port = 0; port < CABLE_PORTS; port++)
 				listener_close(&net->listeners[a][b][port]);
 	for (struct connection *at = net->connections; at; at = at->next)
-		connection_close(at, true);
+		cable_connection_close(at, true);
 	while (net->connections)
 		uv_run(net->loop, UV_RUN_NOWAIT);
 	uv_run(net->loop, UV_RUN_NOWAIT); /* listeners give their memory back */
