@@ -58,7 +58,7 @@ LIB_O     := $(call obj,$(LIB_C))
 CLIENT_O  := $(call obj,$(CLIENT_C))
 LAB_O     := $(call obj,$(LAB_C))
 CMD_O     := $(call obj,$(CMD_LIB_C) $(CMD_CXX))
-TESTLIB_O := $(call obj,$(TESTLIB_C))
+TESTLIB_O := $(call obj,$(TESTLIB_C) cmd/lab/peer_hostile.c)
 ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(FUZZ_C)
 
 .DEFAULT_GOAL := all

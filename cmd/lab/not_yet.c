@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "cmd/lab/net.h"
-#include "cmd/lab/programs.h"
 
 static int open_nothing(struct player *player, struct net **ret_net, struct qmt_err *err)
 {
@@ -11,15 +10,3 @@ static int open_nothing(struct player *player, struct net **ret_net, struct qmt_
 }
 
 __attribute__((weak)) const struct net_ops packets_ops = {.open = open_nothing};
-
-__attribute__((weak)) int lab_upstream_main(int argc, char **argv)
-{
-	(void)argc, (void)argv;
-	return 2;
-}
-
-__attribute__((weak)) int lab_peer_main(int argc, char **argv)
-{
-	(void)argc, (void)argv;
-	return 2;
-}

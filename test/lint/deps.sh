@@ -27,7 +27,7 @@ ARROWS = (  # folder, what it may include besides itself; the first that fits co
 
 # ---- third-party headers ---------------------------------------------------------------------------------------------
 HOMES = (  # header, what it belongs to, folders or files (prefixes); test/ may include all of them
-    (r"zmq\.h", "libzmq", ("transports/",)),
+    (r"zmq\.h", "libzmq", ("transports/", "cmd/lab/peer_hostile.c")),
     (r"msgpack.*", "msgpack", ("proto/",)),
     (r"jansson\.h", "jansson", ("proto/",)),
     (r"sodium.*", "libsodium", ("proto/", "transports/")),

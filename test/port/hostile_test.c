@@ -85,15 +85,7 @@ static bool is_up(void *arg)
 
 static void say_use(struct hostile *peer, uint64_t sequence)
 {
-	struct qmt_buf use = {0};
-	struct envelope env = {.kind = ENVELOPE_CONTROL, .type = LINK_USE};
-	uint8_t version = ENVELOPE_VERSION;
-
-	qmt_buf_append(&use, &version, 1);
-	envelope_put(&use, &env);
-	assert_int_equal(codec_encode(&link_number_record, &(struct link_number){.number = sequence}, NULL, &use), 0);
-	hostile_send(peer, use.data, use.len);
-	qmt_buf_free(&use);
+	assert_int_equal(hostile_use(peer, sequence, true, qmt_os_real_now_ms() + MESH_WAIT_MS), 0);
 }
 
 /* A hostile peer with a link in use: its PeerId may be either side of the one-link rule, so it plays both. */
@@ -299,14 +291,6 @@ static void bad_frames(void **state)
 	}
 }
 
-static void put_envelope(struct qmt_buf *frame, const struct envelope *env, const void *body, size_t len)
-{
-	if (frame->len == 0)
-		qmt_buf_append(frame, &(uint8_t){ENVELOPE_VERSION}, 1);
-	envelope_put(frame, env);
-	qmt_buf_append(frame, body, len);
-}
-
 /* A body that does not fit its message is the sender's failure, answered, logged once; the link stays. */
 static void bad_bodies(void **state)
 {
@@ -329,7 +313,7 @@ static void bad_bodies(void **state)
 			.deadline_ms = 1000};
 
 		frame.len = 0;
-		put_envelope(&frame, &env, bodies[i % 4], lens[i % 4]);
+		hostile_put_envelope(&frame, &env, bodies[i % 4], lens[i % 4]);
 		hostile_send(&peer, frame.data, frame.len);
 	}
 	while (errors < 400) {
@@ -419,7 +403,7 @@ static void never_reads(void **state)
 
 		frame.len = 0;
 		for (int n = 0; n < 16; n++)
-			put_envelope(&frame, &env, body, sizeof(body));
+			hostile_put_envelope(&frame, &env, body, sizeof(body));
 		if (zmq_send(peer.socket, frame.data, frame.len, ZMQ_DONTWAIT) < 0)
 			(void)poll(NULL, 0, 1); /* polls: a full socket of a stranger; deadline above */
 	}
@@ -450,11 +434,11 @@ static void may_not(void **state)
 			.deadline_ms = 1000};
 
 		frame.len = 0;
-		put_envelope(&frame, &env, "\x80", 1);
+		hostile_put_envelope(&frame, &env, "\x80", 1);
 		env.to_name = (struct qmt_str){0};
 		env.to = 1 + i;
 		env.id += 100;
-		put_envelope(&frame, &env, "\x80", 1);
+		hostile_put_envelope(&frame, &env, "\x80", 1);
 		hostile_send(&peer, frame.data, frame.len);
 	}
 	while (errors < 14) {
