@@ -5,9 +5,9 @@
 #include "actors/session/tools.h"
 
 static const struct tool_param params[] = {{"filePath", TOOL_TEXT, true, 0, 0, 0, "File, relative to the workspace."},
-	{"oldString", TOOL_TEXT, true, 0, 0, 0,
+	{"oldString", TOOL_CONTENT, true, 0, 0, 0,
 		"Text to replace, exactly as it stands in the file; enough of it to be found only once."},
-	{"newString", TOOL_TEXT, true, 0, 0, 0, "Text to put there."},
+	{"newString", TOOL_CONTENT, true, 0, 0, 0, "Text to put there."},
 	{"replaceAll", TOOL_FLAG, false, 0, 0, 0, "Replace it wherever it is found."}, {0}};
 
 static void edit(struct tool_call *call, const struct workspace *ws, struct qmt_str path)

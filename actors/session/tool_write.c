@@ -4,7 +4,7 @@
 #include "actors/session/tools.h"
 
 static const struct tool_param params[] = {{"path", TOOL_TEXT, true, 0, 0, 0, "File, relative to the workspace."},
-	{"content", TOOL_TEXT, true, 0, 0, 0, "The whole new content."},
+	{"content", TOOL_CONTENT, true, 0, 0, 0, "The whole new content."},
 	{"create_dirs", TOOL_FLAG, false, 1, 0, 0, "Make missing folders on the way."}, {0}};
 
 static void run(struct tool_call *call)

@@ -35,8 +35,11 @@ const struct tool *tool_find(struct qmt_str name)
 	return NULL;
 }
 
-static const char *const type_name[] = {
-	[TOOL_TEXT] = "string", [TOOL_NUMBER] = "integer", [TOOL_FLAG] = "boolean", [TOOL_TEXTS] = "array"};
+static const char *const type_name[] = {[TOOL_TEXT] = "string",
+	[TOOL_NUMBER] = "integer",
+	[TOOL_FLAG] = "boolean",
+	[TOOL_TEXTS] = "array",
+	[TOOL_CONTENT] = "string"};
 
 void tool_schema(const struct tool *tool, struct qmt_buf *out)
 {
@@ -96,12 +99,23 @@ static bool is_whole(const struct json *value)
 	return real >= -9.0e15 && real <= 9.0e15 && real == (double)json_int(value, 0);
 }
 
+/* A path or an argument of a program would end there, and be another one. */
+static bool has_nul(const struct json *string)
+{
+	struct qmt_str text = json_str(string);
+	return text.len && memchr(text.p, 0, text.len);
+}
+
 static int check_value(
 	const struct tool *tool, const struct tool_param *p, const struct json *value, struct qmt_err *err)
 {
-	bool fits = false;
+	bool fits = false, nul = false;
 	switch ((enum tool_param_kind)p->kind) {
 	case TOOL_TEXT:
+		fits = json_is_string(value);
+		nul = has_nul(value);
+		break;
+	case TOOL_CONTENT:
 		fits = json_is_string(value);
 		break;
 	case TOOL_FLAG:
@@ -109,8 +123,10 @@ static int check_value(
 		break;
 	case TOOL_TEXTS:
 		fits = json_is_array(value);
-		for (size_t i = 0; fits && i < json_count(value); i++)
+		for (size_t i = 0; fits && i < json_count(value); i++) {
 			fits = json_is_string(json_at(value, i));
+			nul = nul || has_nul(json_at(value, i));
+		}
 		break;
 	case TOOL_NUMBER:
 		fits = is_whole(value);
@@ -123,6 +139,8 @@ static int check_value(
 		return qmt_err_set(err, -EINVAL, "%s: \"%s\" must be %s %s", tool->name, p->name,
 			p->kind == TOOL_NUMBER || p->kind == TOOL_TEXTS ? "an" : "a",
 			p->kind == TOOL_TEXTS ? "array of strings" : type_name[p->kind]);
+	if (nul)
+		return qmt_err_set(err, -EINVAL, "%s: \"%s\" must not hold a NUL character", tool->name, p->name);
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "proto/json.h"
 #include "runtime/actor.h"
 
-enum tool_param_kind { TOOL_TEXT, TOOL_NUMBER, TOOL_FLAG, TOOL_TEXTS };
+enum tool_param_kind { TOOL_TEXT, TOOL_NUMBER, TOOL_FLAG, TOOL_TEXTS, TOOL_CONTENT /* a text that may hold NUL */ };
 
 struct tool_param { /* a list is closed by name == NULL */
 	const char *name;

@@ -58,6 +58,11 @@ static void test_arguments(void **state)
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"offset\":1.5}"), true, "\"offset\" must be an integer");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"offset\":1e300}"), true, "\"offset\" must be an integer");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"offset\":-1}"), true, "must be from 0 to");
+	assert_has(call(f, "read_tool", "{\"path\":\"a\\u0000b\"}"), true, "\"path\" must not hold a NUL character");
+	assert_has(call(f, "shell", "{\"command\":\"echo a\\u0000b\"}"), true, "\"command\" must not hold a NUL");
+	assert_has(call(f, "shell", "{\"command\":\"echo\",\"args\":[\"a\",\"b\\u0000c\"]}"), true,
+		"\"args\" must not hold a NUL");
+	assert_has(call(f, "ls", "{\"ignore\":[\"\\u0000\"]}"), true, "\"ignore\" must not hold a NUL character");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"limit\":0}"), true, "must be from 1 to");
 	assert_has(call(f, "read_tool", "{\"path\":\"x\",\"lines\":1}"), true,
 		"no parameter \"lines\"; there are: path (required), offset, limit");
@@ -67,6 +72,7 @@ static void test_arguments(void **state)
 	assert_has(call(f, "ls", "{\"ignore\":null,\"limit\":2.0}"), false, "nothing here");
 	assert_has(call(f, "ls", ""), false, "nothing here");
 	assert_int_equal(fixture_count(f->root, ""), 0);
+	assert_has(call(f, "write_file", "{\"path\":\"nul\",\"content\":\"a\\u0000b\"}"), false, "\"bytes\":3");
 }
 
 /* Limits have one table: defaults lie in their ranges, and a value outside is named. */
