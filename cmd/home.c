@@ -64,8 +64,8 @@ char *home_path(const char *option, struct qmt_err *err)
 	return folder;
 }
 
-/* FNV-1a, 64 bit: a short name for a long path; collisions are caught by the lock (two homes, one socket: the second
- * bind finds a live peer of another home). */
+/* FNV-1a, 64 bit: a short name for a long path. Two homes of one name would share a socket; nobody has 2^32 homes, and
+ * who wants such a pair owns both. */
 static uint64_t hash(const char *text)
 {
 	uint64_t h = 14695981039346656037u;
@@ -75,6 +75,33 @@ static uint64_t hash(const char *text)
 	return h;
 }
 
+/* /tmp/qmt-<uid>, of the user whom the home belongs to and for nobody else: in /tmp itself anybody could be there
+ * first. Made if need be. Heap. */
+static char *own_folder(const char *home, struct qmt_err *err)
+{
+	struct qmt_buf path = {0};
+	struct stat st;
+	uid_t owner = stat(home, &st) == 0 ? st.st_uid : geteuid();
+
+	qmt_buf_printf(&path, "/tmp/qmt-%lu", (unsigned long)owner);
+	if (path.failed) {
+		qmt_err_set(err, -ENOMEM, "out of memory");
+	} else if (owner == geteuid() && mkdir(path.data, 0700) != 0 && errno != EEXIST) {
+		qmt_err_set(err, -errno, "%s: %s", path.data, strerror(errno));
+	} else if (lstat(path.data, &st) != 0) {
+		qmt_err_set(err, -errno, "%s: %s%s", path.data, strerror(errno), errno == ENOENT ? " (is qmtd running?)" : "");
+	} else if (!S_ISDIR(st.st_mode) || st.st_uid != owner || (st.st_mode & 077)) {
+		qmt_err_set(err, -EPERM,
+			"%s: not a folder of this user alone, so it cannot hold the control socket: remove it, set "
+			"XDG_RUNTIME_DIR, or use a shorter home",
+			path.data);
+	} else {
+		return path.data;
+	}
+	qmt_buf_free(&path);
+	return NULL;
+}
+
 char *home_socket(const char *home, struct qmt_err *err)
 {
 	const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
@@ -82,10 +109,14 @@ char *home_socket(const char *home, struct qmt_err *err)
 
 	if (path && strlen(path) > room) {
 		const char *runtime = getenv("XDG_RUNTIME_DIR");
+		char *own = runtime && runtime[0] == '/' ? strdup(runtime) : own_folder(home, err);
 		char name[40];
 		free(path);
+		if (!own)
+			return NULL;
 		snprintf(name, sizeof name, "qmt-%016llx.sock", (unsigned long long)hash(home));
-		path = join(runtime && runtime[0] == '/' ? runtime : "/tmp", name);
+		path = join(own, name);
+		free(own);
 		if (path && strlen(path) > room) {
 			qmt_err_set(
 				err, -ENAMETOOLONG, "%s: too long for a socket (%zu bytes at most): use a shorter home", path, room);

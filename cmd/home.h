@@ -1,9 +1,8 @@
 /* cmd/home.h - the home folder of a node: where lock, identity, databases and control socket are.
  *
  * Threads: one.
- * Layout:  lock · mesh_identity.key · sessions.db · qmtd.sock (or $XDG_RUNTIME_DIR/qmt-<hash>.sock when that path is
- *          too
- *          long for a socket: sun_path holds 107 bytes)
+ * Layout:  lock · mesh_identity.key · sessions.db (and its .lock) · qmtd.sock. When that path is too long for a socket
+ *          (sun_path holds 107 bytes): $XDG_RUNTIME_DIR/qmt-<hash>.sock, without it /tmp/qmt-<uid>/qmt-<hash>.sock.
  */
 #ifndef CMD_HOME_H
 #define CMD_HOME_H

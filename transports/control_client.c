@@ -155,6 +155,8 @@ static int check_path(const char *path, struct qmt_err *err)
 			err, -errno, "%s: %s%s", path, strerror(errno), errno == ENOENT ? " (is qmtd running?)" : "");
 	if (!S_ISSOCK(st.st_mode))
 		return qmt_err_set(err, -ENOTSOCK, "%s: not a socket", path);
+	if (st.st_uid != geteuid() && geteuid() != 0) /* whoever it is could read what is said, and answer anything */
+		return qmt_err_set(err, -EACCES, "%s: belongs to another user (uid %lu)", path, (unsigned long)st.st_uid);
 	if (access(path, R_OK | W_OK))
 		return qmt_err_set(err, -errno, "%s: %s (it belongs to the user who runs qmtd)", path, strerror(errno));
 	return 0;

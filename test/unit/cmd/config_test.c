@@ -559,13 +559,14 @@ static void test_limits_that_contradict(void **state)
 	bad("[session]\nshell_timeout_max_ms = 1000\n",
 		"2:24: session.shell_timeout_max_ms: 1000: must be at least shell_timeout_ms (120000)\n");
 	bad("[session]\nmax_prompt_bytes = 20000000\nmax_answer_bytes = 10000000\n",
-		"2:20: session.max_prompt_bytes: a prompt (20000000 bytes by session.max_prompt_bytes) would not fit into a message "
-		"of the store (store.message_max_bytes = 16777216) (lower it, or raise the other one)\n"
-		"3:20: session.max_answer_bytes: an answer with its tool calls (20000000 bytes by session.max_answer_bytes) would "
-		"not fit into a message of the store (store.message_max_bytes = 16777216) (lower it, or raise the other one)\n");
+		"2:20: session.max_prompt_bytes: a prompt (20000000 bytes by session.max_prompt_bytes) would not fit into a "
+		"message of the store (store.message_max_bytes = 16777216) (lower it, or raise the other one)\n"
+		"3:20: session.max_answer_bytes: an answer with its tool calls (20000000 bytes by session.max_answer_bytes) "
+		"would not fit into a message of the store (store.message_max_bytes = 16777216) (lower it, or raise the other "
+		"one)\n");
 	bad("[store]\nmessage_max_bytes = 10000000\nmax_bytes = 4095\n",
-		"2:21: store.message_max_bytes: a prompt (16777216 bytes by session.max_prompt_bytes) would not fit into a message "
-		"of the store (store.message_max_bytes = 10000000) (lower it, or raise the other one)\n"
+		"2:21: store.message_max_bytes: a prompt (16777216 bytes by session.max_prompt_bytes) would not fit into a "
+		"message of the store (store.message_max_bytes = 10000000) (lower it, or raise the other one)\n"
 		"3:13: store.max_bytes: must be 0 or at least 262144 (0: no bound)\n");
 	config_free(
 		config_text_good("t.toml", "[session]\nmax_prompt_bytes = 20000000\n[store]\nmessage_max_bytes = 20000000\n"));

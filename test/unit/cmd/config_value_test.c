@@ -120,8 +120,9 @@ static void test_secrets(void **state)
 		"3:8: providers.kind: \"${KEY}\" is none of the choices (one of: openai builtin script)\n"
 		"5:16: providers.max_requests: \"${KEY}\" is no whole number\n");
 	bad("[mesh]\nenabled = true\nnode_name = \"${KEY}\"\nlisten = \"${KEY}\"\ncapabilities = [\"${KEY}\", \"${KEY}\"]\n"
-		"[[mesh.peers]]\nname = \"${KEY}\"\naddr = \"/ip4/${KEY}/tcp/1\"\n[[providers]]\nname = \"a\"\nkind = \"openai\"\n"
-		"base_url = \"${KEY}\"\n[agent]\nprovider = \"${KEY}\"\ncwd = \"/${KEY}\"\nsystem = { file = \"${KEY}\" }\n",
+		"[[mesh.peers]]\nname = \"${KEY}\"\naddr = \"/ip4/${KEY}/tcp/1\"\n"
+		"[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"${KEY}\"\n"
+		"[agent]\nprovider = \"${KEY}\"\ncwd = \"/${KEY}\"\nsystem = { file = \"${KEY}\" }\n",
 		"4:10: mesh.listen: \"${KEY}\" is no address once its variables are filled in (example: "
 		"/ip4/192.168.1.100/tcp/9000)\n"
 		"5:27: mesh.capabilities: \"${KEY}\" is listed twice\n"
