@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -420,6 +421,8 @@ int main(int argc, char **argv)
 		return CLI_OK;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	/* Tools run as the same user: they shall not find keys in this process's environment or memory. */
+	prctl(PR_SET_DUMPABLE, 0);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);

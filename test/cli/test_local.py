@@ -1,6 +1,7 @@
 """One node without any mesh."""
 import contextlib, json, os, re, signal, sqlite3, subprocess
 
+import pytest
 import qmt
 
 
@@ -201,6 +202,41 @@ def test_stop_in_a_turn(house):
 	node.start()
 	assert node.history("s")[-1]["content"] == told
 	assert node.qmt("session", "show", "s", "--json").json["session"]["state"] == "interrupted"
+
+
+def test_environment_is_not_for_tools(house):
+	"""A tool cannot read qmtd's environment (keys may stand there), nor its memory, when qmtd is no root."""
+	if os.geteuid() != 0:
+		pytest.skip("needs root, to run a node as somebody else")
+	node = house.node("local", qmt.local_config(), env={"MY_KEY": "sk-hush"})
+	os.makedirs(node.home)
+	for folder in (house.top, node.home, house.work):
+		os.chown(folder, 65534, 65534)
+	node.user = 65534
+	node.start()
+	node.qmt("session", "create", "--name", "s")
+	done = node.chat(session="s", text="run tr '\\\\0' '\\n' < /proc/$PPID/environ; id -u; head -c 1 /proc/$PPID/mem")
+	assert "sk-hush" not in done.out + done.err and "65534" in done.out and "ermission denied" in done.out, done
+
+
+def test_escape_sequences_stay_out_of_the_terminal(house):
+	"""What a model or an error says is shown on a terminal without its control characters, on stderr too."""
+	node = house.local()
+	node.qmt("session", "create", "--name", "s")
+	for args in (["chat", "s", "say a\x1b[31mb\u009b31mc"], ["session", "show", "no\x1b[31mbody"], ["chat", "s", "run printf 'a\\033[31mb'"]):
+		primary, secondary = os.openpty()
+		process = subprocess.Popen([os.path.join(qmt.BUILD, "qmt"), "--home", node.home, *args], stdin=subprocess.DEVNULL, stdout=secondary,
+			stderr=secondary, env=node.env)
+		os.close(secondary)
+		seen = b""
+		try:
+			while chunk := os.read(primary, 65536):
+				seen += chunk
+		except OSError:  # the other side is closed
+			pass
+		os.close(primary)
+		assert process.wait(qmt.DEADLINE_S) in (0, 1)
+		assert seen and b"\x1b" not in seen and b"\xc2\x9b" not in seen, (args, seen)
 
 
 def test_prompt_from_stdin(house):

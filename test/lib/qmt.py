@@ -70,6 +70,7 @@ class Node:
 		self.env = dict(os.environ, **(env or {}))
 		self.env.setdefault("QMT_LOG", "debug")
 		self.process = None
+		self.user = None  # uid to run as; needs root
 		self.ready = {}
 		self.logs = []
 		self.configure(config)
@@ -81,7 +82,7 @@ class Node:
 
 	def start(self, deadline=DEADLINE_S, args=()):
 		self.process = subprocess.Popen([os.path.join(BUILD, "qmtd"), "--home", self.home, self.config_path, *args], stdout=subprocess.PIPE,
-			stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=self.env)
+			stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=self.env, user=self.user)
 		self.out, self.log = Lines(self.process.stdout), Lines(self.process.stderr)
 		self.logs.append(self.log)
 		found = self.out.wait(lambda line: line.startswith("ready "), deadline)

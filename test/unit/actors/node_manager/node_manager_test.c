@@ -233,7 +233,8 @@ static void resumes(struct fixture *f, const char *key, const char *origin, int 
 }
 
 /* Names and ids of others do not exist for a peer: no ambiguity with them, nothing of them in a text, and the same text
- * for what is another's and what is nobody's. The owner's names mean the owner's sessions, whatever peers call theirs. */
+ * for what is another's and what is nobody's. The owner's names mean the owner's sessions, whatever peers call theirs.
+ */
 static void test_sessions_of_others(void **state)
 {
 	struct fixture *f = *state;
