@@ -144,8 +144,7 @@ static void nodes_row(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 /* list: NULL, or what "peers" says. */
 static void nodes_self(struct gather *gather, const struct node_manager *self, const struct peers_list_reply *list)
 {
-	struct qmt_str room[64];
-	struct node_node node = node_describe(self, list, room, 64);
+	struct node_node node = node_describe(self, list);
 
 	node.self = true;
 	row_add(gather, &node);

@@ -44,6 +44,8 @@ struct node_manager {
 	struct node_watch *watches;
 	uint32_t session_count;
 	bool draining;
+	struct qmt_str *names; /* what node_describe shows: capabilities, providers, agents */
+	uint32_t capability_count, provider_count;
 	uint64_t started_ms;
 	uint64_t turns_begun, turns_ended[NODE_OUTCOMES]; /* of its sessions, by node_outcomes */
 };
@@ -57,13 +59,10 @@ void node_op_end(struct qmt_ctx *ctx, void *op);
 void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op);
 
 /* list: what "peers" says, NULL: it is not there, or did not answer; the addresses are borrowed from it. */
-struct node_node node_describe(
-	const struct node_manager *self, const struct peers_list_reply *list, struct qmt_str room[], size_t rooms);
+struct node_node node_describe(const struct node_manager *self, const struct peers_list_reply *list);
 /* Sorts rows along the table, adds up those of one name and label, and answers. A row without a name is an error, told
  * by its label. */
 void node_metrics_reply(struct qmt_ctx *ctx, struct qmt_token token, const struct metric *rows, uint32_t count);
-/* Counts and copies a list of names into room (as many as fit). */
-uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms);
 
 /* Remembers who watches `turn` through which link; a later turn of the same session and watcher takes its place.
  * Without memory it is not told (its own look at the turn remains). */

@@ -2,9 +2,8 @@
  * Sessions are in node_sessions.c, looks at other nodes in node_gather.c. */
 #include "actors/node_manager/node_internal.h"
 
+#include <errno.h>
 #include <time.h>
-
-enum { NODE_NAMES_MAX = 64 }; /* capabilities, providers, agents that fit into one description of a node */
 
 void *node_op_new(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size)
 {
@@ -47,33 +46,44 @@ void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *resul
 	node_op_end(ctx, op);
 }
 
-uint32_t node_names(const char *const *names, struct qmt_str room[], size_t rooms)
+/* Counts a list of names; with `to`, also puts them there. */
+static uint32_t put_names(const char *const *names, struct qmt_str *to)
 {
 	uint32_t n = 0;
 
-	for (; names && names[n] && n < rooms; n++)
-		room[n] = qmt_str(names[n]);
+	for (; names && names[n]; n++)
+		if (to)
+			to[n] = qmt_str(names[n]);
 	return n;
 }
 
-struct node_node node_describe(
-	const struct node_manager *self, const struct peers_list_reply *list, struct qmt_str room[], size_t rooms)
+/* Capabilities, providers and agents, in that order. */
+static int names_init(struct node_manager *self)
 {
 	const struct node_manager_config *config = self->config;
-	uint32_t capabilities = node_names(config->capabilities, room, rooms);
-	uint32_t providers = node_names(config->providers, room + capabilities, rooms - capabilities);
-	struct qmt_str *agents = room + capabilities + providers;
-	uint32_t agent_count = 0;
 
-	for (; agent_count < config->agent_count && capabilities + providers + agent_count < rooms; agent_count++)
-		agents[agent_count] = qmt_str(config->agents[agent_count].id);
+	self->capability_count = put_names(config->capabilities, NULL);
+	self->provider_count = put_names(config->providers, NULL);
+	self->names = calloc(self->capability_count + self->provider_count + config->agent_count + 1, sizeof *self->names);
+	if (!self->names)
+		return -ENOMEM;
+	put_names(config->capabilities, self->names);
+	put_names(config->providers, self->names + self->capability_count);
+	for (size_t i = 0; i < config->agent_count; i++)
+		self->names[self->capability_count + self->provider_count + i] = qmt_str(config->agents[i].id);
+	return 0;
+}
+
+struct node_node node_describe(const struct node_manager *self, const struct peers_list_reply *list)
+{
+	const struct node_manager_config *config = self->config;
 	struct node_node node = {.peer_id = qmt_str(config->peer_id),
 		.name = qmt_str(config->node_name),
 		.version = qmt_str(config->version),
-		.capabilities = {room, capabilities},
+		.capabilities = {self->names, self->capability_count},
 		.active_sessions = self->session_count,
-		.providers = {room + capabilities, providers},
-		.agents = {agents, agent_count},
+		.providers = {self->names + self->capability_count, self->provider_count},
+		.agents = {self->names + self->capability_count + self->provider_count, (uint32_t)config->agent_count},
 		.allow_remote_sessions = config->grants.allow_remote_sessions};
 
 	/* One or the other, never both: what is advertised may be there so that nobody takes the direct way. */
@@ -90,9 +100,7 @@ struct node_node node_describe(
 static void info_answer(
 	struct qmt_ctx *ctx, const struct node_manager *self, struct qmt_token token, const struct peers_list_reply *list)
 {
-	struct qmt_str room[NODE_NAMES_MAX];
-
-	(void)QMT_REPLY(ctx, token, node_info_reply, .node = node_describe(self, list, room, NODE_NAMES_MAX));
+	(void)QMT_REPLY(ctx, token, node_info_reply, .node = node_describe(self, list));
 }
 
 static void info_addresses(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
@@ -210,7 +218,7 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 
 	self->config = config;
 	self->started_ms = qmt_now_ms(ctx);
-	return 0;
+	return names_init(self);
 }
 
 static void session_free(struct node_manager *self, struct node_session **at)
@@ -247,6 +255,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 	while (self->sessions)
 		session_free(self, &self->sessions);
 	node_watch_fini(self);
+	free(self->names);
 }
 
 static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)

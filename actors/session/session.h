@@ -10,7 +10,7 @@
  *            asked again.
  * Cancel:    is answered when the turn has ended; upstream is told at once, tools are killed. session.interrupt does
  *            the same because the node stops; what was said so far is stored.
- * Watchers:  at most SESSION_WATCHERS; one that goes away does not end the turn.
+ * Watchers:  at most max_watchers; one that goes away does not end the turn.
  * Limits:    session_params.def.
  * Failure:   whatever fails (store, router, provider, tool) ends the turn with a class and a text, never the session.
  *            A turn that an earlier incarnation left running is ended as interrupted before the next prompt.
@@ -22,7 +22,7 @@
 #include "proto/contract/contract.h"
 #include "runtime/actor.h"
 
-enum { SESSION_WATCHERS = 8, SESSION_WAITERS = 16 };
+enum { SESSION_WATCHERS = 64 /* largest max_watchers */, SESSION_WAITERS = 16 };
 
 /* What the configuration says of an agent's sessions. */
 struct session_agent {

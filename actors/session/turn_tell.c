@@ -15,8 +15,8 @@ void tell_watch(struct session *s, struct qmt_ref watcher)
 	for (uint32_t i = 0; i < t->watcher_count; i++)
 		if (qmt_ref_eq(t->watchers[i], watcher))
 			return;
-	if (t->watcher_count == SESSION_WATCHERS) { /* the oldest is the likeliest to be gone */
-		memmove(t->watchers, t->watchers + 1, sizeof(*t->watchers) * (SESSION_WATCHERS - 1));
+	if (t->watcher_count == s->config->limits.max_watchers) { /* the oldest is the likeliest to be gone */
+		memmove(t->watchers, t->watchers + 1, sizeof(*t->watchers) * (t->watcher_count - 1));
 		t->watcher_count--;
 	}
 	t->watchers[t->watcher_count++] = watcher;

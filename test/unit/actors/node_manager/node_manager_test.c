@@ -44,7 +44,10 @@ static void *session_config(void *arg, const struct store_session *session, stru
 	return malloc(1);
 }
 
+enum { CAPABILITIES = 100 };
+
 struct fixture {
+	const char *capabilities[CAPABILITIES + 1];
 	char folder[64], path[96];
 	struct store_config store;
 	struct node_manager_config config;
@@ -65,12 +68,15 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(f->folder));
 	snprintf(f->path, sizeof f->path, "%s/sessions.db", f->folder);
 	f->store.path = f->path;
+	for (int i = 0; i < CAPABILITIES; i++)
+		f->capabilities[i] = "gpu";
 	f->agents[0] = (struct node_agent){"coder", "/srv"};
 	f->agents[1] = (struct node_agent){"writer", "/tmp"};
 	f->config = (struct node_manager_config){.peer_id = "12D3self",
 		.node_name = "me",
 		.version = "1",
 		.home = f->folder,
+		.capabilities = f->capabilities,
 		.agents = f->agents,
 		.agent_count = 2,
 		.request_timeout_ms = 5000,
@@ -278,6 +284,7 @@ static void test_looks_without_mesh(void **state)
 	assert_true(qmt_str_is(((const struct node_status_reply *)result.body)->node_name, "me"));
 	assert_int_equal(ASK(f, &result, node_info), 0);
 	assert_int_equal(((const struct node_info_reply *)result.body)->node.agents.count, 2);
+	assert_int_equal(((const struct node_info_reply *)result.body)->node.capabilities.count, CAPABILITIES);
 	assert_int_equal(ASK(f, &result, node_nodes), 0);
 	assert_int_equal(((const struct node_nodes_reply *)result.body)->nodes.count, 1);
 	assert_true(((const struct node_nodes_reply *)result.body)->nodes.items[0].self);
