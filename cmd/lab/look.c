@@ -108,25 +108,37 @@ static void text_of(const struct json *value, struct qmt_buf *out)
 		out->failed |= json_write(value, out) != 0;
 }
 
-/* How many members of the array have that value under the key; *ret_first is the first of them. */
-static size_t members_with(
-	const struct json *array, struct qmt_str key, struct qmt_str want, const struct json **ret_first)
+/* Does the member fit all of "key=value&key=value"? */
+static bool member_fits(const struct json *member, struct qmt_str wanted)
 {
-	char *name = qmt_str_dup(key);
 	struct qmt_buf text = {0};
+	bool fits = true;
+
+	while (fits && wanted.len) {
+		const char *end = memchr(wanted.p, '&', wanted.len);
+		struct qmt_str one = qmt_strn(wanted.p, end ? (size_t)(end - wanted.p) : wanted.len);
+		const char *equals = one.len ? memchr(one.p, '=', one.len) : NULL;
+		char *key = equals ? strndup(one.p, (size_t)(equals - one.p)) : NULL;
+		const struct json *value = key ? json_get(member, key) : NULL;
+
+		text_of(value, &text);
+		fits = value && qmt_str_eq(qmt_buf_view(&text), qmt_strn(equals + 1, one.len - (size_t)(equals + 1 - one.p)));
+		free(key);
+		wanted = end ? qmt_strn(end + 1, wanted.len - one.len - 1) : (struct qmt_str){0};
+	}
+	qmt_buf_free(&text);
+	return fits;
+}
+
+/* How many members of the array fit; *ret_first is the first of them. */
+static size_t members_with(const struct json *array, struct qmt_str wanted, const struct json **ret_first)
+{
 	size_t found = 0;
 
 	*ret_first = NULL;
-	for (size_t i = 0; name && i < json_count(array); i++) {
-		const struct json *value = json_get(json_at(array, i), name);
-		if (!value)
-			continue;
-		text_of(value, &text);
-		if (qmt_str_eq(qmt_buf_view(&text), want) && found++ == 0)
+	for (size_t i = 0; i < json_count(array); i++)
+		if (member_fits(json_at(array, i), wanted) && found++ == 0)
 			*ret_first = json_at(array, i);
-	}
-	free(name);
-	qmt_buf_free(&text);
 	return found;
 }
 
@@ -160,8 +172,7 @@ static int path_find(struct lab_run *run, const struct json *value, const char *
 			if (!json_is_array(value))
 				value = NULL;
 			else if (equals)
-				found = members_with(value, qmt_strn(at + 1, (size_t)(equals - at - 1)),
-					qmt_strn(equals + 1, (size_t)(end - equals - 1)), &value);
+				found = members_with(value, qmt_strn(at + 1, (size_t)(end - at - 1)), &value);
 			else if (index < 0)
 				value = (size_t)-index <= json_count(value) ? json_at(value, json_count(value) - (size_t)-index) : NULL;
 			else
@@ -181,7 +192,7 @@ static int path_find(struct lab_run *run, const struct json *value, const char *
 	text_of(value, ret_text);
 	return 1;
 no_path:
-	lab_fail(run, "a path (.key [0] [-1] [key=value] #), not %s", path);
+	lab_fail(run, "a path (.key [0] [-1] [key=value&key=value] #), not %s", path);
 	return -1;
 }
 

@@ -110,18 +110,22 @@ void lab_set(struct player *player, const char *name, const char *value)
 	vars[player->var_count++] = (struct lab_var){strdup(name), copy};
 }
 
-/* NAME_ADDR, NAME_IP and the like of hosts, as a step (which runs nowhere) sees them. */
-static const char *host_var(struct player *player, const char *name, char room[128])
+/* NAME_ADDR and NAME_IP of hosts, as the host where the step runs sees them; a step that runs nowhere sees them as anybody
+ * does. */
+static const char *host_var(struct lab_run *run, const char *name, char room[128])
 {
+	struct player *player = run->player;
+
 	for (unsigned i = 0; i < player->host_count; i++) {
 		struct lab_host *host = &player->hosts[i];
 		size_t len = strlen(host->upper);
 		if (strncmp(name, host->upper, len) != 0 || name[len] != '_')
 			continue;
-		const char *address = player->net_ops->address(player->net, NULL, host);
-		if (strcmp(name + len + 1, "IP") == 0)
+		const char *address = run->host == host ? player->net_ops->own_address(player->net, host)
+												: player->net_ops->address(player->net, run->host, host);
+		if (address && strcmp(name + len + 1, "IP") == 0)
 			return address;
-		if (strcmp(name + len + 1, "ADDR") == 0) {
+		if (address && strcmp(name + len + 1, "ADDR") == 0) {
 			snprintf(room, 128, "/ip4/%s/tcp/%d", address, LAB_NODE_PORT);
 			return room;
 		}
@@ -145,9 +149,7 @@ char *lab_expand(struct lab_run *run, const char *word)
 		char *name = strndup(at + 2, (size_t)(end - at - 2));
 		const char *value = name ? lab_get(run->player, name) : NULL;
 		if (!value && name)
-			value = host_var(run->player, name, room);
-		if (!value && name)
-			value = getenv(name);
+			value = host_var(run, name, room);
 		if (!value) {
 			lab_fail(run, "the variable ${%s} to be set", name ? name : "");
 			free(name);
@@ -241,6 +243,8 @@ static enum lab_outcome begin(struct lab_run *run)
 		free(text);
 	}
 	run->deadline_ms = step->kind->traits & LAB_BLOCK ? UINT64_MAX : player_now_ms(player) + ms;
+	if (step->id == LAB_STEP_run || step->id == LAB_STEP_spawn)
+		run->host = lab_host_find(player, step->words[step->id == LAB_STEP_spawn]);
 	run->words = calloc(step->word_count + 1u, sizeof *run->words);
 	if (!run->words)
 		return lab_fail(run, "memory");

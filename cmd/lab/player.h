@@ -86,6 +86,7 @@ struct lab_run {
 	unsigned round;       /* how often it was called */
 	uint64_t deadline_ms; /* on the player's clock */
 	uint64_t wake_ms;     /* to be asked again then even if nothing happens; 0: no such time */
+	const struct lab_host *host; /* where it runs; NULL: nowhere */
 	struct lab_process *process;
 	struct lab_process *last; /* of a branch: what the last run in it was */
 	const struct lab_step *at;

@@ -79,7 +79,7 @@ struct lab_file {
 
 struct lab_name {
 	const char *name;
-	enum { LAB_NAME_NETWORK, LAB_NAME_HOST, LAB_NAME_NODE, LAB_NAME_PROCESS } what;
+	enum lab_name_kind { LAB_NAME_NETWORK, LAB_NAME_HOST, LAB_NAME_NODE, LAB_NAME_PROCESS } what;
 	unsigned line;
 };
 

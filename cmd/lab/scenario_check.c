@@ -25,7 +25,7 @@ static const struct lab_name *name_find(const struct scenario *s, const char *na
 	return NULL;
 }
 
-static void name_add(struct parser *p, const char *name, int what)
+static void name_add(struct parser *p, const char *name, enum lab_name_kind what)
 {
 	struct scenario *s = p->scenario;
 	const struct lab_name *there = name_find(s, name);

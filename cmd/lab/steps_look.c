@@ -255,7 +255,7 @@ static enum lab_outcome wait_state(struct lab_run *run, struct lab_host *host)
 
 static enum lab_outcome wait_metric(struct lab_run *run, struct lab_host *host)
 {
-	char command[] = "metrics", json[] = "json", path[128];
+	char command[] = "metrics", json[] = "json", path[256];
 	char *args[] = {command};
 
 	uint64_t now = player_now_ms(run->player);
@@ -270,7 +270,11 @@ static enum lab_outcome wait_metric(struct lab_run *run, struct lab_host *host)
 		return not_yet(run, "the node does not answer");
 	if (lab_process_code(run->process) != 0)
 		return not_yet(run, lab_stream_text(&run->process->err).p);
-	snprintf(path, sizeof path, ".metrics[name=%s].value", run->words[2]);
+	const char *label = strstr(run->words[2], "[label=");
+	if (label)
+		snprintf(path, sizeof path, ".metrics[name=%.*s&%s.value", (int)(label - run->words[2]), run->words[2], label + 1);
+	else
+		snprintf(path, sizeof path, ".metrics[name=%s].value", run->words[2]);
 	char *test[] = {json, path, run->words[3], run->words[4]};
 	return wait_text(run, test, 4, lab_stream_text(&run->process->out));
 }
