@@ -37,11 +37,14 @@ struct node_op {
 	const void *body;
 };
 
+struct find_op; /* node_sessions.c */
+
 struct node_manager {
 	const struct node_manager_config *config;
 	struct node_op *ops;
 	struct node_session *sessions;
 	struct node_watch *watches;
+	struct find_op *waiting; /* for the end of a session that was met while it left memory */
 	uint32_t session_count;
 	bool draining;
 	struct qmt_str *names; /* what node_describe shows: capabilities, providers, agents */
@@ -72,6 +75,9 @@ void node_watch_down(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_
 void node_watch_fini(struct node_manager *self);
 
 extern qmt_handler *const node_session_handlers[session_message_count]; /* what sessions tell their parent */
+/* A session has left memory. */
+void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const char *id);
+
 /* Handlers. */
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_metrics(struct qmt_ctx *ctx, void *state, const void *body);

@@ -18,8 +18,12 @@ typedef void find_step(
 
 struct find_op {
 	struct node_op op;
-	find_step *here;    /* for one that lives here */
-	find_step *pass_on; /* sends the request, with the session's whole id and no origin, to its host */
+	struct find_op *next_waiting;
+	struct qmt_str key, origin; /* of the request */
+	char id[64];                /* of the session whose actor was asked */
+	bool again;                 /* it is the second try */
+	find_step *here;            /* for one that lives here */
+	find_step *pass_on;         /* sends the request, with the session's whole id and no origin, to its host */
 };
 
 static void refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char *kind, const char *text)
@@ -88,6 +92,8 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 
 	if (!op)
 		return;
+	op->key = key;
+	op->origin = origin;
 	op->here = here;
 	op->pass_on = pass_on;
 	if (key.len == 0) {
@@ -96,6 +102,43 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 		return;
 	}
 	read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key, .owner = origin}, found, op);
+}
+
+/* The session was just leaving memory: the request is done anew when that is over. False: this is another failure. */
+static bool once_more(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, int fail)
+{
+	const struct node_session *session = self->sessions;
+
+	if (op->again || self->draining || (fail != QMT_FAIL_STOPPING && fail != QMT_FAIL_NOT_RUNNING))
+		return false;
+	op->again = true;
+	while (session && strcmp(session->id, op->id) != 0)
+		session = session->next;
+	if (session) {
+		op->next_waiting = self->waiting;
+		self->waiting = op;
+	} else {
+		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->origin},
+			found, op);
+	}
+	return true;
+}
+
+void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const char *id)
+{
+	struct find_op **at = &self->waiting;
+
+	while (*at) {
+		struct find_op *op = *at;
+
+		if (strcmp(op->id, id) != 0) {
+			at = &op->next_waiting;
+			continue;
+		}
+		*at = op->next_waiting;
+		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->origin},
+			found, op);
+	}
 }
 
 /* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */
@@ -397,6 +440,8 @@ static void prompted(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 	const struct session_prompted *answer = result->body;
 
 	if (result->fail) {
+		if (once_more(ctx, state, op_, result->fail))
+			return;
 		node_relay(ctx, state, result, op);
 		return;
 	}
@@ -437,6 +482,7 @@ static void prompt_here(
 	}
 	if (in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
+	snprintf(op->id, sizeof op->id, "%.*s", QMT_STR_ARG(session->id));
 	qmt_ask_or(ctx, ref, &session_prompt_type,
 		&(struct session_prompt){
 			.request = request->request, .text = request->text, .watcher = request->watcher, .shown = request->shown},
@@ -478,6 +524,11 @@ static void cancelled(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	struct node_op *op = op_;
 	const struct session_cancelled *answer = result->body;
 
+	if (result->fail == QMT_FAIL_STOPPING || result->fail == QMT_FAIL_NOT_RUNNING) { /* it has no turn, so it left */
+		(void)QMT_REPLY(ctx, op->token, node_cancelled, .was_running = false);
+		node_op_end(ctx, op);
+		return;
+	}
 	if (result->fail) {
 		node_relay(ctx, state, result, op);
 		return;

@@ -103,8 +103,8 @@ static void free_offers(struct session *s)
 static int start(struct qmt_ctx *ctx, void *state, const void *config)
 {
 	struct session *s = state;
-	(void)ctx;
 	s->config = config;
+	turn_await(ctx, s);
 	return make_offers(s);
 }
 

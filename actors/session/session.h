@@ -11,6 +11,7 @@
  * Cancel:    is answered when the turn has ended; upstream is told at once, tools are killed. session.interrupt does
  *            the same because the node stops; what was said so far is stored.
  * Watchers:  at most max_watchers; one that goes away does not end the turn.
+ * Idle:      without a turn for idle_minutes it ends by itself; who has its name may meet it while it does.
  * Limits:    session_params.def.
  * Failure:   whatever fails (store, router, provider, tool) ends the turn with a class and a text, never the session.
  *            A turn that an earlier incarnation left running is ended as interrupted before the next prompt.

@@ -105,10 +105,26 @@ void turn_drop(struct qmt_ctx *ctx, struct session *s)
 	turn_reset(ctx, s);
 }
 
+static void on_idle(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct session *s = state;
+	(void)arg;
+	s->idle = (struct qmt_timer){0};
+	QMT_LOG(ctx, QMT_DEBUG, "session.leaves_memory", "session", s->config->id);
+	qmt_stop_self(ctx);
+}
+
+void turn_await(struct qmt_ctx *ctx, struct session *s)
+{
+	if (s->config->limits.idle_minutes) /* without memory for the timer it stays, and frees none */
+		(void)qmt_timer_start(ctx, s->config->limits.idle_minutes * 60000, on_idle, NULL, &s->idle);
+}
+
 static void turn_idle(struct qmt_ctx *ctx, struct session *s)
 {
 	turn_reset(ctx, s);
 	turn_move(ctx, s, TURN_IDLE);
+	turn_await(ctx, s);
 }
 
 static void refuse_prompt(struct qmt_ctx *ctx, struct session *s, int fail, const char *kind, const char *text)
@@ -450,6 +466,7 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 		t->prompt = prompt;
 		t->prompts[t->prompt_count++] = token;
 		tell_watch(s, prompt->watcher);
+		qmt_timer_cancel(ctx, &s->idle);
 		turn_move(ctx, s, TURN_STORING_PROMPT);
 		store_prompt(ctx, s);
 	}

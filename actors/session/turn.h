@@ -125,8 +125,9 @@ struct turn {
 struct session {
 	const struct session_config *config;
 	struct turn turn;
-	bool stopping;    /* the node is: no turn begins any more */
-	uint64_t batches; /* ids given so far */
+	bool stopping;         /* the node is: no turn begins any more */
+	struct qmt_timer idle; /* runs while there is no turn */
+	uint64_t batches;      /* ids given so far */
 	struct closed_call closed[CLOSED_CALLS];
 	uint32_t closed_next;
 	struct qmt_timer recancel;  /* runs while one of them is lost */
@@ -157,6 +158,8 @@ void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int f
 void turn_end_cancelled(struct qmt_ctx *ctx, struct session *s);
 /* As a failure of the store. what: "the answer could not be stored". */
 void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_result *result, const char *what);
+/* There is no turn: from now on the session may leave memory. */
+void turn_await(struct qmt_ctx *ctx, struct session *s);
 /* Frees all that a turn holds, for stop. */
 void turn_drop(struct qmt_ctx *ctx, struct session *s);
 /* True when a continuation that got turn_arg() still belongs to what is awaited. */

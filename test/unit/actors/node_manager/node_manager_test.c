@@ -16,6 +16,11 @@ static void session_on_prompt(struct qmt_ctx *ctx, void *state, const void *body
 	const struct session_prompt *request = body;
 
 	(void)state;
+	if (qmt_str_is(request->request, "leave")) { /* it is leaving memory: what comes now meets its end */
+		(void)QMT_REPLY(ctx, qmt_token(ctx), session_prompted, .turn = 6, .state = qmt_str("complete"));
+		qmt_stop_self(ctx);
+		return;
+	}
 	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_began, );
 	(void)QMT_TELL(ctx, qmt_parent(ctx), session_turn_ended, .outcome = qmt_str("cancelled"));
 	(void)QMT_REPLY(
@@ -274,6 +279,64 @@ static void test_sessions_of_others(void **state)
 	resumes(f, "far", NULL, 0, theirs, NULL);
 }
 
+struct both {
+	struct fixture *f;
+	struct qmt_str session;
+	uint32_t answers, good;
+};
+
+static void both_answered(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct both *both = *(struct both **)state;
+
+	(void)ctx;
+	(void)arg;
+	both->good += result->fail == 0;
+	__atomic_fetch_add(&both->answers, 1, __ATOMIC_RELEASE); /* pairs with the acquire in the test's thread */
+}
+
+static int both_start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	struct both *both = (struct both *)(uintptr_t)config;
+
+	*(struct both **)state = both;
+	for (int i = 0; i < 4; i++) {
+		char request[8];
+		snprintf(request, sizeof request, "p%d", i);
+		qmt_ask_or(ctx, both->f->manager, &node_prompt_type,
+			&(struct node_prompt){
+				.session = both->session, .request = qmt_str(i == 1 ? "leave" : request), .text = qmt_str("x")},
+			5000, both_answered, NULL);
+	}
+	return 0;
+}
+
+static const struct qmt_actor_desc both_desc = {
+	.abi = QMT_ABI, .name = "both", .state_size = sizeof(struct both *), .start = both_start};
+
+/* A prompt that meets a session while it leaves memory is not lost: the session is brought back for it. */
+static void test_prompt_meets_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct both both = {.f = f};
+	struct qmt_result result;
+	struct qmt_ref ref;
+	struct qmt_err err;
+	char id[64];
+
+	create(f, "r-1", "s", NULL, id);
+	both.session = qmt_str(id);
+	for (int round = 0; round < 50; round++) {
+		both.answers = both.good = 0;
+		assert_int_equal(qmt_spawn(f->ctx, &both_desc, &(struct qmt_spawn){.config = &both}, &ref, &err), 0);
+		while (
+			__atomic_load_n(&both.answers, __ATOMIC_ACQUIRE) < 4) /* each is answered, at the latest by its deadline */
+			assert_int_equal(ASK(f, &result, node_info), 0);
+		assert_int_equal(both.good, 4);
+		(void)qmt_stop(f->ctx, ref);
+	}
+}
+
 /* Status, info, nodes and providers tell of this node also without any mesh. */
 static void test_looks_without_mesh(void **state)
 {
@@ -468,6 +531,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_prompt_and_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_origin_bounds_a_peer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sessions_of_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_prompt_meets_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looks_without_mesh, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),

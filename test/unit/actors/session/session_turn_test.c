@@ -287,11 +287,28 @@ static void test_told_again(void **state)
 	assert_log(w, "prompted 1 running dup\ndelta 13  four\nend complete stop 2 (20+4)\n");
 }
 
+/* Without a turn for idle_minutes a session ends by itself; a turn puts that off. */
+static void test_idle(void **state)
+{
+	struct world *w = ((struct place *)*state)->w;
+	struct qmt_ref ref;
+	w->agent.limits.idle_minutes = 10;
+	world_start(w);
+	world_run(w, 9 * 60000);
+	world_script(w, "text:a|wait:100000|text:b|finish:stop");
+	world_prompt(w, "r1", "hi");
+	world_run(w, 11 * 60000);
+	assert_log(w, "prompted 1 running\ndelta 0 a\ndelta 1 b\nend complete stop 1 (10+2)\n");
+	assert_int_equal(qmt_lookup(w->out, "session/0192", &ref), 0);
+	world_run(w, 60001);
+	assert_int_equal(qmt_lookup(w->out, "session/0192", &ref), QMT_FAIL_NO_ROUTE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {SEEDED(test_plain), SEEDED(test_tools), SEEDED(test_bad_calls),
 		SEEDED(test_remote_owner), SEEDED(test_remote_owner_allowed), SEEDED(test_duplicates), SEEDED(test_leftover),
 		SEEDED(test_checkpoints), SEEDED(test_watcher_gone), SEEDED(test_peer), SEEDED(test_odd),
-		SEEDED(test_foreign_pieces), SEEDED(test_told_again)};
+		SEEDED(test_foreign_pieces), SEEDED(test_told_again), SEEDED(test_idle)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
