@@ -155,6 +155,7 @@ static struct node_manager_config manager_config(struct node *node, const struct
 		.advertised_count = node->advertised_count,
 		.mesh = mesh->enabled,
 		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools},
+		.max_remote_sessions = mesh->max_remote_sessions,
 		.request_timeout_ms = mesh->request_timeout_secs * 1000,
 		.node_info_timeout_ms = mesh->node_info_timeout_ms,
 		.session_desc = &session_desc,

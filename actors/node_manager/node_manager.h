@@ -30,6 +30,7 @@ struct node_manager_config {
 	uint32_t advertised_count;
 	bool mesh;
 	struct authority_grants grants;
+	uint64_t max_remote_sessions;  /* that one peer may have here; 0: no bound */
 	uint64_t request_timeout_ms;   /* for what other nodes do for us */
 	uint64_t node_info_timeout_ms; /* for a look at the nodes */
 

@@ -282,7 +282,9 @@ static void create_here(struct qmt_ctx *ctx, struct node_manager *self, struct c
 		session.cwd = qmt_str(agent->cwd);
 	session.remote_tools = request->origin.len && self->config->grants.allow_remote_tools;
 	ask_store(ctx, &store_session_create_type,
-		&(struct store_session_create){.request = request->request, .session = session}, created, op);
+		&(struct store_session_create){
+			.request = request->request, .session = session, .owner_max = self->config->max_remote_sessions},
+		created, op);
 }
 
 void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)

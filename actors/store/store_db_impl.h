@@ -63,17 +63,21 @@ struct store_value {
 #define V_OPT(x) {.kind = STORE_TEXT_OR_NULL, .text = (x)} /* an absent or empty text is NULL */
 /* clang-format on */
 
+/* How many sessions this owner has; of empty: all that there are. */
+QMT_MUST_CHECK int store__session_count(
+	struct store_db *db, struct qmt_str owner, uint64_t *ret_count, struct qmt_err *err);
+
 int store__prepare(struct store_db *db, enum store_sql id, struct qmt_err *err); /* once; afterwards nothing */
 /* Binds and runs a statement that gives no rows. */
 int store__run_values(
 	struct store_db *db, enum store_sql id, const struct store_value *values, int count, struct qmt_err *err);
-#define store__run(db, err, id, ...) \
+#define store__run(db, err, id, ...)                                                 \
 	store__run_values(db, STORE_SQL_##id, (const struct store_value[]){__VA_ARGS__}, \
 		(int)(sizeof((const struct store_value[]){__VA_ARGS__}) / sizeof(struct store_value)), err)
 /* Binds; rows come by store__step. The texts must live until the statement is done. */
 int store__query_values(struct store_db *db, enum store_sql id, const struct store_value *values, int count,
 	sqlite3_stmt **ret_stmt, struct qmt_err *err);
-#define store__query(db, err, ret_stmt, id, ...) \
+#define store__query(db, err, ret_stmt, id, ...)                                       \
 	store__query_values(db, STORE_SQL_##id, (const struct store_value[]){__VA_ARGS__}, \
 		(int)(sizeof((const struct store_value[]){__VA_ARGS__}) / sizeof(struct store_value)), ret_stmt, err)
 enum { STORE_ROW = 100 }; /* apart from enum store_outcome: both travel in one int */

@@ -180,7 +180,7 @@ int store_db_session_find(struct store_db *db, const struct store_session_find *
 
 /* ---- list -------------------------------------------------------------------------------------------------------- */
 
-static int read_count(struct store_db *db, struct qmt_str owner, uint64_t *ret_count, struct qmt_err *err)
+int store__session_count(struct store_db *db, struct qmt_str owner, uint64_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = owner.len > 0 ? store__query(db, err, &stmt, SESSION_COUNT_OWNER, V_TEXT(owner))
@@ -210,7 +210,7 @@ int store_db_session_list(struct store_db *db, const struct store_session_list *
 	int r = read_begin(db, err);
 
 	if (r == 0)
-		r = read_count(db, req->owner, &total, err);
+		r = store__session_count(db, req->owner, &total, err);
 	if (r == 0)
 		r = req->owner.len > 0
 			? store__query(db, err, &stmt, SESSION_LIST_OWNER, V_TEXT(req->owner), V_INT(limit), V_INT(offset))

@@ -174,6 +174,18 @@ static int session_by_id(struct store_db *db, struct qmt_str id, struct store_ar
 	return r < 0 ? r : one_session(db, stmt, arena, ret_session, err);
 }
 
+static int check_owner_max(struct store_db *db, struct qmt_str owner, uint64_t max, struct qmt_err *err)
+{
+	uint64_t count = 0;
+	int r = owner.len && max ? store__session_count(db, owner, &count, err) : 0;
+
+	if (r == 0 && max && count >= max)
+		return qmt_err_set(err, STORE_E_TOO_LARGE,
+			"this peer has %llu sessions here, no more are allowed ([mesh] max_remote_sessions)",
+			(unsigned long long)count);
+	return r;
+}
+
 int store_db_session_create(struct store_db *db, const struct store_session_create *req, const char *fresh_id,
 	uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
 {
@@ -198,6 +210,9 @@ int store_db_session_create(struct store_db *db, const struct store_session_crea
 		return 0;
 	}
 	if (r != STORE_E_NOT_FOUND)
+		return r;
+	r = check_owner_max(db, s->owner, req->owner_max, err);
+	if (r != 0)
 		return r;
 	r = store__run(db, err, SESSION_INSERT, V_TEXT(id), V_TEXT(s->owner), V_TEXT(req->request), V_TEXT(s->name),
 		V_TEXT(s->agent), V_TEXT(s->cwd), V_TEXT(s->peer), V_TEXT(s->peer_name), V_TEXT(s->title),

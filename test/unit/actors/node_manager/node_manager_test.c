@@ -89,6 +89,7 @@ static int setup(void **state)
 		.session_desc = &fake_session_desc,
 		.session_config = session_config,
 		.session_config_free = free,
+		.max_remote_sessions = 3,
 		.grants = {.allow_remote_sessions = true}};
 	f->system = qmt_system_start(&(struct qmt_system_options){.workers = 2}, &err);
 	assert_non_null(f->system);
@@ -277,6 +278,30 @@ static void test_sessions_of_others(void **state)
 	/* a name that only a peer uses is found by the owner too */
 	create(f, "r-5", "far", "12D3peer", theirs);
 	resumes(f, "far", NULL, 0, theirs, NULL);
+}
+
+/* A peer may have max_remote_sessions here: one more is refused with the name of the key; a retry of one that was made is
+ * not one more; neither others nor the owner are held up. */
+static void test_too_many_sessions(void **state)
+{
+	struct fixture *f = *state;
+	struct qmt_result result;
+	char id[64], again[64], request[8];
+
+	for (int i = 0; i < 5; i++) {
+		snprintf(request, sizeof request, "o-%d", i);
+		create(f, request, "", NULL, id);
+	}
+	create(f, "r-1", "", "12D3peer", id);
+	create(f, "r-2", "", "12D3peer", id);
+	create(f, "r-3", "", "12D3peer", id);
+	assert_int_equal(ASK(f, &result, node_session_create, .request = qmt_str("r-4"), .agent = qmt_str("coder"),
+						 .origin = qmt_str("12D3peer")),
+		QMT_FAIL_TOO_LARGE);
+	assert_non_null(memmem(result.text.p, result.text.len, "max_remote_sessions", 19));
+	create(f, "r-3", "", "12D3peer", again);
+	assert_string_equal(id, again);
+	create(f, "r-4", "", "12D3other", id);
 }
 
 struct both {
@@ -531,6 +556,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_prompt_and_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_origin_bounds_a_peer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sessions_of_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_too_many_sessions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_prompt_meets_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looks_without_mesh, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
