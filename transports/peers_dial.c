@@ -156,6 +156,21 @@ static void log_failure(struct qmt_ctx *ctx, struct target *target, const char *
 		address, "reason", why, "note", "dialed again; the same reason is not logged again");
 }
 
+static void dial_drop(struct qmt_ctx *ctx, struct peers *peers, struct dial *dial)
+{
+	struct target *target = dial->target;
+	struct dial **at = &peers->dials;
+
+	while (*at != dial)
+		at = &(*at)->next;
+	*at = dial->next;
+	free(dial);
+	if (target->state == TARGET_DIALING && !dial_of(peers, target))
+		target_later(ctx, peers, target, NULL);
+	if (target->has_expected)
+		peers_reconsider(ctx, peers, &target->expected);
+}
+
 void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg)
 {
 	char why[300];
@@ -164,6 +179,13 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 		if (dial->tag != msg->tag)
 			continue;
 		struct target *target = dial->target;
+		bool gone = dial->gone;
+		if (dial->told) { /* only our own word that it is gone */
+			if (gone)
+				dial_drop(ctx, peers, dial);
+			return;
+		}
+		dial->told = true;
 		bool refused_before = target->refused;
 		peers->counts.dials_failed += !dial->proven;
 		(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
@@ -180,24 +202,24 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 				target->last_error[0] ? target->last_error : why);
 		if (!dial->proven)
 			log_failure(ctx, target, dial->address, why);
+		if (gone)
+			dial_drop(ctx, peers, dial);
 		return;
 	}
 }
 
 bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref child)
 {
-	for (struct dial **at = &peers->dials; *at; at = &(*at)->next) {
-		struct dial *dial = *at;
-
+	for (struct dial *dial = peers->dials; dial; dial = dial->next) {
 		if (!qmt_ref_eq(dial->link, child))
 			continue;
-		struct target *target = dial->target;
-		*at = dial->next;
-		free(dial);
-		if (target->state == TARGET_DIALING && !dial_of(peers, target))
-			target_later(ctx, peers, target, NULL);
-		if (target->has_expected)
-			peers_reconsider(ctx, peers, &target->expected);
+		/* The end of a child passes what it told before: a link that fails says why and ends in one turn. So its end is put
+		 * behind its words; one that ended without any (its start failed) is told of by these. */
+		dial->gone = true;
+		if (dial->told ||
+			QMT_TELL(ctx, qmt_self(ctx), link_ended, .dialed = true, .tag = dial->tag,
+				.why = qmt_str("the link ended without a word")) != 0)
+			dial_drop(ctx, peers, dial);
 		return true;
 	}
 	return false;

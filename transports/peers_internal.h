@@ -72,6 +72,7 @@ struct dial {
 	struct qmt_ref link;
 	uint64_t tag;
 	bool proven; /* from then on it is a known_link */
+	bool told, gone; /* it has said how it ended; its actor is no more */
 	struct link_config link_config;
 	struct zmq_dialer_config zmq;
 	struct loop_dial_config loop;
