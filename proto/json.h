@@ -26,7 +26,11 @@ struct json; /* a value of any type */
 /* 0; -EBADMSG, or -ENOMEM (jansson cannot tell a text that it has no memory for from a bad one: -EBADMSG).
  * Errors: "line L column C: what". json_free (NULL is fine) what came back. */
 QMT_MUST_CHECK int json_parse(struct qmt_str text, struct json **ret_value, struct qmt_err *err);
-struct json *json_free(struct json *value); /* returns NULL; only for values that you own, not for members */
+struct json *json_free(struct json *value);          /* returns NULL; only for values that you own, not for members */
+static inline void json_cleanup(struct json **value) /* for QMT_CLEANUP */
+{
+	json_free(*value);
+}
 /* Appends compact text (one line). 0 or -ENOMEM. Members keep their order; numbers are written as short as they still
  * read back the same. */
 QMT_MUST_CHECK int json_write(const struct json *value, struct qmt_buf *out);

@@ -84,3 +84,12 @@ uint32_t utf8_broken_length(struct qmt_str text)
 
 	return text.len > 0 ? sequence((const uint8_t *)text.p, text.len, &whole) : 0;
 }
+
+struct qmt_str utf8_head(struct qmt_str text, size_t max_bytes)
+{
+	if (text.len <= max_bytes)
+		return text;
+	while (max_bytes > 0 && ((unsigned char)text.p[max_bytes] & 0xc0) == 0x80)
+		max_bytes--;
+	return qmt_strn(text.p, max_bytes);
+}

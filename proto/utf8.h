@@ -18,6 +18,9 @@ static inline bool utf8_check(struct qmt_str text)
 	return utf8_valid_prefix(text) == text.len;
 }
 
+/* The longest start of valid `text` that has at most max_bytes and cuts no character. */
+struct qmt_str utf8_head(struct qmt_str text, size_t max_bytes);
+
 /* Bytes of the broken sequence at the start of `text` that one U+FFFD stands for: 1 to 3 (Unicode 3.9: the maximal part
  * of a sequence that could have become a character). For text that is not valid at its first byte. */
 uint32_t utf8_broken_length(struct qmt_str text);

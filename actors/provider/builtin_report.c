@@ -7,11 +7,6 @@
 #include "proto/json.h"
 #include "proto/utf8.h"
 
-static void json_cleanup(struct json **json)
-{
-	json_free(*json);
-}
-
 /* A value, NULL: no JSON. Out of memory is noted in `out`, like that of its text. */
 static struct json *parse(struct qmt_str text, struct qmt_buf *out)
 {

@@ -359,11 +359,6 @@ void openai_error_envelope(const struct json *error, const char *secret, struct 
 	fill(&said, kind, "the upstream reported an error", secret, ret_error);
 }
 
-static void json_cleanup(struct json **json)
-{
-	json_free(*json);
-}
-
 void openai_error_http(unsigned status, struct qmt_str body, const struct openai_hints *hints, uint64_t wall_ms,
 	const char *secret, struct openai_error *ret_error)
 {

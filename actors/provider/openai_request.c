@@ -23,11 +23,6 @@
 	R(api_base, "the address stands in the provider's config only") \
 	R(extra_headers, "headers stand in the provider's config only")
 
-static void json_cleanup(struct json **json)
-{
-	json_free(*json);
-}
-
 static void buf_cleanup(struct qmt_buf *buf)
 {
 	qmt_buf_free(buf);

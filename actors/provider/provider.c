@@ -13,17 +13,11 @@ enum {
 	OPENAI = 1,
 	BUILTIN = 2,
 	SCRIPT = 4,
-	OPENAI_BUILTIN = OPENAI | BUILTIN,
-	OPENAI_SCRIPT = OPENAI | SCRIPT,
-	ALL = OPENAI | BUILTIN | SCRIPT,
 };
 
 #define PARAM(type, param, dflt, min, max, kinds, doc) \
 	{#param, QMT_PARAM_##type, (uint32_t)offsetof(struct provider_config, param), dflt, min, max, doc},
 const struct qmt_param provider_params[] = {PROVIDER_PARAMS(PARAM){NULL, 0, 0, NULL, 0, 0, NULL}};
-
-#define PARAM_KINDS(type, param, dflt, min, max, kinds, doc) kinds,
-static const uint8_t param_kinds[] = {PROVIDER_PARAMS(PARAM_KINDS)};
 
 static const struct {
 	const char *name;
@@ -49,16 +43,6 @@ const struct qmt_actor_desc *provider_desc(const char *kind)
 	int i = kind_find(kind);
 
 	return i < 0 ? NULL : kinds_known[i].desc;
-}
-
-bool provider_param_applies(const char *param, const char *kind)
-{
-	int at = kind_find(kind);
-
-	for (size_t i = 0; at >= 0 && provider_params[i].name; i++)
-		if (strcmp(provider_params[i].name, param) == 0)
-			return param_kinds[i] & kinds_known[at].bit;
-	return false;
 }
 
 bool provider_parameters_fit(struct qmt_str parameters)

@@ -30,8 +30,6 @@ struct provider_config {
 
 /* The parameters, offsets into struct provider_config; closed by name == NULL. dflt is never NULL. */
 extern const struct qmt_param provider_params[];
-/* True when the parameter called `param` has a meaning for `kind`. */
-bool provider_param_applies(const char *param, const char *kind);
 /* All parameters at their defaults; name and kind as given. */
 void provider_config_init(struct provider_config *config, const char *name, const char *kind);
 /* Checks kind, ranges, the address and what hangs together. 0; -EINVAL with err: "base_url: …"; -ENOMEM. A start that

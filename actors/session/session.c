@@ -47,7 +47,6 @@ struct session_config *session_config_new(
 		return NULL;
 	}
 	config->limits = agent->limits;
-	config->max_tokens = agent->max_tokens;
 	config->refuses_tools = session->owner.len && !(session->remote_tools && agent->allow_remote_tools);
 	config->id = qmt_str_dup(session->id);
 	config->agent = qmt_str_dup(session->agent);

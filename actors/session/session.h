@@ -30,7 +30,6 @@ struct session_agent {
 	const char *system;       /* NULL: no system message */
 	const char *const *tools; /* allow-list, closed by NULL; NULL: no tools */
 	const char *parameters;   /* JSON object of further request members; may be NULL */
-	uint32_t max_tokens;      /* 0: the provider's default */
 	bool allow_remote_tools;  /* [mesh] allow_remote_tools */
 	struct session_limits limits;
 };

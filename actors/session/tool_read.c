@@ -9,6 +9,7 @@
 #include "actors/session/tool_dir.h"
 #include "actors/session/tool_text.h"
 #include "actors/session/tools.h"
+#include "proto/utf8.h"
 
 enum { LINE_MAX_BYTES = 2000, PIECE = 65536, BINARY_LOOK = 8192 };
 
@@ -43,7 +44,7 @@ static void end_line(struct reader *r)
 	/* Cleaned before it is cut, so that the cut can keep to characters. */
 	QMT_CLEANUP(qmt_buf_free) struct qmt_buf clean = {0};
 	tool_text_clean(&clean, text);
-	struct qmt_str fits = tool_text_head(qmt_buf_view(&clean), LINE_MAX_BYTES);
+	struct qmt_str fits = utf8_head(qmt_buf_view(&clean), LINE_MAX_BYTES);
 	qmt_buf_append(out, fits.p, fits.len);
 	if (r->line_bytes > LINE_MAX_BYTES)
 		qmt_buf_printf(out, " [... line of %" PRIu64 " bytes cut here]", r->line_bytes);

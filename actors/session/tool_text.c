@@ -30,16 +30,6 @@ static bool inside_character(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-struct qmt_str tool_text_head(struct qmt_str text, size_t max_bytes)
-{
-	if (text.len <= max_bytes)
-		return text;
-	size_t len = max_bytes;
-	while (len > 0 && inside_character(text.p[len]))
-		len--;
-	return qmt_strn(text.p, len);
-}
-
 struct qmt_str tool_text_valid(const char *text)
 {
 	return qmt_strn(text, utf8_valid_prefix(qmt_str(text)));
@@ -96,7 +86,7 @@ bool tool_text_cut(struct qmt_buf *out, struct qmt_str text, size_t max_lines, s
 	}
 	/* What is lost already came behind `text`: its own end is then no end worth keeping. */
 	size_t tail_share = lost ? 0 : max_bytes / 2, tail_line_share = lost ? 0 : max_lines / 2;
-	struct qmt_str first = head_lines(tool_text_head(text, max_bytes - tail_share), max_lines - tail_line_share);
+	struct qmt_str first = head_lines(utf8_head(text, max_bytes - tail_share), max_lines - tail_line_share);
 	struct qmt_str rest = qmt_strn(text.p + first.len, text.len - first.len);
 	struct qmt_str last = tail_lines(tail(rest, tail_share), tail_line_share);
 	uint64_t cut = rest.len - last.len + lost;

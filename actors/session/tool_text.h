@@ -10,8 +10,6 @@
 
 /* Appends `raw` as UTF-8: what is not valid, and NUL, becomes U+FFFD. */
 void tool_text_clean(struct qmt_buf *out, struct qmt_str raw);
-/* The longest start of valid UTF-8 `text` that has at most max_bytes and cuts no character. */
-struct qmt_str tool_text_head(struct qmt_str text, size_t max_bytes);
 /* A C string without what is not valid UTF-8 at its end (snprintf cuts anywhere). */
 struct qmt_str tool_text_valid(const char *text);
 /* Appends valid `text`, or, when it is over a limit, its first and its last half of what is allowed with a line

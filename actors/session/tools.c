@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "actors/session/tool_text.h"
+#include "proto/utf8.h"
 
 extern const struct tool tool_read, tool_write, tool_edit, tool_ls, tool_shell;
 
@@ -154,7 +155,7 @@ static int check_args(const struct tool *tool, const struct json *args, struct q
 		const struct tool_param *p = find_param(tool, key);
 		if (!p)
 			return qmt_err_set(err, -EINVAL, "%s: no parameter \"%.*s\"; there are: %s", tool->name,
-				QMT_STR_ARG(tool_text_head(key, 100)), param_names(tool, &names));
+				QMT_STR_ARG(utf8_head(key, 100)), param_names(tool, &names));
 		int code = json_is_null(value) ? 0 : check_value(tool, p, value, err);
 		if (code)
 			return code;

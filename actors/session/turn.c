@@ -26,11 +26,6 @@ static const uint32_t allowed[] = {
 #undef S
 };
 
-const char *turn_state_name(enum turn_state state)
-{
-	return names[state];
-}
-
 /* What must hold in a state; NULL, or what does not. */
 static const char *turn_check(const struct turn *t)
 {

@@ -138,14 +138,12 @@ struct session {
 
 struct session_config {
 	char *id, *agent, *cwd, *owner, *system, *parameters;
-	uint32_t max_tokens;
 	bool refuses_tools; /* the owner is a peer and may not run tools here */
 	uint64_t tools;     /* bit i: tool_at(i) is allowed */
 	struct session_limits limits;
 };
 
 /* ---- turn.c: states, prompt, end --------------------------------------------------------------------------------- */
-const char *turn_state_name(enum turn_state state);
 void turn_move(struct qmt_ctx *ctx, struct session *s, enum turn_state to);
 void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
 void turn_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);

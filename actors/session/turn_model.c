@@ -258,7 +258,6 @@ static void ask_model(struct qmt_ctx *ctx, struct session *s)
 	struct model_call *call = &t->call;
 	struct chat_message *messages = NULL;
 	struct provider_chat chat = {.model = qmt_str(call->model),
-		.max_tokens = s->config->max_tokens,
 		.parameters = qmt_str(s->config->parameters),
 		.sink = qmt_self(ctx),
 		.session = qmt_str(s->config->id)};

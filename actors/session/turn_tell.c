@@ -4,6 +4,7 @@
 
 #include "actors/session/tool_text.h"
 #include "actors/session/turn.h"
+#include "proto/utf8.h"
 
 enum { TOOL_RESULT_SHOWN = 4096 };
 
@@ -92,7 +93,7 @@ void tell_tool(struct qmt_ctx *ctx, struct session *s, const struct chat_tool_ca
 		.arguments = call->arguments,
 		.state = qmt_str(ended ? "finished" : "started")};
 	if (ended) {
-		event.result = tool_text_head(qmt_buf_view(&ended->result), TOOL_RESULT_SHOWN);
+		event.result = utf8_head(qmt_buf_view(&ended->result), TOOL_RESULT_SHOWN);
 		event.is_error = ended->is_error;
 	}
 	tell_all(ctx, s, &session_tool_type, &event);

@@ -12,6 +12,7 @@
 
 #include "actors/session/tool_text.h"
 #include "actors/session/turn.h"
+#include "proto/utf8.h"
 
 static void advance(struct qmt_ctx *ctx, struct session *s);
 
@@ -185,7 +186,7 @@ static int make_call(struct qmt_ctx *ctx, struct session *s, const struct tool_r
 		QMT_CLEANUP(qmt_buf_free) struct qmt_buf offered = {0};
 		for (uint32_t i = 0; i < s->offer_count; i++)
 			qmt_buf_printf(&offered, "%s%.*s", i ? ", " : "", QMT_STR_ARG(s->offers[i].name));
-		return qmt_err_set(err, -1, "tool \"%.*s\" %s; offered: %s", QMT_STR_ARG(tool_text_head(run->call->name, 100)),
+		return qmt_err_set(err, -1, "tool \"%.*s\" %s; offered: %s", QMT_STR_ARG(utf8_head(run->call->name, 100)),
 			tool ? "is not allowed in this session" : "does not exist", offered.data ? offered.data : "none");
 	}
 	char tag[37];

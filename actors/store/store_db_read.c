@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "actors/store/store_db_impl.h"
+#include "proto/utf8.h"
 
 int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
 	struct store_session *ret_session, struct qmt_err *err)
@@ -119,29 +120,18 @@ static int find_by_prefix(struct store_db *db, struct qmt_str key, struct qmt_st
 	return r < 0 ? r : take_sessions(db, stmt, FIND_LIMIT, arena, ret_items, ret_count, err);
 }
 
-/* The beginning of a text, cut between characters. */
-static struct qmt_str beginning(struct qmt_str text, uint32_t max_bytes)
-{
-	if (text.len <= max_bytes)
-		return text;
-	text.len = max_bytes;
-	while (text.len > 0 && ((unsigned char)text.p[text.len] & 0xc0) == 0x80)
-		text.len--;
-	return text;
-}
-
 static int ambiguous(struct qmt_str key, const struct store_session *items, uint32_t count, struct qmt_err *err)
 {
 	struct qmt_buf text QMT_CLEANUP(qmt_buf_free) = {0};
 
 	for (uint32_t i = 0; i < count && i < STORE_CANDIDATES; i++) {
-		struct qmt_str label = beginning(items[i].name.len > 0 ? items[i].name : items[i].title, LABEL_BYTES);
+		struct qmt_str label = utf8_head(items[i].name.len > 0 ? items[i].name : items[i].title, LABEL_BYTES);
 
 		qmt_buf_printf(&text, "%s%.*s", i > 0 ? ", " : "", QMT_STR_ARG(items[i].id));
 		if (label.len > 0)
 			qmt_buf_printf(&text, " (%.*s)", QMT_STR_ARG(label));
 	}
-	key = beginning(key, QMT_ERR_TEXT / 8);
+	key = utf8_head(key, QMT_ERR_TEXT / 8);
 	return qmt_err_set(err, STORE_E_BAD, "\"%.*s\" means several sessions: %s%s", QMT_STR_ARG(key),
 		text.failed || !text.data ? "" : text.data, count > STORE_CANDIDATES ? ", and more" : "");
 }

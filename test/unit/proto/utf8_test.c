@@ -101,10 +101,21 @@ static void test_broken_length(void **state)
 	assert_int_equal(utf8_broken_length(qmt_str("")), 0);
 }
 
+/* A text is cut between characters. */
+static void test_head(void **state)
+{
+	static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z"; /* 1, 2, 3, 4 bytes, z */
+	static const uint32_t heads[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+
+	(void)state;
+	for (uint32_t max = 0; max < sizeof heads / sizeof *heads; max++)
+		assert_int_equal(utf8_head(qmt_str(text), max).len, heads[max]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_code_points), cmocka_unit_test(test_all_three_bytes),
-		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length)};
+		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length), cmocka_unit_test(test_head)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -280,8 +280,8 @@ static void test_sessions_of_others(void **state)
 	resumes(f, "far", NULL, 0, theirs, NULL);
 }
 
-/* A peer may have max_remote_sessions here: one more is refused with the name of the key; a retry of one that was made is
- * not one more; neither others nor the owner are held up. */
+/* A peer may have max_remote_sessions here: one more is refused with the name of the key; a retry of one that was made
+ * is not one more; neither others nor the owner are held up. */
 static void test_too_many_sessions(void **state)
 {
 	struct fixture *f = *state;

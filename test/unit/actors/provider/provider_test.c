@@ -73,15 +73,8 @@ static void config_checks(void **state)
 	assert_int_equal(strncmp(err.text, "script: missing", 15), 0);
 	config.script = "f";
 	assert_int_equal(provider_config_check(&config, &err), 0);
-	assert_true(provider_param_applies("response_limit_bytes", "script"));
-	assert_false(provider_param_applies("max_tokens", "script"));
-	assert_false(provider_param_applies("script", "builtin"));
 	assert_null(provider_desc("mesh"));
 	assert_null(provider_desc(NULL));
-	assert_true(provider_param_applies("base_url", "openai"));
-	assert_false(provider_param_applies("base_url", "builtin"));
-	assert_true(provider_param_applies("model", "builtin"));
-	assert_false(provider_param_applies("modell", "openai"));
 	for (const struct qmt_param *param = provider_params; param->name; param++)
 		assert_true(param->dflt && param->doc[0]);
 }
