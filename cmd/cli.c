@@ -126,7 +126,8 @@ void cli_man(void)
 		printf("\n");
 	}
 	printf(
-		".SH METRICS\nWhat \\fBqmt metrics\\fR prints: name, what it is of, value. A counter grows from 0 at the node's "
+		".SH METRICS\nWhat \\fBqmt metrics\\fR prints: name, what it is of, value. A counter grows from 0 at "
+		"the node's "
 		"start; a gauge is as it is now. What could not be asked in time is left out and named.\n");
 	for (size_t i = 0; i < METRIC_COUNT; i++) {
 		printf(".TP\n.B ");

@@ -213,7 +213,8 @@ bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref c
 	for (struct dial *dial = peers->dials; dial; dial = dial->next) {
 		if (!qmt_ref_eq(dial->link, child))
 			continue;
-		/* The end of a child passes what it told before: a link that fails says why and ends in one turn. So its end is put
+		/* The end of a child passes what it told before: a link that fails says why and ends in one turn. So its end
+		 * is put
 		 * behind its words; one that ended without any (its start failed) is told of by these. */
 		dial->gone = true;
 		if (dial->told ||

@@ -110,7 +110,8 @@ void lab_set(struct player *player, const char *name, const char *value)
 	vars[player->var_count++] = (struct lab_var){strdup(name), copy};
 }
 
-/* NAME_ADDR and NAME_IP of hosts, as the host where the step runs sees them; a step that runs nowhere sees them as anybody
+/* NAME_ADDR and NAME_IP of hosts, as the host where the step runs sees them; a step that runs nowhere sees them as
+ * anybody
  * does. */
 static const char *host_var(struct lab_run *run, const char *name, char room[128])
 {

@@ -272,7 +272,8 @@ static enum lab_outcome wait_metric(struct lab_run *run, struct lab_host *host)
 		return not_yet(run, lab_stream_text(&run->process->err).p);
 	const char *label = strstr(run->words[2], "[label=");
 	if (label)
-		snprintf(path, sizeof path, ".metrics[name=%.*s&%s.value", (int)(label - run->words[2]), run->words[2], label + 1);
+		snprintf(path, sizeof path, ".metrics[name=%.*s&%s.value", (int)(label - run->words[2]), run->words[2],
+			label + 1);
 	else
 		snprintf(path, sizeof path, ".metrics[name=%s].value", run->words[2]);
 	char *test[] = {json, path, run->words[3], run->words[4]};

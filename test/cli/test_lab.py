@@ -25,8 +25,8 @@ def lab(tmp_path):
 	def run(text, *args, name="t.lab", command="run", **more):
 		path = tmp_path / name
 		path.write_text(text)
-		done = subprocess.run([LAB, command, *args, str(path)], capture_output=True, text=True, timeout=60, env=dict(os.environ, TMPDIR=base), **more)
-		return done
+		env = dict(os.environ, TMPDIR=base)
+		return subprocess.run([LAB, command, *args, str(path)], capture_output=True, text=True, timeout=60, env=env, **more)
 
 	run.base, run.path = base, tmp_path
 	yield run
@@ -64,17 +64,20 @@ def test_wrong_exit_shows_the_output(lab):
 
 def test_check_says_all_at_once(lab):
 	"""Every fault of a scenario is said at once, with file, line and the way out; nothing is run."""
-	done = lab("node a\nstrat a\nrun nobody true\nwait a log hsa x\ncut a\nrepeat 0 {\nset x 1\nloss a a 5%\n", command="check")
+	text = "node a\nstrat a\nrun nobody true\nwait a log hsa x\ncut a\nrepeat 0 {\nset x 1\nloss a a 5%\n"
+	done = lab(text, command="check")
 	assert done.returncode == 2 and not done.stdout
-	for part in (":1: the first line is missing", ":1: the config is missing", ":2: no such step: strat", ":3: no such host: nobody", ":4: no such test: hsa",
-			":5: usage: cut", ":6: \"0\" is not a number from 1 on", ":6: a block that no } closes", ":7: \"x\" is no variable", "backend netns"):
+	for part in (":1: the first line is missing", ":1: the config is missing", ":2: no such step: strat", ":3: no such host: nobody",
+			":4: no such test: hsa", ":5: usage: cut", ":6: \"0\" is not a number from 1 on", ":6: a block that no } closes",
+			":7: \"x\" is no variable", "backend netns"):
 		assert part in done.stderr, (part, done.stderr)
 	assert lab("# It holds.\nhost h\nrun h true\n", command="check").stdout.endswith("t.lab: ok\n")
 
 
 def test_usage(lab):
 	"""Wrong arguments are refused with a reason and exit 2."""
-	for args in (["run"], ["run", "--jobs", "0", "x.lab"], ["run", "--nonsense", "x.lab"], ["run", "x.txt"], ["run", "/no/such.lab"], ["walk"], ["help", "walk"],
+	for args in (["run"], ["run", "--jobs", "0", "x.lab"], ["run", "--nonsense", "x.lab"], ["run", "x.txt"], ["run", "/no/such.lab"],
+			["walk"], ["help", "walk"],
 			["run", "--backend", "moon", "x.lab"], ["run", "--seed"]):
 		done = subprocess.run([LAB, *args], capture_output=True, text=True)
 		assert done.returncode == 2 and done.stderr, args
@@ -149,9 +152,11 @@ def wait_for(condition, what):
 def test_nothing_is_left(lab, how):
 	"""After Ctrl-C, a kill of qmt-lab, and a crash of the process that plays: no process, no folder is left."""
 	mark = "left-%d-%s" % (os.getpid(), how)
-	(lab.path / "t.lab").write_text("# It holds.\nnode one\nstart one\nspawn bg one sh -c 'sh -c \"tail -f /dev/null %s\" & echo up; wait'\nwait bg stdout has up\n"
+	(lab.path / "t.lab").write_text("# It holds.\nnode one\nstart one\n"
+		"spawn bg one sh -c 'sh -c \"tail -f /dev/null %s\" & echo up; wait'\nwait bg stdout has up\n"
 		"run within=50s one tail -f /dev/null %s\n" % (mark, mark) + NODE)
-	process = subprocess.Popen([LAB, "run", str(lab.path / "t.lab")], stdout=subprocess.PIPE, text=True, env=dict(os.environ, TMPDIR=lab.base), start_new_session=True)
+	process = subprocess.Popen([LAB, "run", str(lab.path / "t.lab")], stdout=subprocess.PIPE, text=True, start_new_session=True,
+		env=dict(os.environ, TMPDIR=lab.base))
 	wait_for(lambda: len(processes_with(mark)) >= 3, "the scenario runs")
 	[folder] = [name for name in os.listdir(lab.base)]
 	assert processes_with(folder), "qmtd runs"
@@ -213,11 +218,25 @@ def test_planted(lab):
 	assert lab("# It holds.\nhost h\nrun h cat f\nstdout is good\n-- f --\ngood\n-- f planted --\nbad\n", "--planted").returncode == 0
 
 
+def test_skip_says_why(lab):
+	"""What the machine cannot do is skipped with the reason, and is no failure; --backend chooses."""
+	prefix = lab.path / "bin"
+	prefix.mkdir()
+	for program in ("qmt-lab", "qmtd", "qmt"):
+		os.symlink(os.path.join(qmt.BUILD, program), prefix / program)
+	subprocess.run(["cp", LAB, str(prefix / "alone")], check=True)  # without libqmt-lab-clock.so beside it
+	(lab.path / "t.lab").write_text("# It holds.\nneeds clock\nhost h\nclock h +1h\n")
+	done = subprocess.run([str(prefix / "alone"), "run", str(lab.path / "t.lab")], capture_output=True, text=True, env=dict(os.environ, TMPDIR=lab.base))
+	assert done.returncode == 0 and "1 skipped" in done.stdout and "libqmt-lab-clock.so" in done.stdout, done.stdout
+	assert lab("# It holds.\nbackend netns\nhost h\nrun h true\n", "--backend", "loopback").returncode == 2
+
+
 def test_installed_outside_the_tree(lab):
 	"""An installed qmt-lab runs a scenario that lies outside the tree, with the installed qmtd and qmt."""
 	prefix = lab.path / "prefix"
 	subprocess.run(["make", "-s", "-C", qmt.ROOT, "install", "PREFIX=%s" % prefix], check=True, capture_output=True, timeout=300)
-	(lab.path / "own.lab").write_text("# It holds.\nneeds clock\nnode one\nclock one +1h\nstart one\nrun one qmt status --json\nstdout json .peer_id == ${ONE_PEER}\n"
+	(lab.path / "own.lab").write_text("# It holds.\nneeds clock\nnode one\nclock one +1h\nstart one\n"
+		"run one qmt status --json\nstdout json .peer_id == ${ONE_PEER}\n"
 		"run one sh -c 'command -v qmt'\nstdout is %s/bin/qmt\nstop one\n" % prefix + NODE)
 	done = subprocess.run([str(prefix / "bin/qmt-lab"), "run", "own.lab"], cwd=lab.path, capture_output=True, text=True, timeout=60,
 		env={"PATH": "/usr/bin:/bin", "TMPDIR": lab.base})
