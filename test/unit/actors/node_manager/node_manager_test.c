@@ -286,7 +286,7 @@ static void test_too_many_sessions(void **state)
 {
 	struct fixture *f = *state;
 	struct qmt_result result;
-	char id[64], again[64], request[8];
+	char id[64], again[64], request[16];
 
 	for (int i = 0; i < 5; i++) {
 		snprintf(request, sizeof request, "o-%d", i);
@@ -326,7 +326,7 @@ static int both_start(struct qmt_ctx *ctx, void *state, const void *config)
 
 	*(struct both **)state = both;
 	for (int i = 0; i < 4; i++) {
-		char request[8];
+		char request[16];
 		snprintf(request, sizeof request, "p%d", i);
 		qmt_ask_or(ctx, both->f->manager, &node_prompt_type,
 			&(struct node_prompt){
