@@ -5,7 +5,7 @@
  *     #define COUNTER_ADD(F, T)   F(T, I64, amount, 1, "How much to add.")
  *     #define COUNTER_TOTAL(F, T) F(T, I64, total,  1, "The sum so far.")
  *     #define COUNTER_MESSAGES(M) \
- *             M(counter, add,   COUNTER_ADD,   "anyone", "Adds to the counter; answered with total.") \
+ *             M(counter, add,   COUNTER_ADD,   "anyone", "Adds to the counter.", total) \
  *             M(counter, total, COUNTER_TOTAL, "reply",  "Answer to add.")
  *
  * Its header says QMT_DECLARE_PROTOCOL(counter, COUNTER_MESSAGES): struct counter_add {int64_t amount;}, the enum
@@ -19,6 +19,9 @@
  * Unknown:   keys that a reader does not know are skipped, so fields may be added and never removed.
  * Access:    the third column names the operation of the authority table that a *remote* sender needs
  *            (proto/authority); "reply" cannot be sent on its own, "local" never comes from another process.
+ * Answer:    the last column names the one message of the same protocol that an ask is answered with; it may be left
+ *            out. What comes from another process is taken as an answer only when it is of exactly that type, so whoever
+ *            asked may cast result->body to it; an ask without the column does not leave the process.
  */
 #ifndef QMT_MESSAGE_H
 #define QMT_MESSAGE_H
@@ -89,6 +92,7 @@ struct qmt_type {
 	const struct qmt_protocol *protocol;
 	const char *access; /* operation a remote sender needs; "reply"; "local" */
 	uint16_t index;     /* in protocol->types */
+	const struct qmt_type *answer; /* what an ask of it is answered with; NULL: it cannot be asked from afar */
 };
 
 struct qmt_protocol {
@@ -153,20 +157,28 @@ struct qmt_protocol {
 		FIELDS(QMT__FIELD, struct tag){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
 	const struct qmt_record tag##_record = {#tag, doc, (uint32_t)sizeof(struct tag), tag##_fields, tag##_flat};
 
-#define QMT__MSG_STRUCT(mod, msg, FIELDS, access, doc) \
+/* The columns behind `access`: doc, and maybe the answer. */
+#define QMT__DOC(doc, ...) doc
+#define QMT__ANSWER(mod, ...) QMT__THIRD(__VA_ARGS__, QMT__ANSWER_IS, QMT__ANSWER_NONE, )(mod, __VA_ARGS__)
+#define QMT__THIRD(a, b, third, ...) third
+#define QMT__ANSWER_IS(mod, doc, answer) &mod##_##answer##_type
+#define QMT__ANSWER_NONE(mod, doc) NULL
+
+#define QMT__MSG_STRUCT(mod, msg, FIELDS, access, ...) \
 	struct mod##_##msg { \
 		FIELDS(QMT__MEMBER, ) \
 	}; \
 	enum { mod##_##msg##_flat = 1 FIELDS(QMT__FLAT, ) }; \
 	extern const struct qmt_type mod##_##msg##_type;
-#define QMT__MSG_ID(mod, msg, FIELDS, access, doc) mod##_##msg##_id,
-#define QMT__MSG_TYPE(mod, msg, FIELDS, access, doc) \
+#define QMT__MSG_ID(mod, msg, FIELDS, access, ...) mod##_##msg##_id,
+#define QMT__MSG_TYPE(mod, msg, FIELDS, access, ...) \
 	static const struct qmt_field mod##_##msg##_fields[] = { \
 		FIELDS(QMT__FIELD, struct mod##_##msg){NULL, NULL, 0, QMT_KIND_END, 0, NULL}}; \
 	const struct qmt_type mod##_##msg##_type = { \
-		{#mod "." #msg, doc, (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields, mod##_##msg##_flat}, \
-		&mod##_protocol, access, mod##_##msg##_id};
-#define QMT__MSG_ADDR(mod, msg, FIELDS, access, doc) &mod##_##msg##_type,
+		{#mod "." #msg, QMT__DOC(__VA_ARGS__, ), (uint32_t)sizeof(struct mod##_##msg), mod##_##msg##_fields, \
+			mod##_##msg##_flat}, \
+		&mod##_protocol, access, mod##_##msg##_id, QMT__ANSWER(mod, __VA_ARGS__)};
+#define QMT__MSG_ADDR(mod, msg, FIELDS, access, ...) &mod##_##msg##_type,
 
 #define QMT_DECLARE_PROTOCOL(mod, MESSAGES) \
 	extern const struct qmt_protocol mod##_protocol; \

@@ -387,6 +387,8 @@ int control_client_ask(struct control_client *client, const char *name, const st
 	int rc;
 
 	*ret_reply = (struct control_reply){0};
+	if (!type->answer)
+		return qmt_err_set(err, -EINVAL, "%s: its list names no answer, so it cannot be asked", type->record.name);
 	rc = client->gone ? fail_gone(client, err) : put(client, &env, type, body, err);
 	if (rc)
 		return rc;

@@ -101,17 +101,21 @@ static void take_reply(struct control_client *client, const struct envelope *env
 	struct control_reply *reply = client->reply;
 	const char *why = "";
 	struct type_in_row *row = type_in_row(&client->types_in, env->type, env->type_name, &why);
-	const struct qmt_type *type =
-		row && client->asked ? qmt_protocol_find(client->asked->protocol, qmt_str(row->name)) : NULL;
+	const struct qmt_type *type = client->asked ? client->asked->answer : NULL;
 	struct qmt_err err = {0};
 
-	if (env->id != client->ask_id || client->answered)
+	if (!client->reply || env->id != client->ask_id || client->answered)
 		return; /* late */
 	client->answered = true;
-	reply->memory = type ? codec_decode_new(&type->record, map_of(env), &refs, &err) : NULL;
+	if (!row)
+		qmt_err_set(&err, -EPROTO, "%s", why);
+	else if (strcmp(row->name, type->record.name) != 0)
+		qmt_err_set(&err, -EPROTO, "%s was answered with %s, not with %s", client->asked->record.name, row->name,
+			type->record.name);
+	reply->memory = !err.code ? codec_decode_new(&type->record, map_of(env), &refs, &err) : NULL;
 	if (!reply->memory) {
 		reply->fail = QMT_FAIL_FAILED;
-		reply->memory = qmt_str_dup(qmt_str(type ? err.text : "an answer of an unknown type"));
+		reply->memory = qmt_str_dup(qmt_str(err.text));
 		reply->text = qmt_str(reply->memory);
 		return;
 	}
@@ -124,7 +128,7 @@ static void take_error(struct control_client *client, const struct envelope *env
 	struct control_reply *reply = client->reply;
 	struct link_error *error;
 
-	if (env->id != client->ask_id || client->answered)
+	if (!client->reply || env->id != client->ask_id || client->answered)
 		return;
 	client->answered = true;
 	error = codec_decode_new(&link_error_record, env->body, NULL, NULL);

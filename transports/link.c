@@ -51,9 +51,12 @@ void link_complain(
 	if (link->complained & 1u << what)
 		return;
 	link->complained |= 1u << what;
-	QMT_LOG(ctx, QMT_WARN, what == COMPLAIN_PEER_REFUSED ? "link.peer_refused" : "link.refused", "peer",
-		link_name(link), "transport", link->config->transport, "reason", why, "to", subject[0] ? subject : NULL, "note",
-		"further ones of this kind are not logged");
+	QMT_LOG(ctx, QMT_WARN,
+		what == COMPLAIN_PEER_REFUSED       ? "link.peer_refused"
+			: what == COMPLAIN_WRONG_ANSWER ? "link.hostile"
+											: "link.refused",
+		"peer", link_name(link), "transport", link->config->transport, "reason", why, "to", subject[0] ? subject : NULL,
+		"note", "further ones of this kind are not logged");
 }
 
 static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, const char *why)

@@ -161,7 +161,6 @@ static const struct qmt_type *find_type(struct qmt_ctx *ctx, struct type_in_row 
 {
 	if (row->last_type && qmt_ref_eq(row->last_to, to))
 		return row->last_type;
-	row->last_protocol = NULL;
 	row->last_to = to;
 	row->last_type = to.rid ? contract_type(qmt_str(row->name)) : qmt_accepts(ctx, to, qmt_str(row->name));
 	row->origin_offset = row->last_type ? type_origin_offset(row->last_type) : TYPE_NO_ORIGIN;

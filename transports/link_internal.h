@@ -30,13 +30,15 @@ enum link_complaint {
 	COMPLAIN_PEER_REFUSED,
 	COMPLAIN_LINK_BUSY,
 	COMPLAIN_EXPORTS,
+	COMPLAIN_WRONG_ANSWER,
+	COMPLAIN_NO_ANSWER,
 	COMPLAINTS
 };
 
 /* An ask of ours that waits for the peer's answer; its id on the wire is sequence << 16 | slot. */
 struct ask_out {
 	struct qmt_token token;
-	const struct qmt_protocol *protocol;
+	const struct qmt_type *asked;
 	uint64_t sequence, expires_ms;
 	uint32_t next_free;
 	bool used;

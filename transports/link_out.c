@@ -273,6 +273,11 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 		fail = QMT_FAIL_PEER_GONE;
 	else if (out->rid ? link_import_is_dead(link, out->rid) : out->to_name.len == 0 || out->to_name.len > ENVELOPE_NAME)
 		fail = out->rid ? QMT_FAIL_NOT_RUNNING : QMT_FAIL_NO_ROUTE;
+	if (!fail && out->is_ask && !out->type->answer) { /* a mistake in its list: see runtime/message.h, Answer */
+		link_complain(
+			ctx, link, COMPLAIN_NO_ANSWER, "asked over a link, and its list names no answer", out->type->record.name);
+		fail = QMT_FAIL_UNKNOWN_MESSAGE;
+	}
 	if (!fail && out->is_ask) {
 		slot = ask_slot(link);
 		if (slot == NO_SLOT)
@@ -286,7 +291,7 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 		struct ask_out *ask = &link->asks_out[slot];
 
 		ask->token = out->token;
-		ask->protocol = out->type->protocol;
+		ask->asked = out->type;
 		ask->sequence = ++link->ask_sequence;
 		ask->expires_ms = qmt_now_ms(ctx) + out->deadline_ms;
 		env.kind = ENVELOPE_ASK;
@@ -343,26 +348,35 @@ void link_send_reply(
 	link_send_error(ctx, link, id, target, &error);
 }
 
+/* The peer chooses what it sends, the asker casts it: only the one type that the message is answered with may pass. */
 static int answer(
 	struct qmt_ctx *ctx, struct link *link, struct ask_out *ask, const struct envelope *env, struct qmt_err *err)
 {
+	const struct qmt_type *expected = ask->asked->answer;
 	const char *why = "";
 	struct type_in_row *row = type_in_row(&link->types_in, env->type, env->type_name, &why);
 
-	if (!row)
+	if (!row) {
+		link_complain(ctx, link, COMPLAIN_BAD_BODY, why, "reply");
 		return qmt_err_set(err, -EBADMSG, "%s", why);
-	if (row->last_protocol != ask->protocol) {
-		row->last_protocol = NULL;
-		row->last_to = (struct qmt_ref){0};
-		row->last_type = qmt_protocol_find(ask->protocol, qmt_str(row->name));
-		if (!row->last_type)
-			return qmt_err_set(err, -EBADMSG, "an answer of another protocol: %s", row->name);
-		row->last_protocol = ask->protocol;
 	}
-	struct qmt_msg *msg = link_decode(ctx, link, row->last_type, env->body, TYPE_NO_ORIGIN, err);
-	if (!msg)
-		return qmt_err_prefix(err, "%s", row->name);
-	qmt_reply_msg(ctx, ask->token, row->last_type, &msg);
+	if (row->last_type != expected) {
+		if (strcmp(row->name, expected->record.name) != 0) {
+			qmt_err_set(err, -EPROTO, "%s was answered with %s, not with %s", ask->asked->record.name, row->name,
+				expected->record.name);
+			link_complain(ctx, link, COMPLAIN_WRONG_ANSWER, err->text, ask->asked->record.name);
+			return -EPROTO;
+		}
+		row->last_to = (struct qmt_ref){0};
+		row->last_type = expected;
+	}
+	struct qmt_msg *msg = link_decode(ctx, link, expected, env->body, TYPE_NO_ORIGIN, err);
+	if (!msg) {
+		qmt_err_prefix(err, "%s", row->name);
+		link_complain(ctx, link, COMPLAIN_BAD_BODY, err->text, "reply");
+		return -EBADMSG;
+	}
+	qmt_reply_msg(ctx, ask->token, expected, &msg);
 	return 0;
 }
 
@@ -404,13 +418,10 @@ void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envel
 		return;
 	}
 	struct ask_out *ask = &link->asks_out[slot];
-	if (env->kind == ENVELOPE_ERROR) {
+	if (env->kind == ENVELOPE_ERROR)
 		answer_error(ctx, link, ask, env);
-	} else if (answer(ctx, link, ask, env, &err)) {
-		link_complain(ctx, link, COMPLAIN_BAD_BODY, err.text, "reply");
-		(void)qmt_reply_fail(
-			ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer's answer could not be read: %s", err.text);
-	}
+	else if (answer(ctx, link, ask, env, &err))
+		(void)qmt_reply_fail(ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer's answer was refused: %s", err.text);
 	ask_free(link, slot);
 	if (link->state == LINK_DRAINING)
 		link_drain_step(ctx, link);

@@ -28,9 +28,8 @@ enum { TYPE_NO_ORIGIN = UINT32_MAX };
 
 struct type_in_row {
 	char *name; /* NULL: number not announced */
-	/* what the last lookup by this name gave, for the same receiver or protocol */
+	/* what the last lookup by this name gave, for the same receiver; last_to unset: a reply of that type */
 	struct qmt_ref last_to;
-	const void *last_protocol;
 	const struct qmt_type *last_type;
 	uint32_t origin_offset; /* of last_type's field `origin`, TYPE_NO_ORIGIN: none */
 };

@@ -20,12 +20,12 @@ enum { GIVE_WAY = 256, PATIENCE_MS = 300000 };
 #define BENCH_RANGE(F, T) F(T, U64, first, 1, "First number.") F(T, U64, size, 2, "How many.")
 #define BENCH_MESSAGES(M) \
 	M(bench, ball, BENCH_BALL, "local", "Goes around.") \
-	M(bench, peers, BENCH_PEERS, "local", "Set-up; answered with ready.") \
+	M(bench, peers, BENCH_PEERS, "local", "Set-up.", ready) \
 	M(bench, ready, QMT_NO_FIELDS, "reply", "Answer to peers and wait.") \
 	M(bench, go, QMT_NO_FIELDS, "local", "The clock runs.") \
 	M(bench, item, BENCH_ITEM, "local", "Counted, summed or echoed.") \
 	M(bench, range, BENCH_RANGE, "local", "To add up.") \
-	M(bench, wait, QMT_NO_FIELDS, "local", "To the referee: answered with ready when all is done.")
+	M(bench, wait, QMT_NO_FIELDS, "local", "To the referee: answered when all is done.", ready)
 QMT_DECLARE_PROTOCOL(bench, BENCH_MESSAGES)
 QMT_DEFINE_PROTOCOL(bench, BENCH_MESSAGES, "Benchmarks.")
 

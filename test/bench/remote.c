@@ -19,10 +19,10 @@
 	F(T, BYTES, data, 2, "100 bytes.")
 #define BENCH_WHERE(F, T) F(T, REF, service, 1, "Whom to send to.")
 #define BENCH_MESSAGES(M)                                                                 \
-	M(bench, where, QMT_NO_FIELDS, "node_info", "Answered with here.")                    \
-	M(bench, echo, BENCH_PAYLOAD, "node_info", "Answered with echoed.")                   \
+	M(bench, where, QMT_NO_FIELDS, "node_info", "Where it is.", here)                     \
+	M(bench, echo, BENCH_PAYLOAD, "node_info", "Says it back.", echoed)                   \
 	M(bench, count, BENCH_PAYLOAD, "node_info", "Counted.")                               \
-	M(bench, report, QMT_NO_FIELDS, "node_info", "Answered with echoed: n is the count.") \
+	M(bench, report, QMT_NO_FIELDS, "node_info", "n of the answer is the count.", echoed) \
 	M(bench, here, BENCH_WHERE, "reply", "Answer.")                                       \
 	M(bench, echoed, BENCH_PAYLOAD, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(bench, BENCH_MESSAGES)

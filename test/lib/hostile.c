@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "proto/codec.h"
 #include "runtime/base/os.h"
 
 static uint64_t deadline(int timeout_ms)
@@ -44,6 +45,40 @@ int hostile_receive(struct hostile *peer, void *room, size_t size, int timeout_m
 	size_t len;
 
 	return hostile_get(peer, room, size, deadline(timeout_ms), &len) ? -1 : (int)len;
+}
+
+void hostile_say(struct hostile *peer, const struct envelope *env, const struct qmt_record *record, const void *body)
+{
+	struct qmt_buf frame = {0};
+
+	hostile_put_envelope(&frame, env, NULL, 0);
+	if (record)
+		assert_int_equal(codec_encode(record, body, NULL, &frame), 0);
+	else
+		envelope_put_nil(&frame);
+	hostile_send(peer, frame.data, frame.len);
+	qmt_buf_free(&frame);
+}
+
+void hostile_says_use(struct hostile *peer, uint64_t sequence)
+{
+	assert_int_equal(hostile_use(peer, sequence, true, deadline(MESH_WAIT_MS)), 0);
+}
+
+struct envelope hostile_wait(struct hostile *peer, enum envelope_kind kind)
+{
+	static uint8_t room[1 << 18];
+
+	for (;;) {
+		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
+		struct qmt_bytes data = {room + 1, (uint32_t)len - 1};
+		struct envelope env;
+
+		assert_true(len > 0);
+		while (envelope_get(&data, &env, NULL) == 0)
+			if (env.kind == kind)
+				return env;
+	}
 }
 
 void hostile_wait_cut(struct hostile *peer)

@@ -16,6 +16,11 @@ void hostile_close(struct hostile *peer);
 void hostile_send(struct hostile *peer, const void *frame, size_t len);
 /* The next frame within timeout_ms; its length, -1: none. */
 int hostile_receive(struct hostile *peer, void *room, size_t size, int timeout_ms);
+/* Sends one envelope; record NULL: without a body. */
+void hostile_say(struct hostile *peer, const struct envelope *env, const struct qmt_record *record, const void *body);
+void hostile_says_use(struct hostile *peer, uint64_t sequence); /* "this link it is", whoever decides */
+/* Waits for an envelope of this kind; its texts are valid until the next call. */
+struct envelope hostile_wait(struct hostile *peer, enum envelope_kind kind);
 /* Waits until the other side has closed the connection. */
 void hostile_wait_cut(struct hostile *peer);
 

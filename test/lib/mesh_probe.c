@@ -52,6 +52,10 @@ static void on_say(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	if (msg->never)
 		return;
+	if (msg->lie) {
+		QMT_REPLY(ctx, qmt_token(ctx), probe_totals, .notes = 0x1000);
+		return;
+	}
 	if (msg->delay_ms) {
 		struct later *later = calloc(1, sizeof(*later));
 

@@ -15,6 +15,7 @@
 	F(T, BOOL, never, 5, "Never answer.")                                                              \
 	F(T, U64, pad, 6, "Answer with so many bytes of text instead.")                                    \
 	F(T, U64, notice, 7, "Tell so many notices to back.")                                              \
+	F(T, BOOL, lie, 8, "Answer with totals instead.")                                                  \
 	F(T, STR, origin, 15, "Set by the link.")
 #define PROBE_SAID(F, T)            \
 	F(T, U64, n, 1, "As asked.")    \
@@ -63,22 +64,22 @@
 	F(T, U64, taken, 1, "How many the runtime took.") \
 	F(T, U64, fail, 2, "Why it stopped.")
 
-#define PROBE_MESSAGES(M)                                                                 \
-	M(probe, say, PROBE_SAY, "node_info", "Answered with said.")                          \
-	M(probe, note, PROBE_NOTE, "node_info", "Counted.")                                   \
-	M(probe, total, QMT_NO_FIELDS, "node_info", "Answered with totals.")                  \
-	M(probe, event, PROBE_EVENT, "stream", "Counted.")                                    \
-	M(probe, secret, QMT_NO_FIELDS, "local", "Never from afar.")                          \
-	M(probe, owner, QMT_NO_FIELDS, "control", "The owner's.")                             \
-	M(probe, ask_peer, PROBE_ASK_PEER, "control", "Answered with what the peer answers.") \
-	M(probe, tell_peer, PROBE_TELL_PEER, "local", "Answered with told.")                  \
-	M(probe, said, PROBE_SAID, "reply", "Answer.")                                        \
-	M(probe, totals, PROBE_TOTAL, "reply", "Answer.")                                     \
+#define PROBE_MESSAGES(M)                                                                       \
+	M(probe, say, PROBE_SAY, "node_info", "Says it back.", said)                                \
+	M(probe, note, PROBE_NOTE, "node_info", "Counted.")                                         \
+	M(probe, total, QMT_NO_FIELDS, "node_info", "What was counted.", totals)                    \
+	M(probe, event, PROBE_EVENT, "stream", "Counted.")                                          \
+	M(probe, secret, QMT_NO_FIELDS, "local", "Never from afar.", said)                          \
+	M(probe, owner, QMT_NO_FIELDS, "control", "The owner's.", said)                             \
+	M(probe, ask_peer, PROBE_ASK_PEER, "control", "Answered with what the peer answers.", said) \
+	M(probe, tell_peer, PROBE_TELL_PEER, "local", "Sends a peer notes.", told)                  \
+	M(probe, said, PROBE_SAID, "reply", "Answer.")                                              \
+	M(probe, totals, PROBE_TOTAL, "reply", "Answer.")                                           \
 	M(probe, told, PROBE_TOLD, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(probe, PROBE_MESSAGES)
 
 /* Another protocol, that the probe does not speak. */
-#define STRANGER_MESSAGES(M) M(stranger, hello, QMT_NO_FIELDS, "node_info", "Nobody knows it.")
+#define STRANGER_MESSAGES(M) M(stranger, hello, QMT_NO_FIELDS, "node_info", "Nobody knows it.", hello)
 QMT_DECLARE_PROTOCOL(stranger, STRANGER_MESSAGES)
 
 enum { PROBE_SENDERS = 64 };

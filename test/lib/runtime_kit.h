@@ -33,7 +33,7 @@
 	F(T, U32, x, 1, "Across.") \
 	F(T, I64, y, 2, "Up.")
 #define KIT_MESSAGES(M) \
-	M(kit, poke, KIT_POKE, "anyone", "Does what the test wants.") \
+	M(kit, poke, KIT_POKE, "anyone", "Does what the test wants.", answer) \
 	M(kit, answer, KIT_ANSWER, "reply", "Answers a poke.") \
 	M(kit, note, KIT_NOTE, "anyone", "Has every kind of field.") \
 	M(kit, stop, QMT_NO_FIELDS, "anyone", "Says stop, or anything else.")

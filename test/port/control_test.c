@@ -96,6 +96,26 @@ static void is_refused_in_words(void **state)
 	control_client_close(client);
 }
 
+/* An answer of another type than the one that the message is answered with is a failure, not a struct to be cast; what
+ * has no answer cannot be asked. */
+static void takes_the_right_answer_only(void **state)
+{
+	struct control_client *client = open_client();
+	struct control_reply reply;
+	struct qmt_err err = {0};
+
+	(void)state;
+	assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_say, .lie = true), QMT_FAIL_FAILED);
+	assert_non_null(strstr(err.text, "probe.say was answered with probe.totals, not with probe.said"));
+	control_reply_free(&reply);
+	assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_note, .n = 1), -EINVAL);
+	assert_non_null(strstr(err.text, "probe.note"));
+	control_reply_free(&reply);
+	assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, probe_say, .n = 3), 0);
+	control_reply_free(&reply);
+	control_client_close(client);
+}
+
 /* A 5 MB prompt goes in and a 5 MB answer comes back. */
 static void carries_long_messages(void **state)
 {
@@ -215,6 +235,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks_as_owner),
 		cmocka_unit_test(is_refused_in_words),
+		cmocka_unit_test(takes_the_right_answer_only),
 		cmocka_unit_test(carries_long_messages),
 		cmocka_unit_test(watches),
 		cmocka_unit_test(says_why_it_cannot_open),

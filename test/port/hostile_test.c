@@ -83,11 +83,6 @@ static bool is_up(void *arg)
 	return mesh_links(&node) == 1 && logged("link.up") > 0;
 }
 
-static void say_use(struct hostile *peer, uint64_t sequence)
-{
-	assert_int_equal(hostile_use(peer, sequence, true, qmt_os_real_now_ms() + MESH_WAIT_MS), 0);
-}
-
 /* A hostile peer with a link in use: its PeerId may be either side of the one-link rule, so it plays both. */
 static void open_link(struct hostile *peer)
 {
@@ -95,7 +90,7 @@ static void open_link(struct hostile *peer)
 
 	if (hostile_open(peer, node.port, 0, &err))
 		fail_msg("%s", err.text);
-	say_use(peer, 1);
+	hostile_says_use(peer, 1);
 	mesh_until(is_up, NULL, "the link is up");
 }
 
@@ -458,24 +453,6 @@ static void may_not(void **state)
 	hostile_close(&peer);
 }
 
-/* Waits for an envelope of this kind; returns its id. */
-static uint64_t wait_envelope(struct hostile *peer, enum envelope_kind kind)
-{
-	static uint8_t room[65536];
-
-	for (;;) {
-		struct qmt_bytes data = {room + 1, 0};
-		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
-		struct envelope env;
-
-		assert_true(len > 0);
-		data.len = (uint32_t)len - 1;
-		while (envelope_get(&data, &env, NULL) == 0)
-			if (env.kind == kind)
-				return env.id;
-	}
-}
-
 /* When the deadline of an ask has passed, or its asker has ended, the peer is told that nobody waits any more. */
 static void asks_are_cancelled(void **state)
 {
@@ -494,15 +471,15 @@ static void asks_are_cancelled(void **state)
 	peer_id_text(&peer.identity.id, id);
 	ask.peer = qmt_str(id);
 	assert_int_equal(qmt_tell(node.ctx, node.probe, &probe_ask_peer_type, &ask), 0);
-	asked = wait_envelope(&peer, ENVELOPE_ASK);
-	assert_int_equal(wait_envelope(&peer, ENVELOPE_CANCEL), asked);
+	asked = hostile_wait(&peer, ENVELOPE_ASK).id;
+	assert_int_equal(hostile_wait(&peer, ENVELOPE_CANCEL).id, asked);
 	/* an actor that ends while it waits for an hour */
 	assert_int_equal(qmt_spawn(node.ctx, &probe_desc, NULL, &asker, &err), 0);
 	ask.timeout_ms = 3600000;
 	assert_int_equal(qmt_tell(node.ctx, asker, &probe_ask_peer_type, &ask), 0);
-	asked = wait_envelope(&peer, ENVELOPE_ASK);
+	asked = hostile_wait(&peer, ENVELOPE_ASK).id;
 	assert_int_equal(qmt_stop(node.ctx, asker), 0);
-	assert_int_equal(wait_envelope(&peer, ENVELOPE_CANCEL), asked);
+	assert_int_equal(hostile_wait(&peer, ENVELOPE_CANCEL).id, asked);
 	hostile_close(&peer);
 }
 
@@ -540,17 +517,17 @@ static void choices_out_of_order(void **state)
 	second = first;
 	assert_int_equal(hostile_open(&first, node.port, HOSTILE_KNOWN, &err), 0);
 	assert_int_equal(hostile_open(&second, node.port, HOSTILE_KNOWN, &err), 0);
-	say_use(&second, 2);
+	hostile_says_use(&second, 2);
 	mesh_until(is_logged, "link.up", "the second link is up");
-	say_use(&first, 1);
+	hostile_says_use(&first, 1);
 	wait_control(&first, LINK_BYE);
 	peer_id_text(&first.identity.id, id);
 	ask.peer = qmt_str(id);
 	assert_int_equal(qmt_tell(node.ctx, node.probe, &probe_ask_peer_type, &ask), 0);
-	(void)wait_envelope(&second, ENVELOPE_ASK);
+	(void)hostile_wait(&second, ENVELOPE_ASK).id;
 	/* said twice, or by the side that may not: nothing changes */
-	say_use(&second, 2);
-	say_use(&second, 1);
+	hostile_says_use(&second, 2);
+	hostile_says_use(&second, 1);
 	assert_int_equal(logged("link.up"), 1);
 	hostile_close(&first);
 	hostile_close(&second);

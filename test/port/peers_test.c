@@ -17,8 +17,8 @@
 	F(T, U64, ups, 1, "up events.")     \
 	F(T, U64, downs, 2, "down events.") \
 	F(T, STR, last, 3, "PeerId of the last one.")
-#define WATCH_MESSAGES(M)                                         \
-	M(watch, what, QMT_NO_FIELDS, "local", "Answered with seen.") \
+#define WATCH_MESSAGES(M)                                          \
+	M(watch, what, QMT_NO_FIELDS, "local", "What was seen.", seen) \
 	M(watch, seen, WATCH_SEEN, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(watch, WATCH_MESSAGES)
 QMT_DEFINE_PROTOCOL(watch, WATCH_MESSAGES, "Counts up and down.")

@@ -282,7 +282,10 @@ static void print_messages(void)
 		for (uint32_t i = 0; i < (*protocol)->count; i++) {
 			const struct qmt_type *type = (*protocol)->types[i];
 
-			printf("\n### %s\n\n%s Operation: `%s`.\n\n", type->record.name, type->record.doc, type->access);
+			printf("\n### %s\n\n%s Operation: `%s`.", type->record.name, type->record.doc, type->access);
+			if (type->answer)
+				printf(" Answered with `%s`.", type->answer->record.name);
+			printf("\n\n");
 			print_fields(&type->record);
 		}
 	}

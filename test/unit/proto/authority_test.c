@@ -121,10 +121,32 @@ static void test_contracts(void **state)
 	}
 }
 
+/* What is a reply answers something, and what answers is a reply of the same protocol; who only tells has no answer. */
+static void test_answers(void **state)
+{
+	(void)state;
+	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
+		for (uint32_t i = 0; i < (*protocol)->count; i++) {
+			const struct qmt_type *type = (*protocol)->types[i];
+			bool is_reply = strcmp(type->access, "reply") == 0, answers = false;
+
+			for (uint32_t k = 0; k < (*protocol)->count; k++)
+				answers |= (*protocol)->types[k]->answer == type;
+			if (answers != is_reply)
+				fail_msg("%s: its operation is %s, and it is the answer of %s message", type->record.name, type->access,
+					answers ? "a" : "no");
+			if (type->answer && type->answer->protocol != *protocol)
+				fail_msg("%s: answered with another protocol's %s", type->record.name, type->answer->record.name);
+			if (is_reply && type->answer)
+				fail_msg("%s: an answer that is answered", type->record.name);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_words), cmocka_unit_test(test_contracts)};
+		cmocka_unit_test(test_words), cmocka_unit_test(test_contracts), cmocka_unit_test(test_answers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
