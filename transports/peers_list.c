@@ -14,6 +14,30 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 	return NULL;
 }
 
+/* True: the name stands for one identity and no other. *ret_id all zero: not known yet whose. */
+static bool means_identity(const struct peers *peers, struct qmt_str name, struct peer_id *ret_id)
+{
+	*ret_id = (struct peer_id){0};
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		const struct target *target = &peers->targets[i];
+
+		if (!qmt_str_is(name, target->config->name))
+			continue;
+		if (target->has_expected)
+			*ret_id = target->expected;
+		return true;
+	}
+	return peer_id_parse(name, ret_id, NULL) == 0;
+}
+
+/* What a peer that is not configured is called: a name that stands for somebody else is not repeated. */
+static const char *name_of_stranger(const struct peers *peers, const struct known_link *link)
+{
+	struct peer_id unused;
+
+	return means_identity(peers, qmt_str(link->node), &unused) ? link->remote->text : link->node;
+}
+
 void peers_info_of_link(
 	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info)
 {
@@ -26,7 +50,7 @@ void peers_info_of_link(
 	}
 	*ret_info = (struct peers_info){
 		.peer_id = qmt_str(link->remote->text),
-		.name = qmt_str(target ? target->config->name : link->node),
+		.name = qmt_str(target ? target->config->name : name_of_stranger(peers, link)),
 		.state = qmt_str("connected"),
 		.transport = qmt_str(link->transport),
 		.scope = qmt_str(link->scope),
@@ -167,24 +191,25 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 	free(addresses.texts);
 }
 
+/* A configured name and a PeerId mean one identity, connected or not; what a peer calls itself is anybody's choice, so it
+ * counts only when it is neither. */
 static struct known_link *find_connected(struct peers *peers, struct qmt_str name, uint32_t *ret_count)
 {
 	struct known_link *found = NULL;
+	struct peer_id id;
 
 	*ret_count = 0;
-	for (struct remote *remote = peers->remotes; remote; remote = remote->next) {
-		const struct target *target = peers_target_of(peers, &remote->id);
+	if (means_identity(peers, name, &id)) {
+		struct remote *remote = peers_remote(peers, &id);
 
-		if (!remote->up)
+		*ret_count = remote && remote->up;
+		return *ret_count ? remote->in_use : NULL;
+	}
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next) {
+		if (!remote->up || !qmt_str_is(name, remote->in_use->node))
 			continue;
-		if (qmt_str_is(name, remote->text) || (target && qmt_str_is(name, target->config->name))) {
-			*ret_count = 1;
-			return remote->in_use;
-		}
-		if (qmt_str_is(name, remote->in_use->node)) {
-			found = remote->in_use;
-			++*ret_count;
-		}
+		found = remote->in_use;
+		++*ret_count;
 	}
 	return found;
 }
@@ -198,8 +223,8 @@ static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
 		const struct target *target = peers_target_of(peers, &remote->id);
 
 		if (remote->up)
-			at += (size_t)snprintf(
-				ret_text + at, room - at, "%s%s", at ? ", " : "", target ? target->config->name : remote->in_use->node);
+			at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "",
+				target ? target->config->name : name_of_stranger(peers, remote->in_use));
 	}
 }
 

@@ -14,7 +14,7 @@ static uint64_t deadline(int timeout_ms)
 	return qmt_os_real_now_ms() + (uint64_t)timeout_ms;
 }
 
-int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt_err *err)
+static int open_as(struct hostile *peer, uint16_t port, unsigned flags, const char *name, struct qmt_err *err)
 {
 	char endpoint[64];
 	int rc;
@@ -25,9 +25,21 @@ int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt
 	assert_int_equal(hostile_connect(peer, endpoint, flags, err), 0);
 	if (flags & (HOSTILE_NO_HELLO | HOSTILE_PLAIN))
 		return 0;
+	if (name)
+		peer->self.node_name = name;
 	rc = hostile_prove(peer, flags, deadline(MESH_WAIT_MS), err);
 	assert_true(rc <= 0); /* else it was cut without a word, or nothing came */
 	return rc;
+}
+
+int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt_err *err)
+{
+	return open_as(peer, port, flags, NULL, err);
+}
+
+int hostile_open_as(struct hostile *peer, uint16_t port, const char *name, struct qmt_err *err)
+{
+	return open_as(peer, port, 0, name, err);
 }
 
 void hostile_close(struct hostile *peer)

@@ -12,6 +12,8 @@
 /* Connects, passes HELLO unless told otherwise (enum hostile_flags). Returns 0; <0: refused during HELLO, *err says
  * what this side was told. */
 int hostile_open(struct hostile *peer, uint16_t port, unsigned flags, struct qmt_err *err);
+/* Under a name of its own choice. */
+int hostile_open_as(struct hostile *peer, uint16_t port, const char *name, struct qmt_err *err);
 void hostile_close(struct hostile *peer);
 void hostile_send(struct hostile *peer, const void *frame, size_t len);
 /* The next frame within timeout_ms; its length, -1: none. */

@@ -50,15 +50,20 @@ static int logged(const char *text)
 	return count;
 }
 
-static void open_link(struct hostile *peer, char ret_id[PEER_ID_TEXT + 1])
+static void open_link_as(struct hostile *peer, const char *name, char ret_id[PEER_ID_TEXT + 1])
 {
 	struct qmt_err err = {0};
 
-	if (hostile_open(peer, node.port, 0, &err))
+	if (hostile_open_as(peer, node.port, name, &err))
 		fail_msg("%s", err.text);
 	peer_id_text(&peer->identity.id, ret_id);
 	hostile_says_use(peer, 1);
 	mesh_wait_peer(&node, ret_id, true);
+}
+
+static void open_link(struct hostile *peer, char ret_id[PEER_ID_TEXT + 1])
+{
+	open_link_as(peer, NULL, ret_id);
 }
 
 /* ---- an ask of its own thread, while the test's plays the peer --------------------------------------------------- */
@@ -156,11 +161,67 @@ static void wrong_answer(void **state)
 	assert_int_equal(qmt_stop(node.ctx, asking.to), 0);
 }
 
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+static int resolve(const char *name, char ret_id[PEER_ID_TEXT + 1])
+{
+	struct qmt_result result;
+	struct qmt_ref peers;
+	int fail;
+
+	assert_int_equal(qmt_lookup(node.ctx, "peers", &peers), 0);
+	fail = MESH_ASK(&node, peers, &result, peers_resolve, .name = qmt_str(name));
+	if (!fail)
+		(void)snprintf(
+			ret_id, PEER_ID_TEXT + 1, "%.*s", QMT_STR_ARG(((const struct peers_resolved *)result.body)->peer.peer_id));
+	return fail;
+}
+
+/* A stranger that calls itself as a configured peer, or by the PeerId of one, is not that peer: neither while that one
+ * is away nor ever. A name that is nobody's finds it, as long as it is the only one that has it. */
+static void another_ones_name(void **state)
+{
+	struct identity gpu;
+	char gpu_id[PEER_ID_TEXT + 1], ids[4][PEER_ID_TEXT + 1], found[PEER_ID_TEXT + 1];
+	const char *const names[4] = {"gpu", gpu_id, "unpinned", "free"};
+	struct hostile peers[4] = {0}, twin = {0};
+	char twin_id[PEER_ID_TEXT + 1];
+
+	(void)state;
+	identity_generate(&gpu);
+	peer_id_text(&gpu.id, gpu_id);
+	mesh_node_stop(&node);
+	mesh_node_dials(&node, "gpu", mesh_free_port(), &gpu.id);
+	mesh_node_dials(&node, "unpinned", mesh_free_port(), NULL);
+	mesh_node_start(&node);
+	for (int i = 0; i < 4; i++)
+		open_link_as(&peers[i], names[i], ids[i]);
+	assert_int_equal(resolve("gpu", found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(resolve(gpu_id, found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(resolve("unpinned", found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(resolve(ids[0], found), 0);
+	assert_string_equal(found, ids[0]);
+	assert_int_equal(resolve("free", found), 0);
+	assert_string_equal(found, ids[3]);
+	const struct peers_list_reply *list = mesh_peers(&node);
+	for (uint32_t i = 0; i < list->peers.count; i++)
+		if (qmt_str_is(list->peers.items[i].state, "connected"))
+			assert_false(qmt_str_is(list->peers.items[i].name, "gpu") ||
+				qmt_str_is(list->peers.items[i].name, gpu_id) || qmt_str_is(list->peers.items[i].name, "unpinned"));
+	open_link_as(&twin, "free", twin_id);
+	assert_int_equal(resolve("free", found), QMT_FAIL_NO_ROUTE);
+	for (int i = 0; i < 4; i++)
+		hostile_close(&peers[i]);
+	hostile_close(&twin);
+	identity_fini(&gpu);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		CASE(wrong_answer),
+		CASE(another_ones_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
