@@ -93,3 +93,31 @@ struct qmt_str utf8_head(struct qmt_str text, size_t max_bytes)
 		max_bytes--;
 	return qmt_strn(text.p, max_bytes);
 }
+
+struct qmt_str utf8_clean(struct qmt_str text, char *ret_room, size_t size)
+{
+	enum { MARK = sizeof UTF8_REPLACEMENT - 1 };
+	size_t at = 0;
+
+	if (text.len <= size && utf8_check(text))
+		return text;
+	while (text.len > 0) {
+		uint32_t good = utf8_valid_prefix(text), take = good;
+
+		if (take > size - at) {
+			take = utf8_valid_prefix(qmt_strn(text.p, size - at));
+			memcpy(ret_room + at, text.p, take);
+			return qmt_strn(ret_room, at + take);
+		}
+		memcpy(ret_room + at, text.p, take);
+		at += take;
+		text = qmt_strn(text.p + good, text.len - good);
+		if (text.len == 0 || size - at < MARK)
+			break;
+		memcpy(ret_room + at, UTF8_REPLACEMENT, MARK);
+		at += MARK;
+		good = utf8_broken_length(text);
+		text = qmt_strn(text.p + good, text.len - good);
+	}
+	return qmt_strn(ret_room, at);
+}

@@ -348,7 +348,7 @@ int qmt_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail, const 
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
+	qmt_text_va(text, sizeof text, format, args);
 	va_end(args);
 	return reply_failure(ctx, token, fail ? fail : QMT_FAIL_FAILED, qmt_str(kind), qmt_str(text), retry_after_ms);
 }

@@ -169,7 +169,7 @@ static int take_control(struct control_client *client, const struct envelope *en
 	} else if (env->type == LINK_CUT) {
 		struct link_error *error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
 
-		(void)snprintf(why, sizeof(why), "the node ended it: %.*s", error ? (int)error->text.len : 0,
+		qmt_text(why, sizeof(why), "the node ended it: %.*s", error ? (int)error->text.len : 0,
 			error && error->text.p ? error->text.p : "");
 		free(error);
 		rc = control_set_gone(client, -EPIPE, why);

@@ -112,9 +112,11 @@ void link_restart_timer(struct qmt_ctx *ctx, struct link *link, uint64_t delay_m
 void link_refuse(struct qmt_ctx *ctx, struct link *link, int code, const char *why)
 {
 	struct link_error error = {.fail = QMT_FAIL_NOT_ALLOWED, .text = qmt_str(why)};
+	struct link_error_room room;
 
 	if (link->ending || link->state == LINK_CLOSED)
 		return;
+	error = link_error_clean(&error, &room);
 	link_send_control(ctx, link, LINK_CUT, &link_error_record, &error);
 	if (link->state == LINK_CLOSED)
 		return;
@@ -180,7 +182,7 @@ void link_wire_closed(struct qmt_ctx *ctx, struct link *link, const char *why)
 {
 	char copy[256]; /* it may be the wire's, which goes with it */
 
-	(void)snprintf(copy, sizeof(copy), "%s", why);
+	qmt_text(copy, sizeof(copy), "%s", why);
 	link_close(ctx, link, link->state == LINK_DRAINING ? 0 : -ECONNRESET, copy);
 }
 

@@ -106,7 +106,7 @@ static void on_end(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct link_end *msg = body;
 	char why[256];
 
-	(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
+	qmt_text(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
 	link_refuse(ctx, state, 0, why);
 }
 
@@ -134,7 +134,7 @@ static void take_cut(struct qmt_ctx *ctx, struct link *link, const struct envelo
 	struct link_error *error = codec_decode_new(&link_error_record, env->body, NULL, NULL);
 	char why[300];
 
-	(void)snprintf(why, sizeof(why), "the other side ended it: %.*s", error ? (int)error->text.len : 0,
+	qmt_text(why, sizeof(why), "the other side ended it: %.*s", error ? (int)error->text.len : 0,
 		error && error->text.p ? error->text.p : "");
 	free(error);
 	link_close(ctx, link, -ECONNREFUSED, why);

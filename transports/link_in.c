@@ -115,7 +115,7 @@ static int refuse(struct refusal *refusal, enum link_complaint complaint, int fa
 	va_list args;
 
 	va_start(args, format);
-	(void)vsnprintf(refusal->err.text, sizeof(refusal->err.text), format, args);
+	qmt_text_va(refusal->err.text, sizeof(refusal->err.text), format, args);
 	va_end(args);
 	refusal->complaint = complaint;
 	refusal->fail = fail;
@@ -233,7 +233,7 @@ static void report(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	char subject[ENVELOPE_NAME + 1];
 
 	link->counts.refused++;
-	(void)snprintf(subject, sizeof(subject), "%.*s", QMT_STR_ARG(env->to_name));
+	qmt_text(subject, sizeof(subject), "%.*s", QMT_STR_ARG(env->to_name));
 	link_complain(ctx, link, refusal->complaint, refusal->err.text, subject);
 	/* tells: said once, so that a mistake is seen at the sender too; a flood of them gets no flood of answers */
 	if (env->kind == ENVELOPE_ASK || first)

@@ -145,12 +145,16 @@ void link_send_control(
 		return;
 	buf = outbox_control_begin(&link->outbox);
 	envelope_put(buf, &env);
-	if (record)
-		buf->failed |= codec_encode(record, body, NULL, buf) != 0;
-	else
+	if (record && codec_encode(record, body, NULL, buf) == -EINVAL) { /* our own bug: no reason to cut a peer off */
+		QMT_LOG(ctx, QMT_ERROR, "link.bug", "peer", link_name(link), "record", record->name, "reason",
+			"a control record that cannot be encoded");
+		record = NULL;
+	}
+	if (!record)
 		envelope_put_nil(buf);
-	if (outbox_control_end(&link->outbox)) {
-		link_close(ctx, link, -ENOBUFS, "the peer does not read");
+	int rc = outbox_control_end(&link->outbox);
+	if (rc) {
+		link_close(ctx, link, rc < 0 ? rc : -ENOBUFS, rc < 0 ? "out of memory" : "the peer does not read");
 		return;
 	}
 	qmt_want_flush(ctx);
@@ -314,16 +318,21 @@ void link_send_error(
 	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error)
 {
 	struct envelope env = {.kind = ENVELOPE_ERROR, .id = id};
+	struct link_error_room room;
+	struct link_error clean = link_error_clean(error, &room);
 	bool in_lane;
+	int rc;
 
 	if (link->state != LINK_UP && link->state != LINK_DRAINING && link->state != LINK_PROVEN_STATE)
 		return;
 	struct qmt_buf *buf = outbox_begin(&link->outbox);
 	envelope_put(buf, &env);
-	if (codec_encode(&link_error_record, error, NULL, buf))
+	if (codec_encode(&link_error_record, &clean, NULL, buf))
 		buf->failed = true;
-	if (outbox_end(&link->outbox, key_of(target), true, &in_lane)) {
-		link_close(ctx, link, -ENOBUFS, "the peer asks and does not read the answers");
+	rc = outbox_end(&link->outbox, key_of(target), true, &in_lane);
+	if (rc) {
+		link_close(ctx, link, rc < 0 ? rc : -ENOBUFS,
+			rc < 0 ? "out of memory" : "the peer asks and does not read the answers");
 		return;
 	}
 	queued(ctx, link);
@@ -388,13 +397,13 @@ static void answer_error(struct qmt_ctx *ctx, struct link *link, struct ask_out 
 	if (!ask) {
 		char text[256];
 
-		(void)snprintf(
+		qmt_text(
 			text, sizeof(text), "%.*s", error ? (int)error->text.len : 0, error && error->text.p ? error->text.p : "");
 		link_complain(ctx, link, COMPLAIN_PEER_REFUSED, text, "");
-	} else if (!error || error->fail == 0) {
+	} else if (!error || error->fail == 0 || error->fail > UINT16_MAX) {
 		(void)qmt_reply_fail(ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer failed, and how could not be read");
 	} else {
-		(void)snprintf(kind, sizeof(kind), "%.*s", QMT_STR_ARG(error->kind));
+		qmt_text(kind, sizeof(kind), "%.*s", QMT_STR_ARG(error->kind));
 		(void)qmt_reply_fail(ctx, ask->token, (int)error->fail, kind[0] ? kind : NULL, error->retry_after_ms, "%.*s",
 			QMT_STR_ARG(error->text));
 	}

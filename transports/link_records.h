@@ -38,4 +38,10 @@ QMT_DECLARE_RECORD(link_number, LINK_NUMBER)
 QMT_DECLARE_RECORD(link_piece, LINK_PIECE_FIELDS)
 QMT_DECLARE_RECORD(link_error, LINK_ERROR)
 
+/* What actors write into their failures is not ours to trust: it goes out as UTF-8, of at most this many bytes. */
+struct link_error_room {
+	char kind[64], text[4096];
+};
+struct link_error link_error_clean(const struct link_error *error, struct link_error_room *ret_room);
+
 #endif

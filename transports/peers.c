@@ -72,7 +72,7 @@ static void drop_remote_if_unused(struct qmt_ctx *ctx, struct peers *peers, stru
 
 static void copy_text(char *ret_text, size_t room, struct qmt_str text)
 {
-	(void)snprintf(ret_text, room, "%.*s", QMT_STR_ARG(text));
+	qmt_text(ret_text, room, "%.*s", QMT_STR_ARG(text));
 }
 
 /* All capability texts one behind the other. NULL: out of memory. */

@@ -20,7 +20,7 @@ enum { PIN_ASK_MS = 5000, BACKOFF_DOUBLINGS = 16 };
 static void keep_error(struct target *target, const char *why)
 {
 	if (why && why[0])
-		(void)snprintf(target->last_error, sizeof(target->last_error), "%s", why);
+		qmt_text(target->last_error, sizeof(target->last_error), "%s", why);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
@@ -151,7 +151,7 @@ static void log_failure(struct qmt_ctx *ctx, struct target *target, const char *
 {
 	if (strcmp(target->logged, why) == 0)
 		return;
-	(void)snprintf(target->logged, sizeof(target->logged), "%s", why);
+	qmt_text(target->logged, sizeof(target->logged), "%s", why);
 	QMT_LOG(ctx, target->refused ? QMT_WARN : QMT_INFO, "peers.dial_failed", "name", target->config->name, "address",
 		address, "reason", why, "note", "dialed again; the same reason is not logged again");
 }
@@ -188,11 +188,11 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 		dial->told = true;
 		bool refused_before = target->refused;
 		peers->counts.dials_failed += !dial->proven;
-		(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
+		qmt_text(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
 		if (!dial->proven)
 			target->refused = msg->code == -EACCES;
 		if (target->refused && !target->config->addr.has_peer)
-			(void)snprintf(target->last_error, sizeof(target->last_error),
+			qmt_text(target->last_error, sizeof(target->last_error),
 				"%.200s; that is what was noted at the first contact; to accept a change: qmt peers forget %.64s", why,
 				target->config->name);
 		else if (target->state != TARGET_CONNECTED)
@@ -246,7 +246,7 @@ static void resolve_run(void *arg)
 		rc = getnameinfo(
 			found->ai_addr, found->ai_addrlen, resolve->numeric, sizeof(resolve->numeric), NULL, 0, NI_NUMERICHOST);
 	if (rc)
-		(void)snprintf(resolve->error, sizeof(resolve->error), "%s", gai_strerror(rc));
+		qmt_text(resolve->error, sizeof(resolve->error), "%s", gai_strerror(rc));
 	if (found)
 		freeaddrinfo(found);
 }
@@ -259,7 +259,7 @@ static void resolve_done(struct qmt_ctx *ctx, void *state, void *arg)
 	char why[400];
 
 	if (target->state == TARGET_RESOLVE) {
-		(void)snprintf(why, sizeof(why), "%s: %s", resolve->host, resolve->error);
+		qmt_text(why, sizeof(why), "%s: %s", resolve->host, resolve->error);
 		if (resolve->error[0])
 			target_later(ctx, peers, target, why);
 		else
@@ -306,7 +306,7 @@ static void on_pin(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 	if (target->state != TARGET_PIN)
 		return;
 	if (result->fail || result->type != &store_pin_type) {
-		(void)snprintf(why, sizeof(why), "its pinned PeerId could not be read: %s", qmt_fail_name(result->fail));
+		qmt_text(why, sizeof(why), "its pinned PeerId could not be read: %s", qmt_fail_name(result->fail));
 		target_later(ctx, peers, target, why);
 		return;
 	}
@@ -331,7 +331,7 @@ static void on_pinned(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	struct qmt_ref link = target->pinning;
 
 	target->pinning = (struct qmt_ref){0};
-	(void)snprintf(why, sizeof(why), "its PeerId could not be pinned: %s", qmt_fail_name(result->fail));
+	qmt_text(why, sizeof(why), "its PeerId could not be pinned: %s", qmt_fail_name(result->fail));
 	if (result->fail)
 		target->has_expected = false;
 	peers_pinned(ctx, peers, link, result->fail ? why : NULL);

@@ -214,17 +214,25 @@ static struct known_link *find_connected(struct peers *peers, struct qmt_str nam
 	return found;
 }
 
+/* Names, as many as fit, each one whole. */
 static void names_of_connected(struct peers *peers, char *ret_text, size_t room)
 {
+	static const char more[] = ", ...";
 	size_t at = 0;
 
 	(void)snprintf(ret_text, room, "none");
-	for (struct remote *remote = peers->remotes; remote && at < room; remote = remote->next) {
+	for (struct remote *remote = peers->remotes; remote; remote = remote->next) {
 		const struct target *target = peers_target_of(peers, &remote->id);
+		const char *name;
 
-		if (remote->up)
-			at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "",
-				target ? target->config->name : name_of_stranger(peers, remote->in_use));
+		if (!remote->up)
+			continue;
+		name = target ? target->config->name : name_of_stranger(peers, remote->in_use);
+		if (at + 2 + strlen(name) + sizeof(more) > room) {
+			(void)snprintf(ret_text + at, room - at, "%s", at ? more : "...");
+			return;
+		}
+		at += (size_t)snprintf(ret_text + at, room - at, "%s%s", at ? ", " : "", name);
 	}
 }
 

@@ -47,9 +47,9 @@ void peers_rejected(
 	entry = entry ? entry : oldest;
 	*entry = (struct peers_reject){.kind = kind, .said_ms = now ? now : 1};
 	char texts[3][320];
-	snprintf(texts[0], sizeof(texts[0]), "%.*s", QMT_STR_ARG(transport));
-	snprintf(texts[1], sizeof(texts[1]), "%.*s", QMT_STR_ARG(from));
-	snprintf(texts[2], sizeof(texts[2]), "%.*s", QMT_STR_ARG(why));
+	qmt_text(texts[0], sizeof(texts[0]), "%.*s", QMT_STR_ARG(transport));
+	qmt_text(texts[1], sizeof(texts[1]), "%.*s", QMT_STR_ARG(from));
+	qmt_text(texts[2], sizeof(texts[2]), "%.*s", QMT_STR_ARG(why));
 	QMT_LOG(ctx, QMT_WARN, "link.rejected", "transport", texts[0], "from", texts[1], "reason", texts[2], "held_back",
 		QMT_LOG_U64(held_back));
 }

@@ -115,7 +115,7 @@ static void on_gone(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (!link_wire(state))
 		return;
-	(void)snprintf(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
+	qmt_text(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
 	link_wire_closed(ctx, state, why);
 }
 

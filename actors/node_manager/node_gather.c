@@ -100,7 +100,7 @@ static struct asked *asked_new(struct gather *gather, struct qmt_str name, struc
 	asked->gather = gather;
 	asked->next = gather->asked;
 	gather->asked = asked;
-	snprintf(asked->name, sizeof asked->name, "%.*s", QMT_STR_ARG(name));
+	qmt_text(asked->name, sizeof asked->name, "%.*s", QMT_STR_ARG(name));
 	snprintf(asked->peer_id, sizeof asked->peer_id, "%.*s", QMT_STR_ARG(peer_id));
 	gather->missing++;
 	return asked;

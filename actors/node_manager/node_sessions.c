@@ -233,7 +233,7 @@ static void create_on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_re
 		return;
 	}
 	snprintf(op->peer, sizeof op->peer, "%.*s", QMT_STR_ARG(answer->peer.peer_id));
-	snprintf(op->peer_name, sizeof op->peer_name, "%.*s", QMT_STR_ARG(answer->peer.name));
+	qmt_text(op->peer_name, sizeof op->peer_name, "%.*s", QMT_STR_ARG(answer->peer.name));
 	request.on = (struct qmt_str){0};
 	request.origin = (struct qmt_str){0};
 	ask_host(ctx, state, answer->peer.peer_id, &node_session_create_type, &request, created_there, &op->op,
@@ -258,12 +258,12 @@ static void create_here(struct qmt_ctx *ctx, struct node_manager *self, struct c
 
 	if (!agent) {
 		if (self->config->agent_count == 0)
-			snprintf(text, sizeof text, "node \"%s\" has no [agent] in its configuration", self->config->node_name);
+			qmt_text(text, sizeof text, "node \"%s\" has no [agent] in its configuration", self->config->node_name);
 		else if (request->agent.len)
-			snprintf(text, sizeof text, "no agent \"%.*s\" on node \"%s\"", QMT_STR_ARG(request->agent),
+			qmt_text(text, sizeof text, "no agent \"%.*s\" on node \"%s\"", QMT_STR_ARG(request->agent),
 				self->config->node_name);
 		else
-			snprintf(
+			qmt_text(
 				text, sizeof text, "node \"%s\" has several agents: say which by --agent", self->config->node_name);
 		refuse(ctx, &op->op, QMT_FAIL_NOT_FOUND, "no_agent", text);
 		return;

@@ -83,7 +83,7 @@ static void call_failed(struct qmt_ctx *ctx, struct call *call, const struct ope
 {
 	char text[OPENAI_ERROR_TEXT + 128];
 
-	snprintf(text, sizeof text, "provider %s: %s", call->state->config->name, error->text);
+	qmt_text(text, sizeof text, "provider %s: %s", call->state->config->name, error->text);
 	QMT_LOG(ctx, QMT_WARN, "provider.upstream", "provider", call->state->config->name, "request", call->asker.request,
 		"kind", error->kind, "reason", error->text, "detail", detail);
 	asker_fail(ctx, &call->asker, QMT_FAIL_FAILED, error->kind, error->retry_after_ms, text);

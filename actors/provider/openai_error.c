@@ -184,7 +184,7 @@ void openai_error_set(struct openai_error *ret_error, const char *kind, const ch
 	ret_error->kind = kind;
 	ret_error->retry_after_ms = 0;
 	va_start(args, format);
-	vsnprintf(ret_error->text, sizeof ret_error->text, format, args);
+	qmt_text_va(ret_error->text, sizeof ret_error->text, format, args);
 	va_end(args);
 }
 

@@ -4,8 +4,6 @@
  */
 #include "err.h"
 
-#include <stdarg.h>
-
 static const char cut_mark[] = "...";
 
 /* A context may take this much at most: the reason behind it is worth more than a long path in front. */
@@ -21,7 +19,7 @@ static void mark_cut(char *text, size_t size)
 	memcpy(text + at, cut_mark, sizeof cut_mark);
 }
 
-static QMT_PRINTF(3, 0) void format_cut(char *text, size_t size, const char *format, va_list args)
+void qmt_text_va(char *text, size_t size, const char *format, va_list args)
 {
 	int len = vsnprintf(text, size, format, args);
 
@@ -29,6 +27,15 @@ static QMT_PRINTF(3, 0) void format_cut(char *text, size_t size, const char *for
 		snprintf(text, size, "%s", "(error text could not be formatted)");
 	else if ((size_t)len >= size)
 		mark_cut(text, size);
+}
+
+void qmt_text(char *text, size_t size, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	qmt_text_va(text, size, format, args);
+	va_end(args);
 }
 
 int qmt_err_set(struct qmt_err *err, int code, const char *format, ...)
@@ -40,7 +47,7 @@ int qmt_err_set(struct qmt_err *err, int code, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	format_cut(text, sizeof text, format, args);
+	qmt_text_va(text, sizeof text, format, args);
 	va_end(args);
 	memcpy(err->text, text, strlen(text) + 1);
 	err->code = code;
@@ -56,7 +63,7 @@ int qmt_err_prefix(struct qmt_err *err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	format_cut(prefix, sizeof prefix, format, args);
+	qmt_text_va(prefix, sizeof prefix, format, args);
 	va_end(args);
 
 	size_t front = strlen(prefix), back = strnlen(err->text, sizeof err->text - 1), room = sizeof text - front - 3;

@@ -52,6 +52,10 @@ static void on_say(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	if (msg->never)
 		return;
+	if (msg->garble) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, "k\xff", 0, "a\xc3(b\xc3");
+		return;
+	}
 	if (msg->lie) {
 		QMT_REPLY(ctx, qmt_token(ctx), probe_totals, .notes = 0x1000);
 		return;

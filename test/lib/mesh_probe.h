@@ -15,6 +15,7 @@
 	F(T, BOOL, never, 5, "Never answer.")                                                              \
 	F(T, U64, pad, 6, "Answer with so many bytes of text instead.")                                    \
 	F(T, U64, notice, 7, "Tell so many notices to back.")                                              \
+	F(T, BOOL, garble, 9, "Fail, with a kind and a text that are not UTF-8.")                          \
 	F(T, BOOL, lie, 8, "Answer with totals instead.")                                                  \
 	F(T, STR, origin, 15, "Set by the link.")
 #define PROBE_SAID(F, T)            \

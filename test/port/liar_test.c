@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "actors/node_manager/node_manager.h"
+#include "proto/codec.h"
+#include "proto/utf8.h"
 #include "runtime/base/os.h"
 #include "test/lib/hostile.h"
 #include "transports/link_records.h"
@@ -161,6 +163,37 @@ static void wrong_answer(void **state)
 	assert_int_equal(qmt_stop(node.ctx, asking.to), 0);
 }
 
+/* A failure whose texts are not UTF-8 reaches who asked, as text, and the link stays. */
+static void garbled_failure(void **state)
+{
+	struct hostile peer = {0};
+	char id[PEER_ID_TEXT + 1];
+	struct envelope ask = {.kind = ENVELOPE_ASK,
+		.id = 7,
+		.to_name = qmt_str("probe"),
+		.type = 1,
+		.type_name = qmt_str("probe.say"),
+		.deadline_ms = 1000};
+	struct probe_say say = {.garble = true};
+
+	(void)state;
+	open_link(&peer, id);
+	hostile_say(&peer, &ask, &probe_say_type.record, &say);
+	struct envelope answer = hostile_wait(&peer, ENVELOPE_ERROR);
+	struct link_error *error = codec_decode_new(&link_error_record, answer.body, NULL, NULL);
+	assert_int_equal(answer.id, 7);
+	assert_non_null(error);
+	assert_int_equal(error->fail, QMT_FAIL_FAILED);
+	assert_true(qmt_str_is(error->kind, "k" UTF8_REPLACEMENT));
+	assert_true(qmt_str_is(error->text, "a" UTF8_REPLACEMENT "(b" UTF8_REPLACEMENT));
+	free(error);
+	ask.id = 8;
+	say.garble = false;
+	hostile_say(&peer, &ask, &probe_say_type.record, &say);
+	assert_int_equal(hostile_wait(&peer, ENVELOPE_REPLY).id, 8);
+	hostile_close(&peer);
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static int resolve(const char *name, char ret_id[PEER_ID_TEXT + 1])
@@ -221,6 +254,7 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		CASE(wrong_answer),
+		CASE(garbled_failure),
 		CASE(another_ones_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

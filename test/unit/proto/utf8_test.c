@@ -2,6 +2,7 @@
  * fault is. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "proto/utf8.h"
@@ -112,10 +113,37 @@ static void test_head(void **state)
 		assert_int_equal(utf8_head(qmt_str(text), max).len, heads[max]);
 }
 
+/* Cleaned text is valid, whole where it was whole, and never longer than the room: whatever the bytes, whatever the
+ * room. */
+static void test_clean(void **state)
+{
+	static const char *const texts[][2] = {{"", ""}, {"abc", "abc"}, {"\xc3", UTF8_REPLACEMENT},
+		{"a\xc3\xa9", "a\xc3\xa9"}, {"\xffz\xe2\x82", UTF8_REPLACEMENT "z" UTF8_REPLACEMENT},
+		{"\x80\x80", UTF8_REPLACEMENT UTF8_REPLACEMENT}, {"0123456789\xc3", "0123456789" UTF8_REPLACEMENT}};
+	char room[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct qmt_str clean = utf8_clean(qmt_str(texts[i][0]), room, sizeof room);
+
+		assert_true(qmt_str_is(clean, texts[i][1]));
+		for (size_t size = 0; size < 16; size++) {
+			char *tight = malloc(size + 1); /* exactly: the sanitizer sees what is beyond */
+
+			clean = utf8_clean(qmt_str(texts[i][0]), tight, size);
+			assert_true(clean.len <= size && utf8_check(clean));
+			assert_true(
+				clean.len <= strlen(texts[i][1]) && (clean.len == 0 || memcmp(clean.p, texts[i][1], clean.len) == 0));
+			free(tight);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_code_points), cmocka_unit_test(test_all_three_bytes),
-		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length), cmocka_unit_test(test_head)};
+		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length), cmocka_unit_test(test_head),
+		cmocka_unit_test(test_clean)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
