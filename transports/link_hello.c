@@ -79,8 +79,6 @@ static void on_proven(struct qmt_ctx *ctx, struct link *link)
 	peer_id_text(&peer->id, link->peer);
 	if (peer->body_bytes && peer->body_bytes < link->outbox.limits.body_bytes)
 		link->outbox.limits.body_bytes = (size_t)peer->body_bytes;
-	if (link->wire->ops->proven)
-		link->wire->ops->proven(ctx, link->wire);
 	link->heard_ms = link->since_ms = qmt_now_ms(ctx);
 	if (!link->config->of_mesh) {
 		qmt_timer_cancel(ctx, &link->timer);
@@ -104,6 +102,9 @@ void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes f
 		return;
 	}
 	rc = hello_input(&link->hello, frame, &out, &err);
+	/* Before the WELCOME leaves: whoever reads it may send long frames at once. */
+	if (rc == HELLO_DONE && link->wire->ops->proven)
+		link->wire->ops->proven(ctx, link->wire);
 	send_hello(ctx, link, &out);
 	if (link->state != LINK_HELLO)
 		return;

@@ -348,7 +348,7 @@ void link_send_reply(
 		.retry_after_ms = result->retry_after_ms};
 
 	if (result->fail == 0) {
-		int fail = put(ctx, link, &env, result->type, result->body, key_of(target), false);
+		int fail = put(ctx, link, &env, result->type, result->body, key_of(target), true);
 
 		if (fail == 0)
 			return;
