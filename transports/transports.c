@@ -221,12 +221,13 @@ static int bind_all(struct transports *t, struct qmt_err *err)
 	return rc;
 }
 
-static int spawn_all(struct qmt_ctx *ctx, struct transports *t, struct qmt_err *err)
+/* *ret_running: an actor has been started, and borrows from t until it has ended. */
+static int spawn_all(struct qmt_ctx *ctx, struct transports *t, bool *ret_running, struct qmt_err *err)
 {
 	const struct transports_config *config = t->config;
 	struct qmt_spawn peers = {.name = "peers", .config = &t->peers, .restart = QMT_PERMANENT};
 	struct qmt_spawn control = {.name = "control", .config = &t->control, .restart = QMT_PERMANENT};
-	struct qmt_ref unused;
+	struct qmt_ref ref, unused;
 	int rc;
 
 	t->peers = (struct peers_config){
@@ -240,9 +241,12 @@ static int spawn_all(struct qmt_ctx *ctx, struct transports *t, struct qmt_err *
 		.peers = config->peers,
 		.peer_count = config->peer_count,
 	};
-	rc = qmt_spawn(ctx, &peers_desc, &peers, &unused, err);
+	rc = qmt_spawn(ctx, &peers_desc, &peers, &ref, err);
+	*ret_running = !rc;
 	if (!rc && config->control_path)
 		rc = qmt_spawn(ctx, &zlistener_desc, &control, &unused, err);
+	if (rc && *ret_running)
+		(void)qmt_stop(ctx, ref);
 	return rc > 0 ? -EEXIST : rc;
 }
 
@@ -250,8 +254,10 @@ int transports_start(struct qmt_ctx *ctx, const struct transports_config *config
 	struct qmt_err *err)
 {
 	struct transports *t;
+	bool running = false;
 	int rc = check(config, err);
 
+	*ret_transports = NULL;
 	if (!rc && identity_crypto_init())
 		rc = qmt_err_set(err, -EIO, "libsodium does not start");
 	if (rc)
@@ -266,13 +272,9 @@ int transports_start(struct qmt_ctx *ctx, const struct transports_config *config
 	else
 		rc = bind_all(t, err);
 	if (!rc)
-		rc = spawn_all(ctx, t, err);
-	if (rc) {
-		transports_free(t, 1000, NULL);
-		return rc;
-	}
-	*ret_transports = t;
-	return 0;
+		rc = spawn_all(ctx, t, &running, err);
+	*ret_transports = rc && !running ? transports_free(t, 1000, NULL) : t;
+	return rc;
 }
 
 bool transports_listening(const struct transports *transports, uint32_t i, struct multiaddr *ret_addr)

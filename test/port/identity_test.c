@@ -98,8 +98,14 @@ static void pinned_at_first_contact(void **state)
 	assert_int_equal(MESH_ASK(&a, peers, &result, peers_resolve, .name = qmt_str(other.id)), 0);
 	assert_int_equal(MESH_ASK(&a, peers, &result, peers_resolve, .name = qmt_str("cpu")), QMT_FAIL_NO_ROUTE);
 	assert_true(result.text.len > 0);
-	mesh_node_stop(&a);
+	/* forgotten while it is connected: it stays, and once it has gone the next one is welcome */
+	assert_int_equal(MESH_ASK(&a, peers, &result, peers_forget, .name = qmt_str("gpu")), 0);
+	assert_int_equal(MESH_ASK(&a, peers, &result, peers_resolve, .name = qmt_str("gpu")), 0);
 	mesh_node_stop(&other);
+	mesh_node_start(&b);
+	mesh_wait_peer(&a, b.id, true);
+	mesh_node_stop(&a);
+	mesh_node_stop(&b);
 	loop_hub_free(hub);
 }
 
@@ -303,13 +309,45 @@ static void start_errors(void **state)
 	assert_non_null(strstr(err.text, "/ip4/127.0.0.1/tcp/"));
 	b.config.listen_count = 0;
 	b.config.control_path = "/tmp/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/qmtd.sock";
+							"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/qmtd.sock";
 	assert_int_equal(transports_start(a.ctx, &b.config, &transports, &err), -ENAMETOOLONG);
 	b.config.control_path = NULL;
 	b.config.limits.suspect_ms = 1;
 	assert_int_equal(transports_start(a.ctx, &b.config, &transports, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "suspect_ms"));
 	mesh_node_stop(&a);
+}
+
+/* When the control socket's actor cannot be started, the actor that was started before it goes on with memory that is
+ * its own until the end; its port is free afterwards. */
+static void start_fails_late(void **state)
+{
+	struct mesh_node a;
+	struct qmt_system *system;
+	struct qmt_ctx *ctx;
+	struct qmt_ref taken;
+	struct transports *transports = NULL;
+	struct qmt_err err = {0};
+
+	(void)state;
+	mesh_node_init(&a, "a", NULL, 0);
+	system = qmt_system_start(&(struct qmt_system_options){.workers = 2}, &err);
+	assert_non_null(system);
+	ctx = qmt_outside_open(system);
+	assert_int_equal(qmt_spawn(ctx, &probe_desc, &(struct qmt_spawn){.name = "control"}, &taken, &err), 0);
+	mesh_node_dials(&a, "nobody", mesh_free_port(), NULL);
+	a.config.identity = &a.identity;
+	a.config.node_name = "a";
+	a.config.listen = &a.listen;
+	a.config.listen_count = 1;
+	a.config.peers = a.peers;
+	a.config.control_path = "/tmp/qmt-late-test.sock";
+	assert_int_equal(transports_start(ctx, &a.config, &transports, &err), -EEXIST);
+	assert_non_null(transports);
+	qmt_outside_close(ctx);
+	assert_int_equal(qmt_system_stop(system, 10000, &err), 0);
+	qmt_system_free(system);
+	transports_free(transports, 5000, NULL);
 }
 
 int main(void)
@@ -328,6 +366,7 @@ int main(void)
 		CASE(man_in_the_middle),
 		CASE(restart_before_hello_ends),
 		cmocka_unit_test(start_errors),
+		cmocka_unit_test(start_fails_late),
 	};
 
 	if (identity_crypto_init())
