@@ -52,6 +52,12 @@ void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *targe
 		qmt_fail(ctx, "out of memory"); /* without a timer this peer would never be dialed again */
 }
 
+/* The next one to answer under this name is the one, as at first contact. */
+static void forget_identity(struct target *target)
+{
+	target->has_expected = target->pin_read = target->refused = target->forgotten = false;
+}
+
 void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, bool connected)
 {
 	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
@@ -67,6 +73,8 @@ void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *
 			qmt_timer_cancel(ctx, &target->timer);
 		} else if (target->state == TARGET_CONNECTED) {
 			target->failures = 0;
+			if (target->forgotten)
+				forget_identity(target);
 			target_later(ctx, peers, target, NULL);
 		}
 	}
@@ -363,8 +371,10 @@ static void on_forgotten(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 	if (result->fail == 0 && forgetting->target != UINT32_MAX) {
 		struct target *target = &peers->targets[forgetting->target];
 
-		if (!target->config->addr.has_peer && target->state != TARGET_CONNECTED) {
-			target->has_expected = target->pin_read = target->refused = false;
+		if (!target->config->addr.has_peer && target->state == TARGET_CONNECTED) {
+			target->forgotten = true; /* its link goes on, and has its name until it ends */
+		} else if (!target->config->addr.has_peer) {
+			forget_identity(target);
 			target->failures = 0;
 			target->last_error[0] = '\0';
 			if (target->state == TARGET_WAITING)

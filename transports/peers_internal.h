@@ -58,6 +58,7 @@ struct target {
 	bool has_expected; /* from /p2p/ or the pin */
 	bool pin_read;     /* the store was asked */
 	bool refused;      /* the last dial met another PeerId */
+	bool forgotten;    /* while connected: whoever answers next is the one */
 	struct peer_id expected;
 	uint32_t failures;
 	struct qmt_timer timer;
