@@ -124,6 +124,13 @@ struct connection *connections_by_router_id(const struct connections *all, uint3
 	return NULL;
 }
 
+bool connection_has_said_all(const struct connections *all, const struct connection *connection, uint64_t taken)
+{
+	enum { UNKNOWN_YET = 64 }; /* connections of which no event has been read */
+
+	return taken - connection->heard_at > (uint64_t)all->count + all->open + UNKNOWN_YET;
+}
+
 uint64_t connection_number(const struct connection *connection)
 {
 	return (uint64_t)connection->generation << 32 | connection->slot;

@@ -24,6 +24,7 @@ struct connection {
 	bool link_running; /* until its child_ended */
 	bool proven;
 	bool closed;                        /* its descriptor is gone; frames that were read before are still delivered */
+	uint64_t heard_at;                  /* struct listener.taken at its last message */
 	bool gone;                          /* the link was told, or wants nothing more */
 	bool cut;                           /* by us: nothing in, nothing out */
 	uint32_t owed;                      /* credit that the link gets back */
@@ -35,8 +36,8 @@ struct connection {
 };
 
 struct descriptor {
-	bool open;
-	uint64_t since_ms;
+	bool open, cut;
+	uint64_t since_ms, order; /* order: of acceptance */
 	struct connection *connection;
 };
 
@@ -49,6 +50,7 @@ struct connections {
 	struct descriptor *descriptors; /* by number */
 	uint32_t descriptor_room;
 	uint32_t open, unproven;
+	uint64_t accepted; /* so far */
 };
 
 void connections_fini(struct connections *all);
@@ -57,6 +59,9 @@ struct connection *connections_add(struct connections *all, uint32_t router_id);
 void connections_remove(struct connections *all, struct connection *connection); /* frees it */
 struct connection *connections_by_router_id(const struct connections *all, uint32_t router_id);
 struct connection *connections_by_number(const struct connections *all, uint64_t number);
+/* A closed connection, after `taken` messages in all. A ROUTER takes from those that have something in turn, so one that
+ * was not heard for a whole round has said all. */
+bool connection_has_said_all(const struct connections *all, const struct connection *connection, uint64_t taken);
 uint64_t connection_number(const struct connection *connection);
 /* NULL: out of memory, or a number that no descriptor has. */
 struct descriptor *connections_descriptor(struct connections *all, int fd);

@@ -91,18 +91,39 @@ static void on_sweep(struct qmt_ctx *ctx, void *state, void *arg)
 	start_sweep(ctx, listener);
 }
 
+/* Whoever only connects must not keep out those who come to say HELLO, and they are done soon: so the newest stay. */
+static void cut_oldest(struct listener *listener, int newest)
+{
+	struct descriptor *oldest = NULL;
+
+	for (uint32_t fd = 0; fd < listener->all.descriptor_room; fd++) {
+		struct descriptor *descriptor = &listener->all.descriptors[fd];
+
+		if (!descriptor->open || descriptor->cut || (int)fd == newest ||
+			(descriptor->connection && descriptor->connection->proven))
+			continue;
+		if (!oldest || descriptor->order < oldest->order)
+			oldest = descriptor;
+	}
+	if (!oldest)
+		return;
+	oldest->cut = true;
+	connection_shutdown((int)(oldest - listener->all.descriptors), listener->config->endpoint);
+}
+
 static void accepted(struct qmt_ctx *ctx, struct listener *listener, int fd)
 {
 	struct descriptor *descriptor = connections_descriptor(&listener->all, fd);
 
 	if (!descriptor)
 		return;
-	*descriptor = (struct descriptor){.open = true, .since_ms = qmt_now_ms(ctx)};
+	*descriptor = (struct descriptor){.open = true, .since_ms = qmt_now_ms(ctx), .order = ++listener->all.accepted};
 	listener->all.open++;
 	listener->all.unproven++;
 	if (listener->all.unproven > listener->limits->unproven_max) {
-		zlistener_complain(ctx, listener, TOO_MANY, "more than unproven_max connections that have not ended HELLO");
-		connection_shutdown(fd, listener->config->endpoint);
+		zlistener_complain(ctx, listener, TOO_MANY,
+			"more than unproven_max connections that have not ended HELLO: the oldest are cut");
+		cut_oldest(listener, fd);
 	}
 	start_sweep(ctx, listener);
 }
@@ -120,6 +141,7 @@ static void disconnected(struct listener *listener, int fd)
 	*descriptor = (struct descriptor){0};
 	if (connection) {
 		connection->closed = true;
+		connection->heard_at = listener->taken;
 		listener->closing++;
 	}
 }
@@ -136,13 +158,13 @@ void zlistener_take_events(struct qmt_ctx *ctx, struct listener *listener)
 	}
 }
 
-/* All that closed connections had sent has been read: tell their links. */
-void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener)
+void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener, bool is_dry)
 {
 	for (uint32_t slot = 0; listener->closing && slot < listener->all.room; slot++) {
 		struct connection *connection = listener->all.slots[slot];
 
-		if (!connection || !connection->closed || connection->fd < 0)
+		if (!connection || !connection->closed || connection->fd < 0 ||
+			(!is_dry && !connection_has_said_all(&listener->all, connection, listener->taken)))
 			continue;
 		connection->fd = -1;
 		listener->closing--;

@@ -77,6 +77,8 @@ static void take_frame(
 	}
 	memcpy(&router_id, id + 1, sizeof(router_id));
 	connection = connections_by_router_id(&listener->all, router_id);
+	if (connection)
+		connection->heard_at = listener->taken;
 	if (!connection)
 		connection = meet(ctx, listener, router_id, fd, user_id);
 	if (!connection || connection->cut || connection->gone)
@@ -130,10 +132,11 @@ int zlistener_receive(struct qmt_ctx *ctx, struct listener *listener, int most)
 		zmq_msg_init(&id);
 		if (zmq_msg_recv(&id, listener->socket, ZMQ_DONTWAIT) < 0) {
 			zmq_msg_close(&id);
-			zlistener_settle_closed(ctx, listener);
-			break;
+			zlistener_settle_closed(ctx, listener, true);
+			return count;
 		}
 		count++;
+		listener->taken++;
 		if (zmq_msg_more(&id)) {
 			bool more;
 
@@ -148,5 +151,6 @@ int zlistener_receive(struct qmt_ctx *ctx, struct listener *listener, int most)
 		}
 		zmq_msg_close(&id);
 	}
+	zlistener_settle_closed(ctx, listener, false);
 	return count;
 }

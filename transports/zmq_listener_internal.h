@@ -22,6 +22,7 @@ struct listener {
 	struct connections all;
 	struct connection *blocked; /* whose frames wait for the socket */
 	uint32_t closing;           /* closed, and their links not told yet */
+	uint64_t taken;             /* messages from the ROUTER, ever */
 	uint32_t links;             /* proven */
 	bool after_frame, paused;
 	struct qmt_timer sweep;
@@ -37,8 +38,9 @@ void zlistener_complain(struct qmt_ctx *ctx, struct listener *listener, enum com
 void zlistener_refuse(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection, const char *why);
 /* Reads the monitor. */
 void zlistener_take_events(struct qmt_ctx *ctx, struct listener *listener);
-/* All that closed connections had sent has been read: tell their links. */
-void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener);
+/* Tells the links of closed connections when all that they had sent has been read: is_dry, nothing is left of anybody's;
+ * otherwise as connection_has_said_all has it, so that others who never stop talking do not put it off. */
+void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener, bool is_dry);
 /* Takes up to `most` messages; returns how many. */
 int zlistener_receive(struct qmt_ctx *ctx, struct listener *listener, int most);
 

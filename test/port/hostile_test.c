@@ -183,6 +183,26 @@ static void many_unproven(void **state)
 	(void)err;
 }
 
+/* Connections that say nothing keep nobody out: over the bound the oldest of them goes, and who says HELLO comes in
+ * although hello_ms is far away. */
+static void silent_ones_make_room(void **state)
+{
+	int fds[20];
+	struct hostile peer;
+
+	(void)state;
+	mesh_node_stop(&node);
+	node.config.limits.hello_ms = 60000;
+	mesh_node_start(&node);
+	for (int i = 0; i < 20; i++)
+		fds[i] = raw_socket();
+	open_link(&peer);
+	wait_closed(fds[0]); /* the oldest */
+	for (int i = 0; i < 20; i++)
+		close(fds[i]);
+	hostile_close(&peer);
+}
+
 /* A frame longer than hello_frame_bytes before HELLO has ended cuts the connection. */
 static void long_first_frame(void **state)
 {
@@ -541,6 +561,7 @@ int main(void)
 		CASE(silent),
 		CASE(plain_zmtp),
 		CASE(many_unproven),
+		CASE(silent_ones_make_room),
 		CASE(long_first_frame),
 		CASE(malformed_hello),
 		CASE(relayed_hello),

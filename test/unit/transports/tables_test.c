@@ -174,12 +174,38 @@ static void published_key(void **state)
 	assert_memory_equal(public_key, expected, sizeof(expected));
 }
 
+/* A closed connection has said all when a whole round of the others went by without it, however long they go on; while
+ * it is heard in each round it has not. */
+static void closed_while_others_talk(void **state)
+{
+	struct connections all = {0};
+	struct connection *closed = NULL;
+	uint64_t taken = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++)
+		closed = connections_add(&all, i);
+	all.open = 9;
+	for (int round = 0; round < 100; round++) {
+		for (int i = 0; i < 9; i++) {
+			taken++;
+			assert_false(connection_has_said_all(&all, closed, taken));
+		}
+		closed->heard_at = ++taken;
+	}
+	for (uint64_t end = taken + 1000; !connection_has_said_all(&all, closed, taken); taken++)
+		assert_true(taken < end);
+	assert_true(taken - closed->heard_at > 10);
+	connections_fini(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exports),
 		cmocka_unit_test(type_names),
 		cmocka_unit_test(connections),
+		cmocka_unit_test(closed_while_others_talk),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(published_key),
 	};
