@@ -2,6 +2,7 @@
 #include "transports/zmq_connections.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -194,6 +195,17 @@ void connection_shutdown(int fd, const char *endpoint)
 {
 	if (is_of_listener(fd, endpoint))
 		(void)shutdown(fd, SHUT_RDWR);
+}
+
+uint64_t connection_received(int fd, const char *endpoint)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	if (!is_of_listener(fd, endpoint) || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) ||
+		size < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received))
+		return 0;
+	return info.tcpi_bytes_received;
 }
 
 void connection_address(int fd, const char *endpoint, char *ret_text, size_t room)

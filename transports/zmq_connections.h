@@ -69,6 +69,8 @@ struct descriptor *connections_descriptor(struct connections *all, int fd);
 /* shutdown(2) of a connection of this listener. The descriptor is libzmq's and may be another's by now: it is looked at
  * first, so that at worst another connection of the same listener goes. */
 void connection_shutdown(int fd, const char *endpoint);
+/* Bytes that its peer has sent so far, whatever libzmq made of them; 0: not known (a local socket). */
+uint64_t connection_received(int fd, const char *endpoint);
 /* Where it comes from, as a multiaddr, for people; "" when unknown. */
 void connection_address(int fd, const char *endpoint, char *ret_text, size_t room);
 

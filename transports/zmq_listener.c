@@ -66,13 +66,26 @@ static void on_sweep(struct qmt_ctx *ctx, void *state, void *arg);
 
 static void start_sweep(struct qmt_ctx *ctx, struct listener *listener)
 {
-	uint64_t every = listener->limits->hello_ms / 4;
+	uint64_t every = listener->limits->hello_ms / 4 < SWEEP_MS ? listener->limits->hello_ms / 4 : SWEEP_MS;
 
 	if (listener->sweep.id == 0 && listener->all.unproven)
 		(void)qmt_timer_start(ctx, every ? every : 1, on_sweep, NULL, &listener->sweep);
 }
 
-/* Those that connected and say nothing have no link whose time could run out. */
+/* What HELLO needs, with the handshakes of ZMTP and CURVE around it. libzmq keeps the parts of a message until the last
+ * one is there, without any bound and out of our sight: only the kernel knows how much of it came. */
+static bool is_too_much(const struct listener *listener, const struct descriptor *descriptor, int fd)
+{
+	enum { HANDSHAKES = 16384, HELLO_FRAMES = 4 };
+
+	if (descriptor->connection && descriptor->connection->proven)
+		return false;
+	return connection_received(fd, listener->config->endpoint) >
+		HANDSHAKES + HELLO_FRAMES * listener->limits->hello_frame_bytes;
+}
+
+/* Those that connected and say nothing have no link whose time could run out; those that never end a message have none
+ * either, or one that hears nothing. */
 static void on_sweep(struct qmt_ctx *ctx, void *state, void *arg)
 {
 	struct listener *listener = state;
@@ -83,9 +96,16 @@ static void on_sweep(struct qmt_ctx *ctx, void *state, void *arg)
 	for (uint32_t fd = 0; fd < listener->all.descriptor_room; fd++) {
 		struct descriptor *descriptor = &listener->all.descriptors[fd];
 
-		if (!descriptor->open || descriptor->connection || now - descriptor->since_ms < listener->limits->hello_ms)
+		if (!descriptor->open || descriptor->cut)
 			continue;
-		zlistener_complain(ctx, listener, SLOW, "a connection that said nothing within hello_ms");
+		bool is_silent = !descriptor->connection && now - descriptor->since_ms >= listener->limits->hello_ms;
+		if (is_silent)
+			zlistener_complain(ctx, listener, SLOW, "a connection that said nothing within hello_ms");
+		else if (is_too_much(listener, descriptor, (int)fd))
+			zlistener_complain(ctx, listener, TOO_LONG, "more bytes than HELLO needs before it has ended");
+		else
+			continue;
+		descriptor->cut = true;
 		connection_shutdown((int)fd, listener->config->endpoint);
 	}
 	start_sweep(ctx, listener);

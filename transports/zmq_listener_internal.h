@@ -9,7 +9,7 @@
 #include "transports/zmq_connections.h"
 #include "transports/zmq_listener.h"
 
-enum { FRAMES_A_TURN = 16, LOG_EVERY_MS = 10000, LOG_REJECTIONS = 10 };
+enum { FRAMES_A_TURN = 16, SWEEP_MS = 100, LOG_EVERY_MS = 10000, LOG_REJECTIONS = 10 };
 
 enum complaint { BAD_ID, BAD_USER, BAD_PARTS, TOO_LONG, TOO_MANY, TOO_MANY_LINKS, SLOW, COMPLAINT_KINDS };
 
