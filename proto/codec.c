@@ -488,8 +488,8 @@ static int walk_all(struct walk *walk, const struct qmt_record *record, char *bo
 
 int codec_measure(const struct qmt_record *record, struct qmt_bytes data, size_t *ret_extra, struct qmt_err *err)
 {
-	struct walk walk = {
-		.in = unpack_from(data), .most = CODEC_EXTRA_BASE + (size_t)CODEC_EXTRA_FACTOR * data.len, .err = err};
+	size_t most = CODEC_EXTRA_BASE + (size_t)CODEC_EXTRA_FACTOR * data.len, ever = (size_t)data.len + CODEC_EXTRA_MAX;
+	struct walk walk = {.in = unpack_from(data), .most = most < ever ? most : ever, .err = err};
 	int r = walk_all(&walk, record, NULL);
 
 	if (r == 0)

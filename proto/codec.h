@@ -9,7 +9,8 @@
  * Limits:  nesting CODEC_DEPTH (also of what is skipped); no length is trusted before the bytes are there; an item
  *          count never allocates more than the bytes that are left could hold. STR must be valid UTF-8. A list of empty
  *          maps costs one byte an item and a whole struct in memory, so the variable parts of n bytes may need no more
- *          than CODEC_EXTRA_BASE + CODEC_EXTRA_FACTOR * n. A record has CODEC_FIELDS fields at most (asserted).
+ *          than CODEC_EXTRA_BASE + CODEC_EXTRA_FACTOR * n, and no more than n + CODEC_EXTRA_MAX. A record has
+ *          CODEC_FIELDS fields at most (asserted).
  * Strict:  a known key comes once; keys are unsigned; a value has its field's kind (any width of integer; for F64 also
  *          float 32 and integers); nothing follows the map. REF numbers begin at 1.
  */
@@ -20,7 +21,13 @@
 #include "runtime/base/err.h"
 #include "runtime/message.h"
 
-enum { CODEC_DEPTH = 16, CODEC_FIELDS = 64, CODEC_EXTRA_BASE = 1 << 20, CODEC_EXTRA_FACTOR = 32 };
+enum {
+	CODEC_DEPTH = 16,
+	CODEC_FIELDS = 64,
+	CODEC_EXTRA_BASE = 1 << 20,
+	CODEC_EXTRA_FACTOR = 32,
+	CODEC_EXTRA_MAX = 64 << 20
+};
 
 /* Refs cross a link as numbers that only the link understands. A NULL pointer or function: refs are not allowed. */
 struct codec_refs {

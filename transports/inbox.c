@@ -19,9 +19,30 @@ void inbox_init(struct inbox *box, size_t body_bytes, size_t reassembly_bytes)
 	*box = (struct inbox){.body_bytes = body_bytes, .reassembly_bytes = reassembly_bytes};
 }
 
+static void give_back(struct inbox *box, size_t bytes)
+{
+	box->held -= bytes;
+	if (box->of_node)
+		atomic_fetch_sub_explicit(box->of_node, bytes, memory_order_relaxed);
+}
+
+static int take_room(struct inbox *box, size_t bytes, struct qmt_err *err)
+{
+	if (box->held + bytes > box->reassembly_bytes)
+		return qmt_err_set(
+			err, -EMSGSIZE, "more than reassembly_bytes (%zu) of unfinished messages", box->reassembly_bytes);
+	box->held += bytes;
+	if (!box->of_node ||
+		atomic_fetch_add_explicit(box->of_node, bytes, memory_order_relaxed) + bytes <= box->of_node_bytes)
+		return 0;
+	give_back(box, bytes);
+	return qmt_err_set(err, -EMSGSIZE, "more than reassembly_node_bytes (%llu) of unfinished messages on all links",
+		(unsigned long long)box->of_node_bytes);
+}
+
 static void transfer_free(struct inbox *box, struct inbox_transfer *transfer)
 {
-	box->held -= transfer->buf.len;
+	give_back(box, transfer->buf.len);
 	box->count--;
 	qmt_buf_free(&transfer->buf);
 	free(transfer);
@@ -86,13 +107,14 @@ static int add_piece(struct inbox *box, uint64_t id, const struct link_piece *pi
 	}
 	if (piece->data.len == 0 || piece->data.len > (*at)->total - (*at)->buf.len)
 		return qmt_err_set(err, -EBADMSG, "a piece beyond the end of its message");
-	if (box->held + piece->data.len > box->reassembly_bytes)
-		return qmt_err_set(
-			err, -EMSGSIZE, "more than reassembly_bytes (%zu) of unfinished messages", box->reassembly_bytes);
+	int rc = take_room(box, piece->data.len, err);
+	if (rc)
+		return rc;
 	qmt_buf_append(&(*at)->buf, piece->data.p, piece->data.len);
-	if ((*at)->buf.failed)
+	if ((*at)->buf.failed) {
+		give_back(box, piece->data.len);
 		return qmt_err_set(err, -ENOMEM, "out of memory");
-	box->held += piece->data.len;
+	}
 	*ret_at = at;
 	return 0;
 }
@@ -100,6 +122,9 @@ static int add_piece(struct inbox *box, uint64_t id, const struct link_piece *pi
 static int take_piece(struct inbox *box, const struct envelope *env, inbox_fn *fn, void *arg, struct qmt_err *err)
 {
 	struct inbox_transfer **at = NULL;
+
+	if (box->whole_only)
+		return qmt_err_set(err, -EPROTO, "a message on a link that is not in use yet");
 	struct link_piece *piece = codec_decode_new(&link_piece_record, env->body, NULL, err);
 
 	if (!piece)

@@ -2,10 +2,13 @@
  *
  * Threads: value of one link (or of a control client).   Blocks: never.
  * Limits:  body_bytes for one envelope, reassembly_bytes for all that wait for their rest, INBOX_TRANSFERS of those.
+ *          What all links of a node hold together is bounded too (of_node).
  *          No length is trusted before the bytes are there.
  */
 #ifndef TRANSPORTS_INBOX_H
 #define TRANSPORTS_INBOX_H
+
+#include <stdatomic.h>
 
 #include "proto/envelope.h"
 
@@ -18,6 +21,10 @@ struct inbox {
 	struct inbox_transfer *transfers;
 	uint32_t count;
 	size_t held;
+	bool whole_only; /* set by the owner: pieces are refused, the link is not in use yet */
+	atomic_uint_fast64_t
+		*of_node; /* set by the owner: what all inboxes hold together, at most of_node_bytes; NULL: none */
+	uint64_t of_node_bytes;
 };
 
 /* One envelope; pointers in it are valid during the call. Non-zero: stop here. */

@@ -38,6 +38,8 @@ void link_set_state(struct link *link, enum link_state state)
 	assert(state != LINK_UP || link->peer[0]); /* nobody is served before it is proven who that is */
 	assert(state == LINK_CLOSED || link->wire);
 	link->state = (uint8_t)state;
+	if (state == LINK_UP)
+		link->inbox.whole_only = false;
 }
 
 const char *link_name(const struct link *link)
@@ -266,6 +268,9 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 			.body_bytes = (size_t)link->limits->body_bytes,
 		});
 	inbox_init(&link->inbox, (size_t)link->limits->body_bytes, (size_t)link->limits->reassembly_bytes);
+	link->inbox.whole_only = true;
+	link->inbox.of_node = link->config->node->reassembly;
+	link->inbox.of_node_bytes = link->limits->reassembly_node_bytes;
 	type_in_init(&link->types_in, (uint32_t)link->limits->types_max);
 	export_init(&link->exports, (uint32_t)link->limits->exports_max);
 	export_init(&link->dead, (uint32_t)link->limits->exports_max);

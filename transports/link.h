@@ -8,6 +8,8 @@
 #ifndef TRANSPORTS_LINK_H
 #define TRANSPORTS_LINK_H
 
+#include <stdatomic.h>
+
 #include "transports/transports.h"
 #include "transports/wire.h"
 
@@ -23,6 +25,7 @@ struct link_node {
 	uint32_t scope_count;
 	struct authority_grants grants;
 	struct transports_limits limits;
+	atomic_uint_fast64_t *reassembly; /* bytes of unfinished messages on all links; NULL: not counted */
 };
 
 /* Of one link; lives until its actor has ended. */

@@ -181,6 +181,7 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 			peer_id_compare(&link->peer_id, &link->config->node->identity->id) > 0)
 			break; /* only the smaller PeerId decides */
 		link->use_seen = true;
+		link->inbox.whole_only = false;
 		if (QMT_TELL(
 				ctx, link->peers, link_chosen, .link = link->self, .sequence = number_in(env, &link_number_record)))
 			link_refuse(ctx, link, -EAGAIN, "this node takes no links now");

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -60,6 +61,9 @@ int transports_limits_check(const struct transports_limits *limits, struct qmt_e
 	if (limits->body_bytes > limits->reassembly_bytes)
 		return qmt_err_set(err, -EINVAL, "body_bytes = %llu: more than reassembly_bytes = %llu",
 			(unsigned long long)limits->body_bytes, (unsigned long long)limits->reassembly_bytes);
+	if (limits->reassembly_bytes > limits->reassembly_node_bytes)
+		return qmt_err_set(err, -EINVAL, "reassembly_bytes = %llu: more than reassembly_node_bytes = %llu",
+			(unsigned long long)limits->reassembly_bytes, (unsigned long long)limits->reassembly_node_bytes);
 	if (limits->redial_max_ms < limits->redial_min_ms)
 		return qmt_err_set(err, -EINVAL, "redial_max_ms = %llu: less than redial_min_ms = %llu",
 			(unsigned long long)limits->redial_max_ms, (unsigned long long)limits->redial_min_ms);
@@ -79,6 +83,7 @@ struct transports {
 	struct zlistener_config control;
 	struct multiaddr *listening;
 	struct peers_config peers;
+	atomic_uint_fast64_t reassembly; /* node.reassembly */
 };
 
 static int check(const struct transports_config *config, struct qmt_err *err)
@@ -142,6 +147,7 @@ static int fill_node(struct qmt_ctx *ctx, struct transports *t)
 		.scope_count = sizeof(scopes) / sizeof(scopes[0]),
 		.grants = config->grants,
 		.limits = config->limits,
+		.reassembly = &t->reassembly,
 	};
 	peer_id_text(&config->identity->id, t->node.self);
 	qmt_uuid(ctx, t->node.boot_id);

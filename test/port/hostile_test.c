@@ -19,6 +19,7 @@
 #include "proto/envelope.h"
 #include "runtime/base/os.h"
 #include "test/lib/hostile.h"
+#include "test/lib/tcp_proxy.h"
 #include "transports/channel_key.h"
 #include "transports/link_records.h"
 
@@ -81,6 +82,12 @@ static bool is_up(void *arg)
 {
 	(void)arg;
 	return mesh_links(&node) == 1 && logged("link.up") > 0;
+}
+
+static bool two_are_up(void *arg)
+{
+	(void)arg;
+	return logged("link.up") == 2;
 }
 
 /* A hostile peer with a link in use: its PeerId may be either side of the one-link rule, so it plays both. */
@@ -217,6 +224,35 @@ static void long_first_frame(void **state)
 	mesh_until(is_logged, "hello_frame_bytes", "the reason is in the log");
 	hostile_close(&peer);
 	free(frame);
+}
+
+/* A message whose parts never end is not held without bound: libzmq shows nothing of it, and the connection is cut for
+ * the bytes that came, long before hello_ms. */
+static void endless_parts(void **state)
+{
+	enum { PART = 100000, PARTS = 200 };
+	struct hostile peer;
+	struct qmt_err err = {0};
+	char *part = calloc(1, PART);
+	uint16_t port = 0;
+	struct tcp_proxy *proxy;
+	uint64_t deadline = qmt_os_real_now_ms() + MESH_WAIT_MS;
+
+	(void)state;
+	mesh_node_stop(&node);
+	node.config.limits.hello_ms = 60000;
+	mesh_node_start(&node);
+	proxy = tcp_proxy_start(node.port, &port);
+	assert_int_equal(hostile_open(&peer, port, HOSTILE_NO_HELLO, &err), 0);
+	for (int i = 0; i < PARTS; i++)
+		assert_int_equal(zmq_send(peer.socket, part, PART, i + 1 < PARTS ? ZMQ_SNDMORE : 0), PART);
+	while (tcp_proxy_bytes(proxy) < PART * 5 && qmt_os_real_now_ms() < deadline && !logged("HELLO needs"))
+		(void)poll(NULL, 0, 1); /* polls: bytes at a proxy; deadline above */
+	tcp_proxy_pause(proxy, 1);  /* the last part never comes */
+	mesh_until(is_logged, "more bytes than HELLO needs", "the reason is in the log");
+	tcp_proxy_stop(proxy);
+	hostile_close(&peer);
+	free(part);
 }
 
 /* A first frame that is no HELLO, and one that is cut short, are refused with words. */
@@ -395,6 +431,83 @@ static void bad_pieces(void **state)
 	free(data);
 }
 
+/* Waits for a control envelope of this type. */
+static void wait_control(struct hostile *peer, enum link_control type)
+{
+	static uint8_t room[65536];
+
+	for (;;) {
+		struct qmt_bytes data = {room + 1, 0};
+		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
+		struct envelope env;
+
+		assert_true(len > 0);
+		data.len = (uint32_t)len - 1;
+		while (envelope_get(&data, &env, NULL) == 0)
+			if (env.kind == ENVELOPE_CONTROL && env.type == type)
+				return;
+	}
+}
+
+static void send_piece(struct hostile *peer, uint64_t id, uint64_t total, uint32_t len)
+{
+	static const uint8_t data[60000];
+
+	hostile_say(peer, &(struct envelope){.kind = ENVELOPE_CONTROL, .type = LINK_PIECE, .id = id}, &link_piece_record,
+		&(struct link_piece){.total = total, .data = {data, len}});
+}
+
+/* Before a link is in use nobody's pieces are kept. */
+static void early_piece(void **state)
+{
+	struct hostile peer = {0};
+	struct qmt_err err = {0};
+
+	(void)state;
+	do /* the side that decides, and does not */
+		identity_generate(&peer.identity);
+	while (peer_id_compare(&peer.identity.id, &node.identity.id) > 0);
+	assert_int_equal(hostile_open(&peer, node.port, HOSTILE_KNOWN, &err), 0);
+	send_piece(&peer, 1, 1000000, 60000);
+	hostile_wait_cut(&peer);
+	assert_int_equal(logged("not in use yet"), 2); /* link.hostile and link.cut */
+	hostile_close(&peer);
+}
+
+/* All links together hold no more than reassembly_node_bytes; what one gives back another may have. */
+static void pieces_of_all(void **state)
+{
+	struct hostile peers[3];
+
+	(void)state;
+	mesh_node_stop(&node);
+	node.config.limits.body_bytes = node.config.limits.reassembly_bytes = 65536;
+	node.config.limits.reassembly_node_bytes = 100000;
+	mesh_node_start(&node);
+	open_link(&peers[0]);
+	send_piece(&peers[0], 1, 61000, 60000);
+	hostile_say(&peers[0], &(struct envelope){.kind = ENVELOPE_CONTROL, .type = LINK_PING}, &link_stamp_record,
+		&(struct link_stamp){.stamp = 1});
+	wait_control(&peers[0], LINK_PONG); /* it is held now */
+	assert_int_equal(hostile_open(&peers[1], node.port, 0, &(struct qmt_err){0}), 0);
+	hostile_use(&peers[1], 1);
+	mesh_until(two_are_up, NULL, "the second link is up");
+	send_piece(&peers[1], 1, 61000, 60000);
+	hostile_wait_cut(&peers[1]);
+	assert_int_equal(logged("more than reassembly_node_bytes"), 2);
+	hostile_close(&peers[0]);
+	hostile_close(&peers[1]);
+	mesh_until(no_links, NULL, "both links are gone");
+	assert_int_equal(ftruncate(log_fd, 0), 0);
+	(void)lseek(log_fd, 0, SEEK_SET);
+	open_link(&peers[2]);
+	send_piece(&peers[2], 1, 61000, 60000);
+	hostile_say(&peers[2], &(struct envelope){.kind = ENVELOPE_CONTROL, .type = LINK_PING}, &link_stamp_record,
+		&(struct link_stamp){.stamp = 1});
+	wait_control(&peers[2], LINK_PONG);
+	hostile_close(&peers[2]);
+}
+
 /* A peer that asks without end and reads nothing is cut when twice queue_bytes of answers wait. */
 static void never_reads(void **state)
 {
@@ -503,24 +616,6 @@ static void asks_are_cancelled(void **state)
 	hostile_close(&peer);
 }
 
-/* Waits for a control envelope of this type. */
-static void wait_control(struct hostile *peer, enum link_control type)
-{
-	static uint8_t room[65536];
-
-	for (;;) {
-		struct qmt_bytes data = {room + 1, 0};
-		int len = hostile_receive(peer, room, sizeof(room), MESH_WAIT_MS);
-		struct envelope env;
-
-		assert_true(len > 0);
-		data.len = (uint32_t)len - 1;
-		while (envelope_get(&data, &env, NULL) == 0)
-			if (env.kind == ENVELOPE_CONTROL && env.type == type)
-				return;
-	}
-}
-
 /* The choices of the side that decides may arrive in another order than they were made: the highest number holds, and
  * the link that lost before it was ever used is retired. */
 static void choices_out_of_order(void **state)
@@ -563,12 +658,15 @@ int main(void)
 		CASE(many_unproven),
 		CASE(silent_ones_make_room),
 		CASE(long_first_frame),
+		CASE(endless_parts),
 		CASE(malformed_hello),
 		CASE(relayed_hello),
 		CASE(chosen_routing_id),
 		CASE(bad_frames),
 		CASE(bad_bodies),
 		CASE(bad_pieces),
+		CASE(early_piece),
+		CASE(pieces_of_all),
 		CASE(never_reads),
 		CASE(may_not),
 		CASE(asks_are_cancelled),

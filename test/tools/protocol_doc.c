@@ -77,7 +77,8 @@ static const char record_head[] =
 	"| list of record | array of maps | |\n"
 	"| STRS | array of str | |\n\n"
 	"Limits: at most %d levels deep, also of what is skipped; the variable parts of a record of n bytes may need at\n"
-	"most %d + %d n bytes when decoded (a list of empty maps costs one byte an item); %d fields.\n";
+	"most %d + %d n bytes when decoded (a list of empty maps costs one byte an item), and at most n + %d; %d\n"
+	"fields.\n";
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
@@ -297,7 +298,7 @@ int main(void)
 	print_hello();
 	print_envelope();
 	print_control();
-	printf(record_head, CODEC_DEPTH, CODEC_EXTRA_BASE, CODEC_EXTRA_FACTOR, CODEC_FIELDS);
+	printf(record_head, CODEC_DEPTH, CODEC_EXTRA_BASE, CODEC_EXTRA_FACTOR, CODEC_EXTRA_MAX, CODEC_FIELDS);
 	print_authority();
 	print_failures();
 	print_limits();

@@ -363,6 +363,33 @@ static void test_amplification(void **state)
 	assert_int_equal(measure_chat(1 << 20, 0, &err), -EBADMSG);
 }
 
+/* However long a message is, its structs take CODEC_EXTRA_MAX beyond its own bytes at most. */
+static void test_structs_in_all(void **state)
+{
+	enum { HEAD = 7 };
+	size_t size = sizeof(struct sample_part), most = (CODEC_EXTRA_MAX + HEAD) / (size - 1), extra;
+
+	(void)state;
+	assert_true(size < CODEC_EXTRA_FACTOR); /* the other bound does not hold it */
+	for (size_t count = most; count <= most + 1; count++) {
+		uint8_t *data = malloc(HEAD + count);
+		struct qmt_err err = {0};
+
+		assert_non_null(data);
+		memset(data, 0x80, HEAD + count);
+		memcpy(data,
+			(const uint8_t[]){
+				0x81, 10, 0xdd, (uint8_t)(count >> 24), (uint8_t)(count >> 16), (uint8_t)(count >> 8), (uint8_t)count},
+			HEAD);
+		assert_int_equal(
+			codec_measure(&sample_record, (struct qmt_bytes){data, (uint32_t)(HEAD + count)}, &extra, &err),
+			count > most ? -EBADMSG : 0);
+		if (count > most)
+			assert_string_equal(err.text, "sample.parts: decoded, it would be too large for its bytes");
+		free(data);
+	}
+}
+
 /* Any single changed byte of a valid message gives a record that is whole, or a refusal; never a step outside. */
 static void test_flipped(void **state)
 {
@@ -453,8 +480,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_truncated_contracts), cmocka_unit_test(test_trailing),
 		cmocka_unit_test(test_duplicate_keys), cmocka_unit_test(test_utf8), cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_oversize), cmocka_unit_test(test_amplification), cmocka_unit_test(test_flipped),
-		cmocka_unit_test(test_small_room), cmocka_unit_test(test_refs)};
+		cmocka_unit_test(test_oversize), cmocka_unit_test(test_amplification), cmocka_unit_test(test_structs_in_all),
+		cmocka_unit_test(test_flipped), cmocka_unit_test(test_small_room), cmocka_unit_test(test_refs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
