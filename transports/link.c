@@ -307,6 +307,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 	export_fini(&link->dead);
 	free(link->asks_out);
 	free(link->asks_in);
+	free(link->asks_in_buckets);
 }
 
 static void down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)

@@ -56,32 +56,86 @@ struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct
 
 /* ---- asks of the peer -------------------------------------------------------------------------------------------- */
 
-static uint32_t ask_slot(struct link *link)
+static uint32_t *bucket_of(const struct link *link, uint64_t id)
 {
-	if (link->asks_in_room == 0 || link->asks_in_free == NO_SLOT) {
-		uint32_t room = link->asks_in_room ? link->asks_in_room * 2 : 64, limit = (uint32_t)link->limits->asks_max;
-		struct ask_in *asks;
+	return &link->asks_in_buckets[(id * link->asks_in_key) >> 40 & (link->asks_in_bucket_count - 1)];
+}
 
-		room = room > limit ? limit : room;
-		asks = room > link->asks_in_room ? realloc(link->asks_in, room * sizeof(*asks)) : NULL;
-		if (!asks)
-			return NO_SLOT;
-		for (uint32_t i = link->asks_in_room; i < room; i++)
-			asks[i] = (struct ask_in){.next_free = i + 1 < room ? i + 1 : NO_SLOT};
-		link->asks_in_free = link->asks_in_room;
-		link->asks_in = asks;
-		link->asks_in_room = room;
+static void bucket_put(struct link *link, uint32_t slot)
+{
+	uint32_t *bucket = bucket_of(link, link->asks_in[slot].id);
+
+	link->asks_in[slot].next = *bucket;
+	*bucket = slot;
+}
+
+/* The ask under way that the peer numbered so. NULL: none. */
+static struct ask_in *ask_find(struct link *link, uint64_t id)
+{
+	uint32_t slot = link->asks_in_count ? *bucket_of(link, id) : NO_SLOT;
+
+	while (slot != NO_SLOT && link->asks_in[slot].id != id)
+		slot = link->asks_in[slot].next;
+	return slot == NO_SLOT ? NULL : &link->asks_in[slot];
+}
+
+static bool asks_grow(struct qmt_ctx *ctx, struct link *link)
+{
+	uint32_t room = link->asks_in_room ? link->asks_in_room * 2 : 64, limit = (uint32_t)link->limits->asks_max;
+	uint32_t *buckets, bucket_count = 64;
+	struct ask_in *asks;
+
+	room = room > limit ? limit : room;
+	while (bucket_count < room)
+		bucket_count *= 2;
+	if (room <= link->asks_in_room)
+		return false;
+	asks = realloc(link->asks_in, room * sizeof(*asks));
+	if (!asks)
+		return false;
+	link->asks_in = asks;
+	buckets = malloc(bucket_count * sizeof(*buckets));
+	if (!buckets)
+		return false;
+	if (!link->asks_in_key) {
+		qmt_random(ctx, &link->asks_in_key, sizeof(link->asks_in_key));
+		link->asks_in_key |= 1;
 	}
+	free(link->asks_in_buckets);
+	link->asks_in_buckets = buckets;
+	link->asks_in_bucket_count = bucket_count;
+	for (uint32_t i = 0; i < bucket_count; i++)
+		buckets[i] = NO_SLOT;
+	for (uint32_t i = 0; i < link->asks_in_room; i++) /* all are used: that is why it grows */
+		bucket_put(link, i);
+	for (uint32_t i = link->asks_in_room; i < room; i++)
+		asks[i] = (struct ask_in){.next = i + 1 < room ? i + 1 : NO_SLOT};
+	link->asks_in_free = link->asks_in_room;
+	link->asks_in_room = room;
+	return true;
+}
+
+static uint32_t ask_slot(struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target)
+{
+	if ((link->asks_in_room == 0 || link->asks_in_free == NO_SLOT) && !asks_grow(ctx, link))
+		return NO_SLOT;
 	uint32_t slot = link->asks_in_free;
-	link->asks_in_free = link->asks_in[slot].next_free;
+	link->asks_in_free = link->asks_in[slot].next;
+	link->asks_in[slot] = (struct ask_in){.id = id, .target = target, .used = true};
 	link->asks_in_count++;
+	bucket_put(link, slot);
 	return slot;
 }
 
 static void ask_free(struct link *link, uint32_t slot)
 {
+	uint32_t *at = bucket_of(link, link->asks_in[slot].id);
+
+	while (*at != slot)
+		at = &link->asks_in[*at].next;
+	*at = link->asks_in[slot].next;
 	link->asks_in[slot].used = false;
-	link->asks_in[slot].next_free = link->asks_in_free;
+	link->asks_in[slot].next = link->asks_in_free;
 	link->asks_in_free = slot;
 	link->asks_in_count--;
 }
@@ -101,9 +155,10 @@ static void on_local_answer(struct qmt_ctx *ctx, void *state, const struct qmt_r
 
 static void cancel(struct link *link, uint64_t id)
 {
-	for (uint32_t i = 0; i < link->asks_in_room; i++)
-		if (link->asks_in[i].used && link->asks_in[i].id == id)
-			link->asks_in[i].cancelled = true;
+	struct ask_in *ask = ask_find(link, id);
+
+	if (ask)
+		ask->cancelled = true;
 }
 
 /* ---- the gate ---------------------------------------------------------------------------------------------------- */
@@ -176,10 +231,11 @@ static int pass_on(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	if (env->kind == ENVELOPE_TELL) {
 		rc = qmt_send_msg(ctx, to, type, msg);
 	} else {
-		slot = ask_slot(link);
+		if (ask_find(link, env->id))
+			return refuse(refusal, COMPLAIN_BAD_BODY, QMT_FAIL_BAD_REQUEST, "an ask under the id of another one");
+		slot = ask_slot(ctx, link, env->id, to);
 		if (slot == NO_SLOT)
 			return refuse(refusal, COMPLAIN_FULL, QMT_FAIL_FULL, "asks_max asks of this peer are under way");
-		link->asks_in[slot] = (struct ask_in){.id = env->id, .target = to, .used = true};
 		rc = qmt_ask_msg(ctx, to, type, msg, env->deadline_ms, on_local_answer, (void *)(uintptr_t)slot);
 		if (rc)
 			ask_free(link, slot);

@@ -48,7 +48,7 @@ struct ask_out {
 struct ask_in {
 	uint64_t id; /* as the peer numbered it */
 	struct qmt_ref target;
-	uint32_t next_free;
+	uint32_t next; /* free: the next free one; used: the next of its bucket */
 	bool used, cancelled;
 };
 
@@ -84,6 +84,9 @@ struct link {
 	uint32_t asks_out_room, asks_out_free, asks_out_count;
 	struct ask_in *asks_in;
 	uint32_t asks_in_room, asks_in_free, asks_in_count;
+	uint32_t *asks_in_buckets; /* by id: the first slot; a power of two, at least asks_in_room */
+	uint32_t asks_in_bucket_count;
+	uint64_t asks_in_key; /* odd and secret: the peer chooses the ids, and must not choose buckets */
 	uint64_t ask_sequence;
 
 	/* the receiver by name that was looked up last */

@@ -1,5 +1,4 @@
-/* test/unit/transports/link_test.c - a link actor whose relay is the test: what it says to the relay, and in which order.
- */
+/* test/unit/transports/link_test.c - a link actor whose relay is the test: what it says to it, and in which order. */
 #include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,6 +26,7 @@ static struct {
 	struct inbox inbox;
 	struct kit_latch answered;
 	uint32_t replies, errors;
+	bool seen[1000];
 	char order[64]; /* what the link said: o a frame, p proven, c cut */
 	struct kit_latch said, proven;
 } it = {.said = KIT_LATCH, .proven = KIT_LATCH, .answered = KIT_LATCH};
@@ -52,6 +52,8 @@ static int on_envelope(void *arg, const struct envelope *env)
 	(void)arg;
 	it.replies += env->kind == ENVELOPE_REPLY;
 	it.errors += env->kind == ENVELOPE_ERROR;
+	if (env->kind == ENVELOPE_REPLY && env->id < sizeof(it.seen))
+		it.seen[env->id] = true;
 	if (env->kind == ENVELOPE_REPLY || env->kind == ENVELOPE_ERROR)
 		kit_latch_add(&it.answered, 1);
 	return 0;
@@ -111,13 +113,51 @@ static int relay_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 
-enum { ASKS = 80, ANSWER = 2000, ASK_ALL = 1, GIVE_CREDIT };
+enum { ASKS = 80, ANSWER = 2000, ASK_ALL = 1, GIVE_CREDIT, TWICE_AND_CANCEL, LATER = 200, LAST = 999 };
+
+static void say(struct qmt_ctx *ctx, uint64_t id, const struct probe_say *body)
+{
+	struct qmt_buf frame = {0};
+	struct envelope env = {.kind = body ? ENVELOPE_ASK : ENVELOPE_CANCEL, .id = id};
+
+	if (body) {
+		env.to_name = qmt_str("probe");
+		env.type = 1;
+		env.type_name = qmt_str("probe.say");
+		env.deadline_ms = 60000;
+	}
+	qmt_buf_append(&frame, &(uint8_t){ENVELOPE_VERSION}, 1);
+	envelope_put(&frame, &env);
+	if (!body)
+		envelope_put_nil(&frame);
+	else
+		kit_check(codec_encode(&probe_say_type.record, body, NULL, &frame) == 0);
+	frame_in(ctx, &frame);
+	qmt_buf_free(&frame);
+}
+
+/* LATER asks that are answered after a while; the first half of them is taken back; one comes twice. */
+static void twice_and_cancel(struct qmt_ctx *ctx)
+{
+	for (uint64_t i = 1; i <= LATER; i++)
+		say(ctx, i, &(struct probe_say){.delay_ms = 50});
+	say(ctx, LATER, &(struct probe_say){.n = 1});
+	for (uint64_t i = 1; i <= LATER / 2; i++)
+		say(ctx, i, NULL);
+	say(ctx, LAST, &(struct probe_say){.delay_ms = 60});
+}
 
 static void on_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct qmt_buf frame = {0};
 
 	(void)state;
+	if (((const struct kit_poke *)body)->value == TWICE_AND_CANCEL) {
+		twice_and_cancel(ctx);
+		kit_check(QMT_TELL(ctx, it.link, wire_credit, .frames = 10000) == 0);
+		kit_answer(ctx, 0);
+		return;
+	}
 	if (((const struct kit_poke *)body)->value == GIVE_CREDIT) {
 		kit_check(QMT_TELL(ctx, it.link, wire_credit, .frames = 10000) == 0);
 		kit_answer(ctx, 0);
@@ -168,6 +208,7 @@ static struct qmt_ref open_link(struct kit *kit, uint64_t queue_bytes)
 	it.node.limits.hold_ms = 0;
 	inbox_init(&it.inbox, it.node.limits.body_bytes, it.node.limits.reassembly_bytes);
 	it.replies = it.errors = 0;
+	memset(it.seen, 0, sizeof(it.seen));
 	kit_latch_reset(&it.answered);
 	it.self = (struct hello_self){.identity = &it.theirs,
 		.node_name = "there",
@@ -222,11 +263,28 @@ static void answers_are_forced(void **state)
 	close_link(&kit);
 }
 
+/* An ask that the peer takes back is not answered; one under the id of another that is under way is refused. */
+static void cancelled_and_twice(void **state)
+{
+	struct kit kit;
+	struct qmt_ref relay = open_link(&kit, 1 << 20);
+
+	(void)state;
+	assert_int_equal(kit_ask(&kit, relay, TWICE_AND_CANCEL, 0, NULL), 0);
+	kit_latch_wait(&it.answered, 2 + LATER - LATER / 2);
+	assert_int_equal(it.errors, 1);
+	assert_int_equal(it.replies, 1 + LATER - LATER / 2);
+	for (uint32_t i = 0; i < LATER; i++)
+		assert_int_equal(it.seen[i + 1], i >= LATER / 2);
+	close_link(&kit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(proven_before_welcome),
 		cmocka_unit_test(answers_are_forced),
+		cmocka_unit_test(cancelled_and_twice),
 	};
 
 	assert(identity_crypto_init() == 0);
