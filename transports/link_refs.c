@@ -44,6 +44,19 @@ int link_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number)
 	return 0;
 }
 
+/* One that is in the ring already takes no other's place; it is told twice more, from now on. */
+static void note_late(struct link *link, uint32_t number)
+{
+	uint32_t first = link->late_count > LATE_REFS ? link->late_count - LATE_REFS : 0;
+
+	for (uint32_t i = first; i < link->late_count; i++)
+		if (link->late[i % LATE_REFS] == number) {
+			link->late_told = 0;
+			return;
+		}
+	link->late[link->late_count++ % LATE_REFS] = number;
+}
+
 int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
 {
 	struct link_refs_arg *refs = arg;
@@ -55,7 +68,7 @@ int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
 		*ret_ref = link->self;
 		ret_ref->rid = (uint32_t)(number >> 1);
 		if (link_import_is_dead(link, ret_ref->rid))
-			link->late[link->late_count++ % LATE_REFS] = ret_ref->rid;
+			note_late(link, ret_ref->rid);
 		return 0;
 	}
 	/* One of ours that has ended meanwhile: the peer could not know. Nobody will do. */
