@@ -25,8 +25,8 @@ struct qmt_str utf8_head(struct qmt_str text, size_t max_bytes);
  * of a sequence that could have become a character). For text that is not valid at its first byte. */
 uint32_t utf8_broken_length(struct qmt_str text);
 
-/* The same text when it is valid UTF-8 and no longer than size; otherwise a copy in ret_room, with U+FFFD for each broken
- * sequence, cut between characters. For text that must go out and whose author is not us. */
+/* The same text when it is valid UTF-8 and no longer than size; otherwise a copy in ret_room, with U+FFFD for each
+ * broken sequence, cut between characters. For text that must go out and whose author is not us. */
 struct qmt_str utf8_clean(struct qmt_str text, char *ret_room, size_t size);
 
 #endif

@@ -20,8 +20,8 @@
  * Access:    the third column names the operation of the authority table that a *remote* sender needs
  *            (proto/authority); "reply" cannot be sent on its own, "local" never comes from another process.
  * Answer:    the last column names the one message of the same protocol that an ask is answered with; it may be left
- *            out. What comes from another process is taken as an answer only when it is of exactly that type, so whoever
- *            asked may cast result->body to it; an ask without the column does not leave the process.
+ *            out. What comes from another process is taken as an answer only when it is of exactly that type, so
+ *            whoever asked may cast result->body to it; an ask without the column does not leave the process.
  */
 #ifndef QMT_MESSAGE_H
 #define QMT_MESSAGE_H

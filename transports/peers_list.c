@@ -191,8 +191,8 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 	free(addresses.texts);
 }
 
-/* A configured name and a PeerId mean one identity, connected or not; what a peer calls itself is anybody's choice, so it
- * counts only when it is neither. */
+/* A configured name and a PeerId mean one identity, connected or not; what a peer calls itself is anybody's choice, so
+ * it counts only when it is neither. */
 static struct known_link *find_connected(struct peers *peers, struct qmt_str name, uint32_t *ret_count)
 {
 	struct known_link *found = NULL;

@@ -64,8 +64,8 @@ struct transports;
 
 /* config and all it points to are borrowed until transports_free. When this returns 0 every socket is bound and
  * listening, and the actors are under way. Otherwise err names the address: "/ip4/…/tcp/9001: address already in use",
- * and *ret_transports is NULL, nothing is left; or it is not, because an actor had been started: it is told to stop, and
- * what it borrows is freed as after a start that worked. */
+ * and *ret_transports is NULL, nothing is left; or it is not, because an actor had been started: it is told to stop,
+ * and what it borrows is freed as after a start that worked. */
 QMT_MUST_CHECK int transports_start(struct qmt_ctx *ctx, const struct transports_config *config,
 	struct transports **ret_transports, struct qmt_err *err);
 /* The i-th listen address with its real port and /p2p/<own PeerId>; wildcards as they are. false: no such. */

@@ -59,8 +59,8 @@ struct connection *connections_add(struct connections *all, uint32_t router_id);
 void connections_remove(struct connections *all, struct connection *connection); /* frees it */
 struct connection *connections_by_router_id(const struct connections *all, uint32_t router_id);
 struct connection *connections_by_number(const struct connections *all, uint64_t number);
-/* A closed connection, after `taken` messages in all. A ROUTER takes from those that have something in turn, so one that
- * was not heard for a whole round has said all. */
+/* A closed connection, after `taken` messages in all. A ROUTER takes from those that have something in turn, so one
+ * that was not heard for a whole round has said all. */
 bool connection_has_said_all(const struct connections *all, const struct connection *connection, uint64_t taken);
 uint64_t connection_number(const struct connection *connection);
 /* NULL: out of memory, or a number that no descriptor has. */

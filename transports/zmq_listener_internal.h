@@ -38,8 +38,8 @@ void zlistener_complain(struct qmt_ctx *ctx, struct listener *listener, enum com
 void zlistener_refuse(struct qmt_ctx *ctx, struct listener *listener, struct connection *connection, const char *why);
 /* Reads the monitor. */
 void zlistener_take_events(struct qmt_ctx *ctx, struct listener *listener);
-/* Tells the links of closed connections when all that they had sent has been read: is_dry, nothing is left of anybody's;
- * otherwise as connection_has_said_all has it, so that others who never stop talking do not put it off. */
+/* Tells the links of closed connections when all that they had sent has been read: is_dry, nothing is left of
+ * anybody's; otherwise as connection_has_said_all has it, so that others who never stop talking do not put it off. */
 void zlistener_settle_closed(struct qmt_ctx *ctx, struct listener *listener, bool is_dry);
 /* Takes up to `most` messages; returns how many. */
 int zlistener_receive(struct qmt_ctx *ctx, struct listener *listener, int most);

@@ -19,8 +19,8 @@ struct qmt_err {
 
 /* Sets code and text; err may be NULL. Returns code, so that `return qmt_err_set(err, -EINVAL, …)` works. */
 QMT_EXPORT int qmt_err_set(struct qmt_err *err, int code, const char *format, ...) QMT_PRINTF(3, 4);
-/* As snprintf, for text that may leave the process: what does not fit is cut with "..." between two characters of UTF-8,
- * never within one. size: at least 4. */
+/* As snprintf, for text that may leave the process: what does not fit is cut with "..." between two characters of
+ * UTF-8, never within one. size: at least 4. */
 QMT_EXPORT void qmt_text(char *ret_text, size_t size, const char *format, ...) QMT_PRINTF(3, 4);
 QMT_EXPORT void qmt_text_va(char *ret_text, size_t size, const char *format, va_list args) QMT_PRINTF(3, 0);
 /* Puts "context: " in front of the text; err may be NULL. Returns err->code (or -1). */

@@ -1,5 +1,4 @@
-/* test/port/liar_test.c - a peer with a proven link that says what is not so: nobody believes it, and the node lives on.
- */
+/* test/port/liar_test.c - a peer with a proven link that says what is not so: nobody believes it, the node lives on. */
 #include <setjmp.h>
 #include <stdarg.h>
 
