@@ -490,7 +490,7 @@ static void pieces_of_all(void **state)
 		&(struct link_stamp){.stamp = 1});
 	wait_control(&peers[0], LINK_PONG); /* it is held now */
 	assert_int_equal(hostile_open(&peers[1], node.port, 0, &(struct qmt_err){0}), 0);
-	hostile_use(&peers[1], 1);
+	hostile_says_use(&peers[1], 1);
 	mesh_until(two_are_up, NULL, "the second link is up");
 	send_piece(&peers[1], 1, 61000, 60000);
 	hostile_wait_cut(&peers[1]);
