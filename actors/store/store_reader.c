@@ -29,7 +29,7 @@ void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, c
 		struct store_##reply answer;                                                                                  \
 		struct qmt_err err;                                                                                           \
 		int r = store_db_##message(db, body, arena, &answer, &err);                                                   \
-                                                                                                                      \
+\
 		if (r == 0)                                                                                                   \
 			qmt_reply(ctx, qmt_token(ctx), &store_##reply##_type, &answer);                                           \
 		else                                                                                                          \

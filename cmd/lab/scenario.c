@@ -342,40 +342,45 @@ static void parse(struct parser *p)
 	scenario_check_files(p, s->steps);
 }
 
-int scenario_load(const char *path, struct scenario **ret_scenario, struct qmt_buf *complaints)
+/* The text of a file that is called `path`; takes the text. */
+static int load_text(const char *path, struct qmt_buf *text, struct scenario **ret_scenario, struct qmt_buf *complaints)
 {
 	struct scenario *scenario = calloc(1, sizeof *scenario);
 	struct parser parser = {.scenario = scenario, .complaints = complaints};
-	struct qmt_buf text = {0};
-	struct qmt_err err = {0};
-	size_t len = strlen(path);
-	int rc;
 
 	if (!scenario)
 		return -ENOMEM;
 	scenario->path = keep(&parser, strdup(path));
 	scenario->deadline_ms = 10000;
-	if (!scenario->path) {
-		scenario_free(scenario);
-		return -ENOMEM;
+	if (text->data) {
+		parser.next = keep(&parser, text->data);
+		*text = (struct qmt_buf){0};
 	}
-	rc = len < 5 || strcmp(path + len - 4, ".lab") != 0
-		? qmt_err_set(&err, -EINVAL, "%s: a scenario's name ends in .lab", path)
-		: qmt_os_file_read(path, LAB_FILE_BYTES, &text, &err);
-	if (rc == 0 && text.len && memchr(text.data, '\0', text.len))
-		rc = qmt_err_set(&err, -EINVAL, "%s: it holds a NUL: not a text", path);
-	if (rc != 0) {
-		qmt_buf_printf(complaints, "%s\n", err.text);
-		qmt_buf_free(&text);
-		scenario_free(scenario);
-		return rc;
-	}
-	parser.next = text.data ? keep(&parser, text.data) : NULL;
-	parse(&parser);
+	if (!parser.no_memory)
+		parse(&parser);
 	if (parser.no_memory || parser.errors) {
 		scenario_free(scenario);
 		return parser.no_memory ? -ENOMEM : -EINVAL;
 	}
 	*ret_scenario = scenario;
 	return 0;
+}
+
+int scenario_load(const char *path, struct scenario **ret_scenario, struct qmt_buf *complaints)
+{
+	struct qmt_buf text = {0};
+	struct qmt_err err = {0};
+	size_t len = strlen(path);
+	int rc = len < 5 || strcmp(path + len - 4, ".lab") != 0
+		? qmt_err_set(&err, -EINVAL, "%s: a scenario's name ends in .lab", path)
+		: qmt_os_file_read(path, LAB_FILE_BYTES, &text, &err);
+
+	if (rc == 0 && text.len && memchr(text.data, '\0', text.len))
+		rc = qmt_err_set(&err, -EINVAL, "%s: it holds a NUL: not a text", path);
+	if (rc != 0)
+		qmt_buf_printf(complaints, "%s\n", err.text);
+	else
+		rc = load_text(path, &text, ret_scenario, complaints);
+	qmt_buf_free(&text);
+	return rc;
 }
