@@ -50,7 +50,7 @@ TOOLS     := $(TOOL_C:%.c=$(B)/%)
 BENCH_C   := $(wildcard test/bench/*.c)
 BENCH     := $(BENCH_C:test/bench/%.c=$(B)/bench/%)
 FUZZ_C    := $(wildcard test/fuzz/*_fuzz.c)
-FUZZ      := $(FUZZ_C:%.c=$(B)/%)
+
 
 obj = $(patsubst %.c,$(B)/%.o,$(filter %.c,$(1))) $(patsubst %.cpp,$(B)/%.o,$(filter %.cpp,$(1)))
 RUNTIME_O := $(call obj,$(RUNTIME_C))
