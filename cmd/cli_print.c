@@ -5,25 +5,26 @@
 
 #include "cmd/cli.h"
 #include "proto/json.h"
+#include "proto/utf8.h"
 #include "runtime/base/log.h"
 
-/* A terminal acts on escape sequences: C0 and C1 controls (C1 as UTF-8: c2 80..9f) become a visible mark. */
+/* What a terminal would act on (escape sequences, a change of direction) becomes a visible mark. */
 static void printable(struct qmt_buf *out, struct qmt_str text, bool one_line)
 {
 	for (uint32_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-		bool c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.p[i + 1] >= 0x80 &&
-			(unsigned char)text.p[i + 1] < 0xa0;
+		char c = text.p[i];
+		uint32_t control = utf8_control(qmt_strn(text.p + i, text.len - i));
+
 		if ((c == '\n' || c == '\t') && !one_line)
-			qmt_buf_append(out, &text.p[i], 1);
+			qmt_buf_append(out, &c, 1);
 		else if (c == '\n' || c == '\t')
 			qmt_buf_str(out, " ");
-		else if (c < 0x20 || c == 0x7f)
-			qmt_buf_printf(out, "\\x%02x", c);
-		else if (c1)
-			qmt_buf_printf(out, "\\x%02x", (unsigned)(unsigned char)text.p[++i]);
+		else if (control == 0)
+			qmt_buf_append(out, &c, 1);
 		else
-			qmt_buf_append(out, &text.p[i], 1);
+			for (uint32_t k = 0; k < control; k++)
+				qmt_buf_printf(out, "\\x%02x", (unsigned)(unsigned char)text.p[i + k]);
+		i += control ? control - 1 : 0;
 	}
 }
 

@@ -121,3 +121,20 @@ struct qmt_str utf8_clean(struct qmt_str text, char *ret_room, size_t size)
 	}
 	return qmt_strn(ret_room, at);
 }
+
+uint32_t utf8_control(struct qmt_str text)
+{
+	const uint8_t *p = (const uint8_t *)text.p;
+
+	if (text.len == 0)
+		return 0;
+	if (p[0] < 0x20 || p[0] == 0x7f)
+		return 1;
+	if (text.len >= 2 && p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+		return 2;
+	if (text.len >= 3 && p[0] == 0xe2 &&
+		((p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae))) ||
+			(p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9)))
+		return 3;
+	return 0;
+}

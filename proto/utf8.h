@@ -25,6 +25,13 @@ struct qmt_str utf8_head(struct qmt_str text, size_t max_bytes);
  * of a sequence that could have become a character). For text that is not valid at its first byte. */
 uint32_t utf8_broken_length(struct qmt_str text);
 
+/* Bytes of the character at the start of the text if a terminal acts on it instead of showing it: C0, DEL, C1
+ * (U+0080 to
+ * U+009F), and what turns the direction of text (U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069: Unicode 9, UTS
+ * 55).
+ * 0: it is another one, or none. */
+uint32_t utf8_control(struct qmt_str text);
+
 /* The same text when it is valid UTF-8 and no longer than size; otherwise a copy in ret_room, with U+FFFD for each
  * broken sequence, cut between characters. For text that must go out and whose author is not us. */
 struct qmt_str utf8_clean(struct qmt_str text, char *ret_room, size_t size);

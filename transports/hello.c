@@ -14,6 +14,7 @@
 #include <sodium.h>
 
 #include "proto/codec.h"
+#include "proto/utf8.h"
 
 QMT_DEFINE_RECORD(hello_offer, HELLO_OFFER, "First frame, from the dialer.")
 QMT_DEFINE_RECORD(hello_proof, HELLO_PROOF, "Second frame: the listener proves who it is and which key it sees.")
@@ -116,7 +117,7 @@ static bool is_printable(struct qmt_str text, uint32_t max)
 	if (text.len > max)
 		return false;
 	for (uint32_t i = 0; i < text.len; i++)
-		if ((uint8_t)text.p[i] < 0x20 || text.p[i] == 0x7f)
+		if (utf8_control(qmt_strn(text.p + i, text.len - i)))
 			return false;
 	return true;
 }

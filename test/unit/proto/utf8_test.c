@@ -139,11 +139,26 @@ static void test_clean(void **state)
 	}
 }
 
+/* Characters that a terminal acts on are known by their length, and no others are. */
+static void test_control(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t length;
+	} rows[] = {{"\x1b[0m", 1}, {"\n", 1}, {"\x7f", 1}, {"\xc2\x9bm", 2}, {"\xc2\xa0", 0}, {"\xe2\x80\xaex", 3},
+		{"\xe2\x80\x8f", 3}, {"\xe2\x81\xa6", 3}, {"\xe2\x81\xaa", 0}, {"\xe2\x80\xa6", 0}, {"a\x1b", 0}, {"", 0},
+		{"\xe2", 0}, {"\xc2", 0}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		assert_int_equal(utf8_control(qmt_str(rows[i].text)), rows[i].length);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_code_points), cmocka_unit_test(test_all_three_bytes),
 		cmocka_unit_test(test_prefix), cmocka_unit_test(test_broken_length), cmocka_unit_test(test_head),
-		cmocka_unit_test(test_clean)};
+		cmocka_unit_test(test_clean), cmocka_unit_test(test_control)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -306,8 +306,12 @@ static void versions_and_names(void **state)
 	static const struct hello_offer offers[] = {
 		{.min = 2, .max = 9}, {.min = 0, .max = 0}, {.min = 1, .max = 9}, {.min = 5, .max = 1}};
 	static const int expected[] = {-EPROTONOSUPPORT, -EPROTONOSUPPORT, HELLO_MORE, -EPROTONOSUPPORT};
-	static const char *const names[] = {
-		"a\nb", "0123456789012345678901234567890123456789012345678901234567890123456789"};
+	static const char *const names[] = {"a\nb",
+		"0123456789012345678901234567890123456789012345678901234567890123456789",
+		"a\xc2\x9b"
+		"31m",
+		"a\xe2\x80\xae"
+		"b"};
 	struct qmt_err err = {0};
 
 	(void)state;
@@ -328,7 +332,7 @@ static void versions_and_names(void **state)
 		qmt_buf_free(&out);
 		hello_fini(&run.listener);
 	}
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		struct run run;
 
 		run_init(&run);
