@@ -10,7 +10,9 @@
 #include "transports/link.h"
 #include "transports/zmq_context.h"
 
-enum { ROUTER_ID = 5 }; /* a zero byte and 32 bits: what a ROUTER makes; no peer can choose one that begins with zero */
+/* A zero byte and 32 bits: what a ROUTER makes. libzmq lets a peer choose such an id too and does not tell them apart
+ * (its metadata is a C string); whoever does so is only a connection like another: the User-Id of each message counts. */
+enum { ROUTER_ID = 5 };
 
 struct connection {
 	uint32_t router_id; /* the 32 bits */

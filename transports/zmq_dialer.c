@@ -46,7 +46,7 @@ static bool receive(struct qmt_ctx *ctx, struct link *link, struct dialer *diale
 			break;
 		}
 		more = zmq_msg_more(&frame);
-		if (!more) /* ours are never split; what is, is nobody's frame */
+		if (!more) /* ours are never split; of what is, the last part counts, and is no frame of ours */
 			link_wire_frame(ctx, link, (struct qmt_bytes){zmq_msg_data(&frame), (uint32_t)zmq_msg_size(&frame)});
 		zmq_msg_close(&frame);
 		if (link_wire(link) != &dialer->wire)
