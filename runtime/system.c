@@ -335,6 +335,8 @@ static void visit(struct qmt_actor *a, void *arg)
 	if (*qmt__actor_name(visit->sys, a, name))
 		info.name = name;
 	parent = atomic_load_explicit(&a->parent, RELAXED);
+	info.self = a;
+	info.parent = parent && atomic_load_explicit(&parent->desc, RELAXED) != &qmt__outside_desc ? parent : NULL;
 	info.kind = desc->name;
 	info.parent_kind = parent ? atomic_load_explicit(&parent->desc, RELAXED)->name : NULL;
 	info.depth = mailbox_depth(a);

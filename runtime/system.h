@@ -47,7 +47,8 @@ QMT_EXPORT uint64_t qmt_system_trace_hash(const struct qmt_system *sys);
 
 /* What is there, for status and tests: calls fn for each live actor (any order, a moment's picture). */
 struct qmt_actor_info {
-	const char *kind, *name, *parent_kind;
+	const void *self, *parent;   /* to tell who is whose child, within one picture; nothing lies behind them */
+	const char *kind, *name, *parent_kind; /* name, parent_kind: NULL without one */
 	uint32_t depth, restarts;
 	uint64_t handled;
 };

@@ -11,7 +11,8 @@
 #include "transports/zmq_context.h"
 
 /* A zero byte and 32 bits: what a ROUTER makes. libzmq lets a peer choose such an id too and does not tell them apart
- * (its metadata is a C string); whoever does so is only a connection like another: the User-Id of each message counts. */
+ * (its metadata is a C string); whoever does so is only a connection like another: the User-Id of each message
+ * counts. */
 enum { ROUTER_ID = 5 };
 
 struct connection {

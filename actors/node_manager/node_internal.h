@@ -80,6 +80,7 @@ void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const cha
 
 /* Handlers. */
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_actors(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_metrics(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_providers(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body);

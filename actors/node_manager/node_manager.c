@@ -272,6 +272,7 @@ static qmt_handler *const handlers[node_message_count] = {
 	[node_status_id] = on_status,
 	[node_nodes_id] = node_on_nodes,
 	[node_providers_id] = node_on_providers,
+	[node_actors_id] = node_on_actors,
 	[node_metrics_id] = node_on_metrics,
 	[node_session_create_id] = node_on_session_create,
 	[node_session_list_id] = node_on_session_list,

@@ -10,6 +10,7 @@ QMT_DEFINE_RECORD(provider_tool_delta, PROVIDER_TOOL_DELTA, "A piece of a tool c
 QMT_DEFINE_RECORD(store_session, STORE_SESSION, "A session as the store knows it.")
 QMT_DEFINE_RECORD(router_route, ROUTER_ROUTE, "Where an agent's model calls go.")
 QMT_DEFINE_RECORD(peers_info, PEERS_INFO, "A peer and its link.")
+QMT_DEFINE_RECORD(node_actor, NODE_ACTOR, "What a node says of itself.")
 QMT_DEFINE_RECORD(node_node, NODE_NODE, "What a node says of itself.")
 QMT_DEFINE_RECORD(node_peer, NODE_PEER, "A connected peer, for status.")
 QMT_DEFINE_RECORD(node_provider, NODE_PROVIDER, "A provider somewhere in the mesh.")

@@ -252,3 +252,19 @@ def test_ini_does_the_same(house):
 	node = house.node("local", "[agent]\nid = coder\nprovider = llm\ncwd = work\ntools = ls, shell\n[providers.llm]\nkind = builtin\n", suffix="ini").start()
 	node.qmt("session", "create", "--name", "s")
 	assert node.chat(session="s", text="list .").code == 0
+
+
+def test_actors(house):
+	"""`qmt actors` shows what runs in the node, --tree whose child it is, --json all of it."""
+	node = house.local()
+	node.qmt("session", "create", "--name", "s")
+	actors = node.qmt("actors", "--json").json["actors"]
+	by_kind = {a["kind"]: a for a in actors}
+	assert [a["id"] for a in actors] == list(range(1, len(actors) + 1))
+	assert by_kind["session"]["parent"] == by_kind["node_manager"]["id"] and by_kind["session"]["name"].startswith("session/")
+	assert by_kind["store"]["handled"] > 0 and by_kind["store"]["parent"] == actors[0]["id"] and by_kind["store"]["restarts"] == 0
+	assert actors[0]["parent"] == 0 and all(0 < a["parent"] < a["id"] for a in actors[1:])
+	lines = node.qmt("actors", "--tree").out.splitlines()
+	[at] = [i for i, line in enumerate(lines) if line.startswith("  node_manager")]
+	assert lines[at + 1].startswith("    session ")
+	assert all(not line.startswith(" ") for line in node.qmt("actors").out.splitlines())

@@ -31,7 +31,7 @@ def test_wrong_usage_exits_2(args, says):
 def test_help_lists_every_command():
 	"""`qmt --help` and `qmt COMMAND --help` come from the table."""
 	done = run("qmt", "--help")
-	for word in ("status", "identity", "nodes", "peers", "providers", "models", "routes", "metrics", "session create", "session list", "session show",
+	for word in ("status", "identity", "nodes", "peers", "providers", "models", "routes", "metrics", "actors", "session create", "session list", "session show",
 		"session resume", "chat"):
 		assert word in done.out
 		assert run("qmt", *word.split(), "--help").out.startswith("usage: qmt " + word)

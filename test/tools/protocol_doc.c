@@ -22,7 +22,7 @@ static const char head[] =
 	"not know are skipped or answered with an error. Nothing is ever removed or given another meaning.\n\n"
 	"## Connection\n\n"
 	"Every listener uses one CURVE key pair that is published in the source: CURVE gives encryption, forward\n"
-	"secrecy and proof of the dialer's own CURVE key, which is fresh for each connection. It says nothing of the node:\n"
+	"secrecy and proof of the dialer's own CURVE key, fresh for each connection. It says nothing of the node:\n"
 	"HELLO does. One connection is one HELLO and one link; nothing is sent again after a cut.\n";
 
 static const char hello_head[] =
