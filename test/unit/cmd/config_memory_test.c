@@ -5,67 +5,7 @@
 #include <cmocka.h>
 
 #include "cmd/config.h"
-
-/* A sanitizer brings an allocator of its own, and these would go round it. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-static volatile long left = -1; /* allocations that still succeed; <0: all */
-static volatile long live;      /* blocks that were given out and not taken back */
-
-#ifndef SANITIZED
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *block, size_t size);
-void __libc_free(void *block);
-
-/* Exported, so that the libraries use them too. */
-static int fails(void)
-{
-	if (left == 0) {
-		errno = ENOMEM;
-		return 1;
-	}
-	if (left > 0)
-		left--;
-	return 0;
-}
-
-QMT_EXPORT void *malloc(size_t size)
-{
-	void *block = fails() ? NULL : __libc_malloc(size);
-
-	live += block != NULL;
-	return block;
-}
-
-QMT_EXPORT void *calloc(size_t count, size_t size)
-{
-	void *block = fails() ? NULL : __libc_calloc(count, size);
-
-	live += block != NULL;
-	return block;
-}
-
-QMT_EXPORT void *realloc(void *old, size_t size)
-{
-	void *block = fails() ? NULL : __libc_realloc(old, size);
-
-	live += block != NULL && old == NULL;
-	return block;
-}
-
-QMT_EXPORT void free(void *block)
-{
-	live -= block != NULL;
-	__libc_free(block);
-}
-#endif
+#include "test/lib/failing_memory.h"
 
 static const char *env(void *unused, const char *name)
 {

@@ -16,69 +16,7 @@
 #include "transports/outbox.h"
 #include "transports/type_table.h"
 #include "transports/zmq_connections.h"
-
-/* A sanitizer has an allocator of its own, which these would bypass. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-static volatile long left = -1; /* allocations that still succeed; <0: all */
-static volatile bool failed;    /* one did not */
-static volatile long live;      /* blocks in use */
-
-/* Visible, so that the libraries use them too. */
-#ifndef SANITIZED
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *block, size_t size);
-void __libc_free(void *block);
-
-static bool out_of_memory(void)
-{
-	if (left != 0) {
-		left -= left > 0;
-		return false;
-	}
-	failed = true;
-	errno = ENOMEM;
-	return true;
-}
-
-static void *counted(void *block)
-{
-	if (block)
-		live++;
-	return block;
-}
-
-QMT_EXPORT void *malloc(size_t size)
-{
-	return out_of_memory() ? NULL : counted(__libc_malloc(size));
-}
-
-QMT_EXPORT void *calloc(size_t count, size_t size)
-{
-	return out_of_memory() ? NULL : counted(__libc_calloc(count, size));
-}
-
-QMT_EXPORT void *realloc(void *old, size_t size)
-{
-	void *block = out_of_memory() ? NULL : __libc_realloc(old, size);
-
-	return old ? block : counted(block);
-}
-
-QMT_EXPORT void free(void *block)
-{
-	if (block)
-		live--;
-	__libc_free(block);
-}
-#endif
+#include "test/lib/failing_memory.h"
 
 /* ---- what is done without memory --------------------------------------------------------------------------------*/
 
