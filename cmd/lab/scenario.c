@@ -21,36 +21,19 @@ const struct lab_test_kind lab_test_kinds[] = {
 
 static void *keep(struct parser *p, void *block)
 {
-	struct scenario *s = p->scenario;
-	void **heap = block ? realloc(s->heap, (s->heap_count + 1) * sizeof *heap) : NULL;
-
-	if (!heap) {
-		free(block);
-		p->no_memory = true;
-		return NULL;
-	}
-	s->heap = heap;
-	heap[s->heap_count++] = block;
-	return block;
+	return lab_heap_keep(&p->scenario->heap, block);
 }
 
 void *scenario_grow(struct parser *p, void *array, unsigned count, size_t size)
 {
-	if (count % 16 != 0)
-		return array;
-	void *more = keep(p, calloc(count + 16, size));
-	if (more && count)
-		memcpy(more, array, count * size);
-	return more;
+	return lab_heap_grow(&p->scenario->heap, array, count, size);
 }
 
 struct scenario *scenario_free(struct scenario *scenario)
 {
 	if (!scenario)
 		return NULL;
-	for (size_t i = 0; i < scenario->heap_count; i++)
-		free(scenario->heap[i]);
-	free(scenario->heap);
+	lab_heap_free(&scenario->heap);
 	free(scenario);
 	return NULL;
 }
@@ -356,11 +339,12 @@ static int load_text(const char *path, struct qmt_buf *text, struct scenario **r
 		parser.next = keep(&parser, text->data);
 		*text = (struct qmt_buf){0};
 	}
-	if (!parser.no_memory)
+	if (!scenario->heap.failed)
 		parse(&parser);
-	if (parser.no_memory || parser.errors) {
+	if (scenario->heap.failed || parser.errors) {
+		int rc = scenario->heap.failed ? -ENOMEM : -EINVAL;
 		scenario_free(scenario);
-		return parser.no_memory ? -ENOMEM : -EINVAL;
+		return rc;
 	}
 	*ret_scenario = scenario;
 	return 0;

@@ -12,6 +12,7 @@
 #ifndef CMD_LAB_SCENARIO_H
 #define CMD_LAB_SCENARIO_H
 
+#include "cmd/lab/heap.h"
 #include "cmd/lab/steps.def"
 #include "runtime/base/bytes.h"
 
@@ -94,8 +95,7 @@ struct scenario {
 	uint64_t deadline_ms;
 	bool has_planted;
 	/* owner: scenario.c */
-	void **heap;
-	size_t heap_count;
+	struct lab_heap heap;
 };
 
 /* Reads and checks. 0; -EINVAL with all complaints, a line each, `FILE:LINE: what (way out)`; -errno with one.

@@ -13,7 +13,6 @@ struct parser {
 	char *next; /* text that is not read yet */
 	unsigned line;
 	unsigned errors;
-	bool no_memory;
 	struct lab_step **tails[LAB_NESTING + 1];
 	unsigned opened[LAB_NESTING + 1];
 	unsigned depth;
@@ -25,7 +24,7 @@ void scenario_check_step(struct parser *p, const struct lab_step *step);
 void scenario_check_files(struct parser *p, const struct lab_step *steps);
 
 void scenario_complain(struct parser *p, unsigned line, const char *format, ...) QMT_PRINTF(3, 4);
-/* Room for one more in an array that grows in steps of 16. NULL: out of memory (noted in p). */
+/* Room for one more in an array that grows in steps of 16. NULL: out of memory (noted in the heap). */
 void *scenario_grow(struct parser *p, void *array, unsigned count, size_t size);
 /* Is the word one of a list that blanks separate? */
 bool scenario_in_list(const char *list, const char *word, size_t len);

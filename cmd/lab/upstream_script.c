@@ -32,7 +32,6 @@ struct parser {
 	struct qmt_buf *complaints;
 	upstream_env_fn *env;
 	unsigned line, errors;
-	bool no_memory;
 	/* of the answer that is being read */
 	struct upstream_answer *answer;
 	struct qmt_buf headers;
@@ -47,18 +46,7 @@ struct parser {
 
 static void *keep(struct parser *p, void *block)
 {
-	struct upstream_script *s = p->script;
-	void **heap = block ? realloc(s->heap, (s->heap_count + 1) * sizeof *heap) : NULL;
-
-	if (heap)
-		s->heap = heap;
-	if (!heap) {
-		free(block);
-		p->no_memory = true;
-		return NULL;
-	}
-	heap[s->heap_count++] = block;
-	return block;
+	return lab_heap_keep(&p->script->heap, block);
 }
 
 /* The bytes of a buffer, which is empty afterwards. */
@@ -67,7 +55,7 @@ static struct qmt_bytes keep_bytes(struct parser *p, struct qmt_buf *buf)
 	struct qmt_bytes bytes = {0};
 
 	if (buf->failed)
-		p->no_memory = true;
+		p->script->heap.failed = true;
 	else if (buf->data && keep(p, buf->data))
 		bytes = (struct qmt_bytes){(const uint8_t *)buf->data, (uint32_t)buf->len};
 	else if (!buf->data)
@@ -78,26 +66,11 @@ static struct qmt_bytes keep_bytes(struct parser *p, struct qmt_buf *buf)
 	return bytes;
 }
 
-/* Room for one more in an array that grows in steps of 16. */
-static void *grow(struct parser *p, void *array, unsigned count, size_t size)
-{
-	if (count % 16 != 0)
-		return array;
-
-	void *more = keep(p, calloc(count + 16, size));
-
-	if (more && count)
-		memcpy(more, array, count * size);
-	return more;
-}
-
 struct upstream_script *upstream_script_free(struct upstream_script *script)
 {
 	if (!script)
 		return NULL;
-	for (size_t i = 0; i < script->heap_count; i++)
-		free(script->heap[i]);
-	free(script->heap);
+	lab_heap_free(&script->heap);
 	free(script);
 	return NULL;
 }
@@ -247,7 +220,7 @@ static bool time_of(struct parser *p, struct qmt_bytes word, uint64_t *ret_ms)
 static struct upstream_op *add_op(struct parser *p, enum upstream_op_kind kind)
 {
 	struct upstream_answer *answer = p->answer;
-	struct upstream_op *ops = grow(p, answer->ops, answer->op_count, sizeof *ops);
+	struct upstream_op *ops = lab_heap_grow(&p->script->heap, answer->ops, answer->op_count, sizeof *ops);
 
 	if (!ops)
 		return NULL;
@@ -291,7 +264,7 @@ static void end_answer(struct parser *p)
 		if (!p->endless_headers)
 			qmt_buf_str(&head, "\r\n");
 	}
-	p->no_memory |= p->headers.failed;
+	p->script->heap.failed |= p->headers.failed;
 	answer->head = keep_bytes(p, &head);
 	qmt_buf_free(&p->headers);
 	p->answer = NULL;
@@ -303,7 +276,7 @@ static void begin_answer(struct parser *p, const struct qmt_bytes *words)
 	struct upstream_answer *answers;
 
 	end_answer(p);
-	answers = grow(p, s->answers, s->answer_count, sizeof *answers);
+	answers = lab_heap_grow(&p->script->heap, s->answers, s->answer_count, sizeof *answers);
 	if (!answers)
 		return;
 	if (text_of(words[1])[0] != '/' && strcmp(text_of(words[1]), "*") != 0)
@@ -383,7 +356,7 @@ static void add_event_file(struct parser *p, const char *name, uint64_t times)
 	int rc = read_beside(p, name, &data, &err);
 
 	if (rc == -ENOMEM) {
-		p->no_memory = true;
+		p->script->heap.failed = true;
 		return;
 	}
 	if (rc) {
@@ -650,13 +623,13 @@ static void take_step(struct parser *p, const char *at, uint64_t times)
 			return;
 		}
 	}
-	if (!p->no_memory && is_in_place(p, id))
+	if (!p->script->heap.failed && is_in_place(p, id))
 		do_step(p, id, words, (unsigned)count, text, times);
 }
 
 static void take_lines(struct parser *p, struct qmt_str text)
 {
-	for (size_t at = 0; at < text.len && !p->no_memory;) {
+	for (size_t at = 0; at < text.len && !p->script->heap.failed;) {
 		const char *from = text.p + at, *end = memchr(from, '\n', text.len - at);
 		size_t len = end ? (size_t)(end - from) : text.len - at;
 		struct qmt_buf line QMT_CLEANUP(qmt_buf_free) = {0};
@@ -666,7 +639,7 @@ static void take_lines(struct parser *p, struct qmt_str text)
 		len -= len && from[len - 1] == '\r';
 		qmt_buf_append(&line, from, len);
 		if (line.failed) {
-			p->no_memory = true;
+			p->script->heap.failed = true;
 		} else if (len && memchr(from, '\0', len)) {
 			complain(p, "a zero byte (write \\0 in quotes)");
 		} else if (len) {
@@ -698,9 +671,10 @@ int upstream_script_parse(const char *path, struct qmt_str text, upstream_env_fn
 		}
 	}
 	qmt_buf_free(&p.headers);
-	if (p.no_memory || p.errors || complaints->failed) {
+	if (script->heap.failed || p.errors || complaints->failed) {
+		int rc = script->heap.failed || complaints->failed ? -ENOMEM : -EINVAL;
 		upstream_script_free(script);
-		return p.no_memory || complaints->failed ? -ENOMEM : -EINVAL;
+		return rc;
 	}
 	*ret_script = script;
 	return 0;

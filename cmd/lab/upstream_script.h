@@ -10,6 +10,7 @@
 #ifndef CMD_LAB_UPSTREAM_SCRIPT_H
 #define CMD_LAB_UPSTREAM_SCRIPT_H
 
+#include "cmd/lab/heap.h"
 #include "cmd/lab/upstream_steps.def"
 #include "runtime/base/bytes.h"
 
@@ -71,8 +72,7 @@ struct upstream_script {
 	struct upstream_answer *answers;
 	unsigned answer_count;
 	/* owner: upstream_script.c */
-	void **heap;
-	size_t heap_count;
+	struct lab_heap heap;
 };
 
 /* The value of a variable; NULL: it is not set. */

@@ -2,6 +2,7 @@
 #include "cmd/lab/scenario.c"
 #include "cmd/lab/scenario_check.c"
 #include "cmd/lab/units.c"
+#include "cmd/lab/heap.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,7 +1,9 @@
-/* test/lib/failing_memory.h - malloc and its kin, counted, and failing when a test says so: for "the Nth allocation fails".
+/* test/lib/failing_memory.h - malloc and its kin, counted, and failing when a test says so: for "the Nth allocation
+ * fails".
  *
  * Include it in one file of a program: it defines the functions, visible, so that the libraries use them too.
- * Threads: one. Sanitizers have an allocator of their own, which these would bypass: there SANITIZED is defined, nothing
+ * Threads: one. Sanitizers have an allocator of their own, which these would bypass: there SANITIZED is defined,
+ *          nothing
  *          fails and nothing is counted.
  */
 #ifndef TEST_LIB_FAILING_MEMORY_H
