@@ -398,8 +398,11 @@ attend:
 				continue;
 			}
 			m = mailbox_take(a, top, count);
-			if (unlikely(ctx->sim != NULL) || unlikely(desc->overflow == QMT_DROP_OLD))
+			if (unlikely(ctx->sim != NULL) || unlikely(desc->overflow == QMT_DROP_OLD)) {
 				m = taken(ctx, a, m);
+				if (!m)
+					continue; /* so much came meanwhile that all of it is beyond the bound */
+			}
 		}
 		if (unlikely(left-- == 0))
 			break;
