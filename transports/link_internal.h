@@ -78,7 +78,7 @@ struct link {
 	struct type_in types_in;
 	struct export_table exports; /* ours that the peer knows */
 	struct export_table dead;    /* numbers of the peer's that are gone (ref.rid); grows to exports_max */
-	uint32_t late[LATE_REFS];    /* dead when they arrived: a ring; see link_refs.c */
+	uint32_t late[LATE_REFS];    /* dead, and just arrived: a ring; see link_refs.c */
 	uint32_t late_count, late_told;
 	struct ask_out *asks_out;
 	uint32_t asks_out_room, asks_out_free, asks_out_count;
@@ -165,6 +165,7 @@ int link_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number);
 int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref);
 bool link_import_is_dead(const struct link *link, uint32_t number);
 /* With each tick. */
+void link_note_late(struct link *link, uint32_t number); /* tells so with the next two ticks */
 void link_tell_late_refs(struct qmt_ctx *ctx, struct link *link);
 void link_export_down(struct qmt_ctx *ctx, struct link *link, struct qmt_ref who);
 

@@ -5,8 +5,9 @@
  * another link is exported just the same: events of a session that lives elsewhere reach a control client through its
  * own node. An actor of the peer itself goes back under the peer's own number, so that it is one and the same there.
  *
- * LINK_DROP overtakes data, so a ref may arrive that is dead already. Whoever gets it may monitor it, and only then can
- * be told that it is down: with each of the next two ticks, the second of which is surely later than its turn.
+ * LINK_DROP overtakes data, so a ref may arrive that is dead already; and one that arrived alive may die before whoever
+ * gets it has had its turn. It may monitor it then, and only then can be told that it is down: with each of the next
+ * two ticks, the second of which is surely later than its turn.
  */
 #include <errno.h>
 
@@ -45,7 +46,7 @@ int link_ref_out(void *arg, struct qmt_ref ref, uint64_t *ret_number)
 }
 
 /* One that is in the ring already takes no other's place; it is told twice more, from now on. */
-static void note_late(struct link *link, uint32_t number)
+void link_note_late(struct link *link, uint32_t number)
 {
 	uint32_t first = link->late_count > LATE_REFS ? link->late_count - LATE_REFS : 0;
 
@@ -68,7 +69,7 @@ int link_ref_in(void *arg, uint64_t number, struct qmt_ref *ret_ref)
 		*ret_ref = link->self;
 		ret_ref->rid = (uint32_t)(number >> 1);
 		if (link_import_is_dead(link, ret_ref->rid))
-			note_late(link, ret_ref->rid);
+			link_note_late(link, ret_ref->rid);
 		return 0;
 	}
 	/* One of ours that has ended meanwhile: the peer could not know. Nobody will do. */
