@@ -17,7 +17,8 @@
 #define LOOP_DIAL(F, T)                                    \
 	F(T, U64, connection, 1, "Number, unique on the hub.") \
 	F(T, REF, link, 2, "Who dials.")                       \
-	F(T, U32, port, 3, "Where to.")
+	F(T, U32, port, 3, "Where to.")                        \
+	F(T, BOOL, late, 4, "It has waited already.")
 #define LOOP_CONNECT(F, T)                     \
 	F(T, U64, connection, 1, "Number.")        \
 	F(T, U64, from, 2, "Place of the dialer.") \
@@ -54,6 +55,7 @@ struct loop_hub {
 	struct place *places;
 	uint64_t numbers;
 	bool meddle, silence;
+	uint64_t dial_ms;
 };
 
 struct loop_hub *loop_hub_new(void)
@@ -86,6 +88,26 @@ void loop_hub_silence(struct loop_hub *hub, bool on)
 	pthread_mutex_lock(&hub->lock);
 	hub->silence = on;
 	pthread_mutex_unlock(&hub->lock);
+}
+
+void loop_hub_slow_dials(struct loop_hub *hub, uint64_t most_ms)
+{
+	pthread_mutex_lock(&hub->lock);
+	hub->dial_ms = most_ms;
+	pthread_mutex_unlock(&hub->lock);
+}
+
+static uint64_t dial_delay(struct qmt_ctx *ctx, struct loop_hub *hub)
+{
+	uint64_t most_ms, chance;
+
+	pthread_mutex_lock(&hub->lock);
+	most_ms = hub->dial_ms;
+	pthread_mutex_unlock(&hub->lock);
+	if (!most_ms)
+		return 0;
+	qmt_random(ctx, &chance, sizeof(chance));
+	return chance % (most_ms + 1);
 }
 
 static uint64_t next_number(struct loop_hub *hub)
@@ -248,10 +270,15 @@ static void on_dial(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct loop_dial *msg = body;
 	struct port *port = state;
-	uint64_t other = hub_find(port->hub, msg->port);
+	uint64_t other = hub_find(port->hub, msg->port), delay_ms = msg->late ? 0 : dial_delay(ctx, port->hub);
 	uint8_t keys[2][HELLO_KEY];
-	struct loop_connection *connection = other ? add(port, msg->connection, other) : NULL;
+	struct loop_connection *connection;
+	struct loop_dial later = *msg;
 
+	later.late = true;
+	if (delay_ms && qmt_tell_after(ctx, delay_ms, qmt_self(ctx), &loop_dial_type, &later) == 0)
+		return;
+	connection = other ? add(port, msg->connection, other) : NULL;
 	if (!connection) {
 		(void)QMT_TELL(ctx, msg->link, wire_gone, .why = qmt_str("connection refused"));
 		return;

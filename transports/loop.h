@@ -21,6 +21,8 @@ struct loop_hub *loop_hub_free(struct loop_hub *hub); /* after all nodes on it; 
  * dialer's. silence: frames vanish, connections stay. */
 void loop_hub_meddle(struct loop_hub *hub, bool on);
 void loop_hub_silence(struct loop_hub *hub, bool on);
+/* From now on a dial takes from 0 to most_ms of the dialer's time; 0: none, as at first. */
+void loop_hub_slow_dials(struct loop_hub *hub, uint64_t most_ms);
 
 /* A node's place on the hub: an actor under the name "loop" that relays for all its links. */
 struct loop_port_config {
