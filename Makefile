@@ -49,17 +49,19 @@ TOOL_C    := $(wildcard test/tools/*.c)
 TOOLS     := $(TOOL_C:%.c=$(B)/%)
 BENCH_C   := $(wildcard test/bench/*.c)
 BENCH     := $(BENCH_C:test/bench/%.c=$(B)/bench/%)
+SIM_C     := $(wildcard test/sim/*.c)
 FUZZ_C    := $(wildcard test/fuzz/*_fuzz.c)
 
 
 obj = $(patsubst %.c,$(B)/%.o,$(filter %.c,$(1))) $(patsubst %.cpp,$(B)/%.o,$(filter %.cpp,$(1)))
 RUNTIME_O := $(call obj,$(RUNTIME_C))
 LIB_O     := $(call obj,$(LIB_C))
+SIM_O     := $(call obj,$(SIM_C))
 CLIENT_O  := $(call obj,$(CLIENT_C))
 LAB_O     := $(call obj,$(LAB_C))
 CMD_O     := $(call obj,$(CMD_LIB_C) $(CMD_CXX))
 TESTLIB_O := $(call obj,$(TESTLIB_C) cmd/lab/peer_hostile.c)
-ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(FUZZ_C)
+ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(SIM_C) $(FUZZ_C)
 
 .DEFAULT_GOAL := all
 .PHONY: all tests
@@ -103,8 +105,11 @@ $(B)/test/tools/%: $(B)/test/tools/%.o $(LINKED)
 $(B)/bench/%: $(B)/test/bench/%.o $(LINKED)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS) -linih
+# Whole nodes in one process: nothing of cmd/, so the two archives are all.
+$(B)/test/sim/sim: $(SIM_O) $(B)/libqmt.a $(B)/libqmt-actor.a
+	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
-tests: all $(UNIT) $(TOOLS)
+tests: all $(UNIT) $(TOOLS) $(B)/test/sim/sim
 
 -include $(ALL_C:%.c=$(B)/%.d) $(CMD_CXX:%.cpp=$(B)/%.d)
 .SECONDARY:
@@ -144,8 +149,8 @@ demo: ready
 	@BUILD=$(B) sh cmd/demo.sh
 
 # ---- test ------------------------------------------------------------------------------------------------------------
-.PHONY: test check lint bench cover fuzz planted help install uninstall clean
-## test: everything; the parts are unit port mesh cli e2e fuzz (PART="port unit/runtime" runs some)
+.PHONY: test check lint bench cover fuzz sim planted help install uninstall clean
+## test: everything; the parts are unit port sim mesh cli e2e fuzz (PART="port unit/runtime" runs some)
 test: ready
 	@$(MAKE) --no-print-directory -j$(JOBS) tests $(if $(filter fuzz,$(or $(PART),fuzz)),$(B)/test/fuzz/replay-all)
 	@$(PYTHON) test/run.py --build $(B) $(PART)
@@ -158,9 +163,16 @@ REPLAY := $(FUZZ_C:test/fuzz/%_fuzz.c=$(B)/test/fuzz/%_replay)
 .PHONY: $(B)/test/fuzz/replay-all
 $(B)/test/fuzz/replay-all: $(REPLAY)
 
-## test: each scenario of test/mesh turns red when its planted fault is carried out
-planted: all
+## test: whole nodes in SEEDS=10000 seeded runs with random faults; `make test` has 200 of them
+SEEDS ?= 10000
+sim: ready
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/test/sim/sim
+	@QMT_SIM_SEEDS=$(SEEDS) $(PYTHON) test/run.py --build $(B) sim
+
+## test: each scenario of test/mesh turns red when its planted fault is carried out; test/sim finds each planted patch
+planted: all $(B)/test/sim/sim
 	@$(B)/qmt-lab run --planted test/mesh/*.lab
+	@BUILD=$(B) sh test/sim/planted.sh
 
 ## test: the structure: arrows between layers, style, docs that are made from tables, rows of docs/acceptance.md
 lint:

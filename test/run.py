@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Runs the parts of the test suite and prints what they come to.
 
-  run.py --build DIR [PART...]     parts: unit port mesh cli e2e fuzz (all when none is named), or a folder: unit/runtime
+  run.py --build DIR [PART...]     parts: unit port sim mesh cli e2e fuzz (all when none is named), or a folder: unit/runtime
 
-Each cmocka program is one process with a deadline; cli and e2e are pytest; mesh are the scenarios of qmt-lab. A part prints its seconds. With CI=true a skipped
+Each cmocka program is one process with a deadline; cli and e2e are pytest; mesh are the scenarios of qmt-lab;
+sim are QMT_SIM_SEEDS (200) runs of whole nodes, from seed QMT_SIM_FIRST (1) on. A part prints its seconds. With CI=true a skipped
 test fails unless test/skips.txt names it (a line `name  reason`). The last line is `N passed, N failed, N skipped`."""
 import argparse, concurrent.futures, json, os, re, signal, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ["unit", "port", "mesh", "cli", "e2e", "fuzz"]
+PARTS = ["unit", "port", "sim", "mesh", "cli", "e2e", "fuzz"]
 DEADLINE_S = int(os.environ.get("QMT_TEST_DEADLINE_S", "240"))
 
 
@@ -128,6 +129,24 @@ def fuzz(build):
 	return tally
 
 
+def simulate(job):
+	"""Some seeds of test/sim in one process; what it prints on a violation says how to repeat it."""
+	build, first, count = job
+	tally = Tally()
+	name = "test/sim:seeds %d to %d" % (first, first + count - 1)
+	code, text = run([os.path.join(build, "test/sim/sim"), str(first), str(count)], deadline=max(DEADLINE_S, 4 * count))
+	(tally.passed if code == 0 else tally.failed).append(name)
+	if code != 0:
+		sys.stdout.write("---- %s (exit: %s)\n%s\n" % (name, code, text[-20000:]))
+	return tally
+
+
+def seeds(build):
+	"""The seeds of test/sim in pieces, so that all cores have work."""
+	first, count, piece = int(os.environ.get("QMT_SIM_FIRST", "1")), int(os.environ.get("QMT_SIM_SEEDS", "200")), 25
+	return [(build, at, min(piece, first + count - at)) for at in range(first, first + count, piece)]
+
+
 def main():
 	parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 	parser.add_argument("--build", default="build")
@@ -145,6 +164,10 @@ def main():
 		if part.split("/")[0] in ("unit", "port"):
 			with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
 				for one in pool.map(cmocka, programs(args.build, part)):
+					tally.add(one)
+		elif part == "sim":
+			with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+				for one in pool.map(simulate, seeds(args.build)):
 					tally.add(one)
 		elif part == "fuzz":
 			tally = fuzz(args.build)
