@@ -214,6 +214,8 @@ install: all
 	install -m 755 $(B)/libqmt-actor.so $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so.0
 	ln -sf libqmt-actor.so.0 $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so
 	install -m 644 runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def $(DESTDIR)$(PREFIX)/include/qmt
+	install -m 644 runtime/pool.h runtime/delivery.h runtime/pubsub.h runtime/broker.h runtime/interval.h runtime/stream.h runtime/states.h \
+	  $(DESTDIR)$(PREFIX)/include/qmt
 	install -m 644 runtime/base/bytes.h runtime/base/err.h runtime/base/log.h $(DESTDIR)$(PREFIX)/include/qmt/base
 	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini docs/examples/*.script) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1

@@ -6,7 +6,8 @@
  * Blocks:   never.
  * Ends:     by qmt_interval_stop, with the incarnation, and (qmt_interval_tell) when the target has ended: an interval
  *           keeps nobody alive.
- * Memory:   an interval that was started needs none to go on.
+ * Memory:   its own timer needs none to go on. If the system's list of timers has to grow at that moment and cannot, the
+ *           incarnation fails.
  */
 #ifndef QMT_INTERVAL_H
 #define QMT_INTERVAL_H

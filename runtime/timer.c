@@ -261,8 +261,14 @@ static int timer_start(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer_fn *fn,
 	*slot = (struct timer_slot){.at_ns = at, .sequence = set->sequence++, .fn = fn, .arg = arg, .serial = set->serial};
 	set->count++;
 	set_sift(set, set->count - 1, index);
-	if (!a->timer_at || at < a->timer_at)
+	if (!a->timer_at || at < a->timer_at) {
 		qmt__timer_arm(ctx, a, at);
+		if (unlikely(!a->timer_at) && at) {
+			/* Not armed for want of memory. An actor on hold that counts on it would wait for ever. */
+			set_remove(set, index);
+			return -ENOMEM;
+		}
+	}
 	if (ret_timer)
 		ret_timer->id = (uint64_t)set->serial << 32 | (index + 1);
 	return 0;

@@ -76,6 +76,12 @@ def test_install(house):
 		program = os.path.join(house.top, "counter")
 		run(["cc", "-Wall", "-Wextra", "-Werror", "-I" + prefix + "/include", source, "-o", program, *link, "-lm", "-pthread"])
 		assert run([program]) == "10\n"
+	headers = [name for name in sorted(os.listdir(prefix + "/include/qmt")) if name.endswith(".h")]
+	assert {"actor.h", "pool.h", "pubsub.h", "broker.h", "interval.h", "stream.h", "states.h"} <= set(headers)
+	for header in headers:  # each alone, as C and as C++
+		for compiler in (["cc", "-std=c11", "-x", "c"], ["g++", "-std=c++17", "-x", "c++"]):
+			run([*compiler, "-Wall", "-Wextra", "-Werror", "-I" + prefix + "/include", "-fsyntax-only", "-"],
+				input=f"#include <qmt/{header}>\n".encode())
 	run(["make", "-C", qmt.ROOT, "uninstall", "PREFIX=" + prefix])
 	assert not os.path.exists(os.path.join(prefix, "bin", "qmt"))
 
