@@ -167,8 +167,8 @@ qmt_handler *const qmt_broker_handlers[qmt_broker_message_count] = {
 	[qmt_broker_info_id] = on_info,
 };
 
-int qmt_broker_publish(struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type,
-	const void *body)
+int qmt_broker_publish(
+	struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type, const void *body)
 {
 	struct qmt_broker *self = state;
 
@@ -180,8 +180,8 @@ int qmt_broker_publish(struct qmt_ctx *ctx, void *state, struct qmt_str topic, c
 	return qmt__fanout_publish(ctx, self->fanout, &(struct fanout_what){topic, type, body});
 }
 
-void qmt_broker_pass(struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type,
-	const void *body)
+void qmt_broker_pass(
+	struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type, const void *body)
 {
 	if (qmt_token(ctx).ask)
 		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "%s is published by a tell: many get it",

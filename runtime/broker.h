@@ -22,20 +22,20 @@
 
 #include "delivery.h"
 
-#define QMT_BROKER_SUBSCRIBE(F, T)                                          \
-	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.")       \
+#define QMT_BROKER_SUBSCRIBE(F, T)                                    \
+	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.") \
 	F(T, STR, pattern, 2, "Which topics.")
-#define QMT_BROKER_UNSUBSCRIBE(F, T)                                        \
-	F(T, REF, who, 1, "Who; unset: whoever asks.")                          \
+#define QMT_BROKER_UNSUBSCRIBE(F, T)               \
+	F(T, REF, who, 1, "Who; unset: whoever asks.") \
 	F(T, STR, pattern, 2, "As it subscribed; empty: all of its patterns.")
-#define QMT_BROKER_COUNTS(F, T)                                             \
-	QMT_DELIVERY_COUNTS(F, T)                                               \
+#define QMT_BROKER_COUNTS(F, T) \
+	QMT_DELIVERY_COUNTS(F, T)   \
 	F(T, U64, refused, 6, "Messages whose topic was none.")
-#define QMT_BROKER_MESSAGES(M)                                                                                     \
-	M(qmt_broker, subscribe, QMT_BROKER_SUBSCRIBE, "stream", "Subscribes. Fails with FULL or BAD_REQUEST.", done)  \
-	M(qmt_broker, unsubscribe, QMT_BROKER_UNSUBSCRIBE, "stream", "Ends that; NOT_FOUND: there was none.", done)    \
-	M(qmt_broker, info, QMT_NO_FIELDS, "stream", "Asks for the counts.", counts)                                   \
-	M(qmt_broker, done, QMT_NO_FIELDS, "reply", "It is so.")                                                       \
+#define QMT_BROKER_MESSAGES(M)                                                                                    \
+	M(qmt_broker, subscribe, QMT_BROKER_SUBSCRIBE, "stream", "Subscribes. Fails with FULL or BAD_REQUEST.", done) \
+	M(qmt_broker, unsubscribe, QMT_BROKER_UNSUBSCRIBE, "stream", "Ends that; NOT_FOUND: there was none.", done)   \
+	M(qmt_broker, info, QMT_NO_FIELDS, "stream", "Asks for the counts.", counts)                                  \
+	M(qmt_broker, done, QMT_NO_FIELDS, "reply", "It is so.")                                                      \
 	M(qmt_broker, counts, QMT_BROKER_COUNTS, "reply", "Answer to info.")
 
 #pragma GCC visibility push(default)
@@ -55,25 +55,25 @@ struct qmt_broker { /* the state; fields are broker.c's */
 
 /* For handlers that publish something else than what they got. Returns 0; QMT_FAIL_BAD_REQUEST: not a topic (counted);
  * QMT_FAIL_FULL as qmt_pubsub_publish. */
-QMT_EXPORT int qmt_broker_publish(struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type,
-	const void *body);
+QMT_EXPORT int qmt_broker_publish(
+	struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type, const void *body);
 /* The body of QMT_BROKER_PUBLISH. */
-QMT_EXPORT void qmt_broker_pass(struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type,
-	const void *body);
+QMT_EXPORT void qmt_broker_pass(
+	struct qmt_ctx *ctx, void *state, struct qmt_str topic, const struct qmt_type *type, const void *body);
 
-#define QMT_BROKER_PUBLISH(msg, field)                                                                      \
-	static void msg##_publish(struct qmt_ctx *ctx, void *state, const void *body)                           \
-	{                                                                                                       \
-		qmt_broker_pass(ctx, state, ((const struct msg *)body)->field, &msg##_type, body);                  \
+#define QMT_BROKER_PUBLISH(msg, field)                                                     \
+	static void msg##_publish(struct qmt_ctx *ctx, void *state, const void *body)          \
+	{                                                                                      \
+		qmt_broker_pass(ctx, state, ((const struct msg *)body)->field, &msg##_type, body); \
 	}
 
 /* More: other fields of the descriptor. */
-#define QMT_BROKER_DESC(name_, protocol_, handlers_, ...)                                                           \
-	{                                                                                                               \
-		.abi = QMT_ABI, .name = name_, .doc = "Hands messages to subscribers by topic.",                            \
-		.state_size = sizeof(struct qmt_broker), .start = qmt_broker_on_start, .stop = qmt_broker_on_stop,          \
-		.down = qmt_broker_on_down,                                                                                 \
-		.accepts = {{&qmt_broker_protocol, qmt_broker_handlers}, {protocol_, handlers_}}, __VA_ARGS__               \
+#define QMT_BROKER_DESC(name_, protocol_, handlers_, ...)                                                             \
+	{                                                                                                                 \
+		.abi = QMT_ABI, .name = name_, .doc = "Hands messages to subscribers by topic.",                              \
+		.state_size = sizeof(struct qmt_broker), .start = qmt_broker_on_start, .stop = qmt_broker_on_stop,            \
+		.down = qmt_broker_on_down, .accepts = {{&qmt_broker_protocol, qmt_broker_handlers}, {protocol_, handlers_}}, \
+		__VA_ARGS__                                                                                                   \
 	}
 
 /* What the descriptor is made of. */

@@ -32,11 +32,11 @@ enum {
 };
 
 /* What both tell about themselves. */
-#define QMT_DELIVERY_COUNTS(F, T)                                                          \
-	F(T, U64, subscribers, 1, "Actors that are subscribed.")                               \
-	F(T, U64, published, 2, "Messages that were published.")                               \
-	F(T, U64, delivered, 3, "Copies that were taken.")                                     \
-	F(T, U64, lost, 4, "Copies that were not: full, not understood, or no memory.")        \
+#define QMT_DELIVERY_COUNTS(F, T)                                                   \
+	F(T, U64, subscribers, 1, "Actors that are subscribed.")                        \
+	F(T, U64, published, 2, "Messages that were published.")                        \
+	F(T, U64, delivered, 3, "Copies that were taken.")                              \
+	F(T, U64, lost, 4, "Copies that were not: full, not understood, or no memory.") \
 	F(T, U64, dropped, 5, "Subscribers forgotten for being slow (DROP_SLOW).")
 
 #endif

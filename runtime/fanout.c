@@ -138,8 +138,8 @@ static void forget(struct qmt_ctx *ctx, struct fanout *f, struct subscriber *s)
 	memmove(s, s + 1, (size_t)(f->items + f->count - s) * sizeof *s); /* the order is a promise */
 }
 
-bool qmt__fanout_remove(struct qmt_ctx *ctx, struct fanout *f, struct qmt_ref who, const void *filter,
-	struct qmt_str text)
+bool qmt__fanout_remove(
+	struct qmt_ctx *ctx, struct fanout *f, struct qmt_ref who, const void *filter, struct qmt_str text)
 {
 	struct subscriber *s = find(f, who);
 	struct fanout_term *term;
@@ -208,8 +208,8 @@ static void give_up(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type
 	f->lost += lost;
 	for (uint32_t i = 0; i < f->count; i++)
 		f->items[i].pending = false;
-	qmt_log(qmt_log_of(ctx), QMT_ERROR, "delivery.lost", "message", type->record.name, "copies",
-		QMT_LOG_U64(lost), "reason", "out of memory", NULL);
+	qmt_log(qmt_log_of(ctx), QMT_ERROR, "delivery.lost", "message", type->record.name, "copies", QMT_LOG_U64(lost),
+		"reason", "out of memory", NULL);
 }
 
 static void release(struct qmt_ctx *ctx, struct fanout *f)

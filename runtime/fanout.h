@@ -32,11 +32,11 @@ struct fanout *qmt__fanout_new(const struct qmt_delivery_options *options, fanou
 void qmt__fanout_free(struct qmt_ctx *ctx, struct fanout *fanout); /* NULL is fine */
 /* The same term twice is one. Returns 0; QMT_FAIL_FULL (a limit), QMT_FAIL_BAD_REQUEST (nobody, or the actor itself);
  * <0 out of memory: as if it had not been called. */
-QMT_MUST_CHECK int qmt__fanout_add(struct qmt_ctx *ctx, struct fanout *fanout, struct qmt_ref who, const void *filter,
-	struct qmt_str text);
+QMT_MUST_CHECK int qmt__fanout_add(
+	struct qmt_ctx *ctx, struct fanout *fanout, struct qmt_ref who, const void *filter, struct qmt_str text);
 /* Takes terms out; with the last one goes the subscriber. filter NULL and an empty text: all. Returns whether any. */
-bool qmt__fanout_remove(struct qmt_ctx *ctx, struct fanout *fanout, struct qmt_ref who, const void *filter,
-	struct qmt_str text);
+bool qmt__fanout_remove(
+	struct qmt_ctx *ctx, struct fanout *fanout, struct qmt_ref who, const void *filter, struct qmt_str text);
 void qmt__fanout_down(struct qmt_ctx *ctx, struct fanout *fanout, struct qmt_ref who);
 /* Returns 0, or QMT_FAIL_FULL: an earlier one is still being offered (only outside of a handler of a message). */
 int qmt__fanout_publish(struct qmt_ctx *ctx, struct fanout *fanout, const struct fanout_what *what);

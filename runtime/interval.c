@@ -43,8 +43,8 @@ static void fire(struct qmt_ctx *ctx, void *state, void *arg)
 	if (now >= iv->due_ns)
 		plan(iv, now);
 	if (arm(ctx, iv, now)) {
-		qmt_fail(ctx, "an interval of %llu ms cannot go on: out of memory",
-			(unsigned long long)(iv->period_ns / NS_IN_MS));
+		qmt_fail(
+			ctx, "an interval of %llu ms cannot go on: out of memory", (unsigned long long)(iv->period_ns / NS_IN_MS));
 		return;
 	}
 	if (iv->fn) {

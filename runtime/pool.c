@@ -67,8 +67,8 @@ static void marked(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 static void mark(struct qmt_ctx *ctx, struct qmt_pool *pool, struct qmt_pool_worker *w)
 {
 	uintptr_t which = (uintptr_t)w->tenant << 16 | (uintptr_t)(w - pool->workers);
-	int failed = qmt_ask(ctx, w->ref, &qmt_pool_mark_type, &(struct qmt_pool_mark){}, MARK_TIMEOUT_MS, marked,
-		(void *)which);
+	int failed =
+		qmt_ask(ctx, w->ref, &qmt_pool_mark_type, &(struct qmt_pool_mark){}, MARK_TIMEOUT_MS, marked, (void *)which);
 
 	if (!failed) {
 		w->marked = true;

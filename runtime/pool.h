@@ -18,8 +18,9 @@
  *           behind what it passes, one at a time a worker, so under load `busy` falls in steps. An answer that a worker
  *           gives later by its token is not waited for.)
  * The dead: workers are permanent. One that fails or stops is restarted in its place: what was in its mailbox it still
- *           gets, asks there are answered QMT_FAIL_RESTARTING, and its busy count is what is left. One that is gone for
- *           good is replaced with nothing to do. Restarts beyond `supervision` of the descriptor fail the pool.
+ *           gets, asks there are answered QMT_FAIL_RESTARTING; all of it counts as busy until the first mark after the
+ *           restart. One that is gone for good is replaced with nothing to do. Restarts beyond `supervision` of the
+ *           descriptor fail the pool.
  * Order:    none between workers.   Threads, blocks: an actor.   Limits: 1 to QMT_POOL_MAX workers.
  * Memory:   a message that cannot be counted for want of it is passed all the same.
  */
@@ -30,18 +31,18 @@
 
 enum { QMT_POOL_MAX = 4096 };
 
-#define QMT_POOL_LOAD(F, T)                                                 \
-	F(T, REF, worker, 1, "The worker.")                                     \
-	F(T, U64, busy, 2, "Messages that it has not dealt with.")              \
-	F(T, U64, passed, 3, "Messages that it was given, over all restarts.")  \
+#define QMT_POOL_LOAD(F, T)                                                \
+	F(T, REF, worker, 1, "The worker.")                                    \
+	F(T, U64, busy, 2, "Messages that it has not dealt with.")             \
+	F(T, U64, passed, 3, "Messages that it was given, over all restarts.") \
 	F(T, U64, restarts, 4, "How often it was restarted or replaced.")
-#define QMT_POOL_LOADS(F, T)                                                \
-	F(T, LIST(qmt_pool_load), workers, 1, "In their order in the pool.")    \
+#define QMT_POOL_LOADS(F, T)                                             \
+	F(T, LIST(qmt_pool_load), workers, 1, "In their order in the pool.") \
 	F(T, U64, dropped, 2, "Tells that no worker took.")
-#define QMT_POOL_MESSAGES(M)                                                                            \
-	M(qmt_pool, info, QMT_NO_FIELDS, "local", "To the pool: who has how much to do.", loads)            \
-	M(qmt_pool, mark, QMT_NO_FIELDS, "local", "To a worker: say when you come to this.", done)          \
-	M(qmt_pool, loads, QMT_POOL_LOADS, "reply", "Answer to info.")                                      \
+#define QMT_POOL_MESSAGES(M)                                                                   \
+	M(qmt_pool, info, QMT_NO_FIELDS, "local", "To the pool: who has how much to do.", loads)   \
+	M(qmt_pool, mark, QMT_NO_FIELDS, "local", "To a worker: say when you come to this.", done) \
+	M(qmt_pool, loads, QMT_POOL_LOADS, "reply", "Answer to info.")                             \
 	M(qmt_pool, done, QMT_NO_FIELDS, "reply", "Answer to mark.")
 
 #pragma GCC visibility push(default)
@@ -67,20 +68,19 @@ struct qmt_pool { /* the state; fields are pool.c's */
 
 /* Handlers for the table of the pool. */
 QMT_EXPORT void qmt_pool_to_one(struct qmt_ctx *ctx, void *state, const void *body);
-#define QMT_POOL_TO_ALL(msg)                                                            \
-	static void msg##_to_all(struct qmt_ctx *ctx, void *state, const void *body)        \
-	{                                                                                   \
-		qmt_pool_to_all(ctx, state, &msg##_type, body);                                 \
+#define QMT_POOL_TO_ALL(msg)                                                     \
+	static void msg##_to_all(struct qmt_ctx *ctx, void *state, const void *body) \
+	{                                                                            \
+		qmt_pool_to_all(ctx, state, &msg##_type, body);                          \
 	}
 QMT_EXPORT void qmt_pool_to_all(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body);
 
 /* More: other fields of the descriptor. */
-#define QMT_POOL_DESC(name_, protocol_, handlers_, ...)                                                             \
-	{                                                                                                               \
-		.abi = QMT_ABI, .name = name_, .doc = "Spreads messages over workers.",                                     \
-		.state_size = sizeof(struct qmt_pool), .start = qmt_pool_on_start, .stop = qmt_pool_on_stop,                \
-		.child_ended = qmt_pool_on_child_ended,                                                                     \
-		.accepts = {{protocol_, handlers_}, {&qmt_pool_protocol, qmt_pool_handlers}}, __VA_ARGS__                   \
+#define QMT_POOL_DESC(name_, protocol_, handlers_, ...)                                                                \
+	{                                                                                                                  \
+		.abi = QMT_ABI, .name = name_, .doc = "Spreads messages over workers.", .state_size = sizeof(struct qmt_pool), \
+		.start = qmt_pool_on_start, .stop = qmt_pool_on_stop, .child_ended = qmt_pool_on_child_ended,                  \
+		.accepts = {{protocol_, handlers_}, {&qmt_pool_protocol, qmt_pool_handlers}}, __VA_ARGS__                      \
 	}
 
 /* What the descriptors are made of. */

@@ -56,8 +56,8 @@ static bool find_filter(struct qmt_ctx *ctx, const struct qmt_pubsub *self, stru
 	while (name.len && filter && filter->name && !qmt_str_is(name, filter->name))
 		filter++;
 	if (name.len && (!filter || !filter->name)) {
-		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no filter is called %.*s",
-			QMT_STR_ARG(name));
+		qmt_reply_fail(
+			ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no filter is called %.*s", QMT_STR_ARG(name));
 		return false;
 	}
 	*ret_filter = name.len ? filter : NULL;
@@ -113,8 +113,8 @@ qmt_handler *const qmt_pubsub_handlers[qmt_pubsub_message_count] = {
 
 int qmt_pubsub_publish(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body)
 {
-	return qmt__fanout_publish(ctx, ((struct qmt_pubsub *)state)->fanout,
-		&(struct fanout_what){.type = type, .body = body});
+	return qmt__fanout_publish(
+		ctx, ((struct qmt_pubsub *)state)->fanout, &(struct fanout_what){.type = type, .body = body});
 }
 
 void qmt_pubsub_pass(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body)

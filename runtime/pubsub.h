@@ -18,19 +18,19 @@
 
 #include "delivery.h"
 
-#define QMT_PUBSUB_SUBSCRIBE(F, T)                                          \
-	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.")       \
-	F(T, STR, filter, 2, "Name of a filter; empty: every message.")         \
+#define QMT_PUBSUB_SUBSCRIBE(F, T)                                    \
+	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.") \
+	F(T, STR, filter, 2, "Name of a filter; empty: every message.")   \
 	F(T, STR, arg, 3, "What the filter is called with.")
-#define QMT_PUBSUB_UNSUBSCRIBE(F, T)                                        \
-	F(T, REF, who, 1, "Who; unset: whoever asks.")                          \
-	F(T, STR, filter, 2, "As it subscribed; empty: all of its filters.")    \
+#define QMT_PUBSUB_UNSUBSCRIBE(F, T)                                     \
+	F(T, REF, who, 1, "Who; unset: whoever asks.")                       \
+	F(T, STR, filter, 2, "As it subscribed; empty: all of its filters.") \
 	F(T, STR, arg, 3, "As it subscribed.")
-#define QMT_PUBSUB_MESSAGES(M)                                                                                     \
-	M(qmt_pubsub, subscribe, QMT_PUBSUB_SUBSCRIBE, "stream", "Subscribes. Fails with FULL or BAD_REQUEST.", done)  \
-	M(qmt_pubsub, unsubscribe, QMT_PUBSUB_UNSUBSCRIBE, "stream", "Ends that; NOT_FOUND: there was none.", done)    \
-	M(qmt_pubsub, info, QMT_NO_FIELDS, "stream", "Asks for the counts.", counts)                                   \
-	M(qmt_pubsub, done, QMT_NO_FIELDS, "reply", "It is so.")                                                       \
+#define QMT_PUBSUB_MESSAGES(M)                                                                                    \
+	M(qmt_pubsub, subscribe, QMT_PUBSUB_SUBSCRIBE, "stream", "Subscribes. Fails with FULL or BAD_REQUEST.", done) \
+	M(qmt_pubsub, unsubscribe, QMT_PUBSUB_UNSUBSCRIBE, "stream", "Ends that; NOT_FOUND: there was none.", done)   \
+	M(qmt_pubsub, info, QMT_NO_FIELDS, "stream", "Asks for the counts.", counts)                                  \
+	M(qmt_pubsub, done, QMT_NO_FIELDS, "reply", "It is so.")                                                      \
 	M(qmt_pubsub, counts, QMT_DELIVERY_COUNTS, "reply", "Answer to info.")
 
 #pragma GCC visibility push(default)
@@ -61,19 +61,19 @@ QMT_EXPORT int qmt_pubsub_publish(struct qmt_ctx *ctx, void *state, const struct
 /* The body of QMT_PUBSUB_PUBLISH. */
 QMT_EXPORT void qmt_pubsub_pass(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body);
 
-#define QMT_PUBSUB_PUBLISH(msg)                                                         \
-	static void msg##_publish(struct qmt_ctx *ctx, void *state, const void *body)       \
-	{                                                                                   \
-		qmt_pubsub_pass(ctx, state, &msg##_type, body);                                 \
+#define QMT_PUBSUB_PUBLISH(msg)                                                   \
+	static void msg##_publish(struct qmt_ctx *ctx, void *state, const void *body) \
+	{                                                                             \
+		qmt_pubsub_pass(ctx, state, &msg##_type, body);                           \
 	}
 
 /* More: other fields of the descriptor. */
-#define QMT_PUBSUB_DESC(name_, protocol_, handlers_, ...)                                                           \
-	{                                                                                                               \
-		.abi = QMT_ABI, .name = name_, .doc = "Hands messages to subscribers.",                                     \
-		.state_size = sizeof(struct qmt_pubsub), .start = qmt_pubsub_on_start, .stop = qmt_pubsub_on_stop,          \
-		.down = qmt_pubsub_on_down,                                                                                 \
-		.accepts = {{&qmt_pubsub_protocol, qmt_pubsub_handlers}, {protocol_, handlers_}}, __VA_ARGS__               \
+#define QMT_PUBSUB_DESC(name_, protocol_, handlers_, ...)                                                             \
+	{                                                                                                                 \
+		.abi = QMT_ABI, .name = name_, .doc = "Hands messages to subscribers.",                                       \
+		.state_size = sizeof(struct qmt_pubsub), .start = qmt_pubsub_on_start, .stop = qmt_pubsub_on_stop,            \
+		.down = qmt_pubsub_on_down, .accepts = {{&qmt_pubsub_protocol, qmt_pubsub_handlers}, {protocol_, handlers_}}, \
+		__VA_ARGS__                                                                                                   \
 	}
 
 /* What the descriptor is made of. */

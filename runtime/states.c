@@ -15,8 +15,8 @@ static void wrong(struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t
 		qmt_fail(ctx, "%s: %s -> %s: %s", states->name, qmt_state_name(states, from), qmt_state_name(states, to), why);
 		return;
 	}
-	(void)fprintf(stderr, "%s: %s -> %s: %s\n", states->name, qmt_state_name(states, from), qmt_state_name(states, to),
-		why);
+	(void)fprintf(
+		stderr, "%s: %s -> %s: %s\n", states->name, qmt_state_name(states, from), qmt_state_name(states, to), why);
 	abort();
 }
 
@@ -34,8 +34,8 @@ static void wrong_move(struct qmt_ctx *ctx, const struct qmt_states *states, uin
 	wrong(ctx, states, from, to, why);
 }
 
-bool qmt_state_move(struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to,
-	const void *object)
+bool qmt_state_move(
+	struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to, const void *object)
 {
 	uint32_t from = *state;
 	const char *broken;

@@ -38,18 +38,18 @@ struct qmt_states {
 #define QMT__STATE_NAME(PREFIX, state, next) PREFIX##_##state,
 #define QMT__STATE_ROW(PREFIX, state, next) [PREFIX##_##state] = {#state, next},
 
-#define QMT_DECLARE_STATES(PREFIX, tag, LIST)                                                       \
-	enum tag##_state { LIST(QMT__STATE_NAME, QMT_STATE_BIT) PREFIX##_STATE_COUNT };                 \
+#define QMT_DECLARE_STATES(PREFIX, tag, LIST)                                                                          \
+	enum tag##_state{LIST(QMT__STATE_NAME, QMT_STATE_BIT) PREFIX##_STATE_COUNT};                                       \
 	extern const struct qmt_states tag##_states;
-#define QMT_DEFINE_STATES(PREFIX, tag, LIST, check)                                                 \
-	_Static_assert(PREFIX##_STATE_COUNT <= 64, "a state is a bit of 64");                           \
-	static const struct qmt_state_row tag##_state_rows[] = {LIST(QMT__STATE_ROW, QMT_STATE_BIT)};   \
+#define QMT_DEFINE_STATES(PREFIX, tag, LIST, check)                                                                    \
+	_Static_assert(PREFIX##_STATE_COUNT <= 64, "a state is a bit of 64");                                              \
+	static const struct qmt_state_row tag##_state_rows[] = {LIST(QMT__STATE_ROW, QMT_STATE_BIT)};                      \
 	const struct qmt_states tag##_states = {#tag, tag##_state_rows, PREFIX##_STATE_COUNT, check};
 
 /* Moves *state to `to` and checks the invariant of it. False: it was wrong; qmt_fail was called, and *state is as before
  * when there is no such move. */
-QMT_EXPORT bool qmt_state_move(struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to,
-	const void *object);
+QMT_EXPORT bool qmt_state_move(
+	struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to, const void *object);
 QMT_EXPORT const char *qmt_state_name(const struct qmt_states *states, uint32_t state); /* "?": none of these */
 
 #endif

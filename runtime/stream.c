@@ -19,10 +19,10 @@
 
 QMT_DEFINE_PROTOCOL(qmt_stream, QMT_STREAM_MESSAGES, "Bytes that arrive as messages.")
 
-#define STREAM_STATES(S, B)                                             \
-	S(STREAM, IDLE, B(STREAM, READING) | B(STREAM, ENDING))             \
-	S(STREAM, READING, B(STREAM, OFFERING) | B(STREAM, ENDING))         \
-	S(STREAM, OFFERING, B(STREAM, IDLE))                                \
+#define STREAM_STATES(S, B)                                     \
+	S(STREAM, IDLE, B(STREAM, READING) | B(STREAM, ENDING))     \
+	S(STREAM, READING, B(STREAM, OFFERING) | B(STREAM, ENDING)) \
+	S(STREAM, OFFERING, B(STREAM, IDLE))                        \
 	S(STREAM, ENDING, 0)
 QMT_DECLARE_STATES(STREAM, qmt__stream, STREAM_STATES)
 

@@ -23,19 +23,19 @@
 
 #include "actor.h"
 
-#define QMT_STREAM_CHUNK(F, T)                                              \
-	F(T, REF, stream, 1, "Where credit goes.")                              \
-	F(T, U64, id, 2, "As configured.")                                      \
+#define QMT_STREAM_CHUNK(F, T)                 \
+	F(T, REF, stream, 1, "Where credit goes.") \
+	F(T, U64, id, 2, "As configured.")         \
 	F(T, BYTES, data, 3, "At least one byte.")
-#define QMT_STREAM_END(F, T)                                                \
-	F(T, U64, id, 1, "As configured.")                                      \
-	F(T, U32, fail, 2, "0: end of input. Else QMT_FAIL_FAILED.")            \
-	F(T, STR, text, 3, "What failed.")                                      \
+#define QMT_STREAM_END(F, T)                                     \
+	F(T, U64, id, 1, "As configured.")                           \
+	F(T, U32, fail, 2, "0: end of input. Else QMT_FAIL_FAILED.") \
+	F(T, STR, text, 3, "What failed.")                           \
 	F(T, U64, total_bytes, 4, "In all chunks.")
 #define QMT_STREAM_MORE(F, T) F(T, U32, chunks, 1, "So many chunks more may come.")
-#define QMT_STREAM_MESSAGES(M)                                                                  \
-	M(qmt_stream, chunk, QMT_STREAM_CHUNK, "stream", "To the consumer: bytes.")                 \
-	M(qmt_stream, end, QMT_STREAM_END, "stream", "To the consumer: there is no more.")          \
+#define QMT_STREAM_MESSAGES(M)                                                         \
+	M(qmt_stream, chunk, QMT_STREAM_CHUNK, "stream", "To the consumer: bytes.")        \
+	M(qmt_stream, end, QMT_STREAM_END, "stream", "To the consumer: there is no more.") \
 	M(qmt_stream, more, QMT_STREAM_MORE, "stream", "To the stream: credit.")
 
 #pragma GCC visibility push(default)
@@ -49,8 +49,8 @@ typedef int64_t qmt_stream_read_fn(void *arg, void *ret_room, uint32_t size);
 /* qmt_spawn.config; lives until the stream has ended. Zero fields mean the defaults in []. */
 struct qmt_stream_config {
 	struct qmt_ref to;
-	uint64_t id;              /* the consumer's, to tell streams apart */
-	int fd;                   /* used when read == NULL */
+	uint64_t id; /* the consumer's, to tell streams apart */
+	int fd;      /* used when read == NULL */
 	qmt_stream_read_fn *read;
 	void (*close)(void *arg); /* may be NULL */
 	void *arg;                /* of read and close */

@@ -21,14 +21,16 @@
 #endif
 #endif
 
-static volatile long left = -1;                      /* allocations that still succeed; <0: all */
-static volatile bool failed __attribute__((unused)); /* one did not */
-static volatile long live;                           /* blocks in use */
+static volatile long left = -1;                        /* allocations that still succeed; <0: all */
+static volatile bool failed __attribute__((unused));   /* one did not */
+static volatile bool only_one __attribute__((unused)); /* those behind it succeed again */
+static volatile long live;                             /* blocks in use */
 
 #ifndef SANITIZED
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
+void *__libc_memalign(size_t align, size_t size);
 void __libc_free(void *block);
 
 static bool out_of_memory(void)
@@ -38,6 +40,7 @@ static bool out_of_memory(void)
 		return false;
 	}
 	failed = true;
+	left -= only_one;
 	errno = ENOMEM;
 	return true;
 }
@@ -64,6 +67,11 @@ QMT_EXPORT void *realloc(void *old, size_t size)
 	void *block = out_of_memory() ? NULL : __libc_realloc(old, size);
 
 	return old ? block : counted(block);
+}
+
+QMT_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	return out_of_memory() ? NULL : counted(__libc_memalign(align, size));
 }
 
 QMT_EXPORT void free(void *block)

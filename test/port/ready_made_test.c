@@ -14,32 +14,32 @@
 
 /* ---- the desk of a node gives out the refs of its room and its broker; the lines are what is published ----------- */
 
-#define READY_REFS(F, T)                \
-	F(T, REF, room, 1, "A pubsub.")     \
+#define READY_REFS(F, T)            \
+	F(T, REF, room, 1, "A pubsub.") \
 	F(T, REF, board, 2, "A broker.")
-#define READY_LINE(F, T)                \
-	F(T, U64, number, 1, "Counts.")     \
+#define READY_LINE(F, T)            \
+	F(T, U64, number, 1, "Counts.") \
 	F(T, STR, topic, 2, "For the broker.")
-#define READY_JOIN(F, T)                                    \
-	F(T, STR, peer, 1, "Whose desk.")                       \
-	F(T, STR, filter, 2, "Of the pubsub; empty: none.")     \
-	F(T, STR, arg, 3, "Of the filter.")                     \
+#define READY_JOIN(F, T)                                \
+	F(T, STR, peer, 1, "Whose desk.")                   \
+	F(T, STR, filter, 2, "Of the pubsub; empty: none.") \
+	F(T, STR, arg, 3, "Of the filter.")                 \
 	F(T, STR, pattern, 4, "Of the broker.")
-#define READY_COUNT(F, T)                       \
-	F(T, U64, lines, 1, "That came.")           \
-	F(T, U64, sum, 2, "Of their numbers.")      \
+#define READY_COUNT(F, T)                               \
+	F(T, U64, lines, 1, "That came.")                   \
+	F(T, U64, sum, 2, "Of their numbers.")              \
 	F(T, U64, disorder, 3, "Not above the one before.") \
-	F(T, U64, bytes, 4, "Of streams.")          \
-	F(T, U64, ends, 5, "Of streams.")           \
+	F(T, U64, bytes, 4, "Of streams.")                  \
+	F(T, U64, ends, 5, "Of streams.")                   \
 	F(T, REF, who, 6, "The visitor.")
-#define READY_MESSAGES(M)                                                                  \
-	M(ready, hello, QMT_NO_FIELDS, "node_info", "To the desk: where is what?", refs)       \
-	M(ready, line, READY_LINE, "stream", "To a visitor, a room, a board.")                 \
-	M(ready, join, READY_JOIN, "local", "To a visitor: subscribe at that peer.", joined)   \
-	M(ready, count, QMT_NO_FIELDS, "node_info", "To a visitor: what came?", counts)        \
-	M(ready, leave, QMT_NO_FIELDS, "local", "To a visitor: end.")                          \
-	M(ready, refs, READY_REFS, "reply", "Answer.")                                         \
-	M(ready, joined, QMT_NO_FIELDS, "reply", "Answer.")                                    \
+#define READY_MESSAGES(M)                                                                \
+	M(ready, hello, QMT_NO_FIELDS, "node_info", "To the desk: where is what?", refs)     \
+	M(ready, line, READY_LINE, "stream", "To a visitor, a room, a board.")               \
+	M(ready, join, READY_JOIN, "local", "To a visitor: subscribe at that peer.", joined) \
+	M(ready, count, QMT_NO_FIELDS, "node_info", "To a visitor: what came?", counts)      \
+	M(ready, leave, QMT_NO_FIELDS, "local", "To a visitor: end.")                        \
+	M(ready, refs, READY_REFS, "reply", "Answer.")                                       \
+	M(ready, joined, QMT_NO_FIELDS, "reply", "Answer.")                                  \
 	M(ready, counts, READY_COUNT, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(ready, READY_MESSAGES)
 QMT_DEFINE_PROTOCOL(ready, READY_MESSAGES, "For this test.")
@@ -132,7 +132,8 @@ static void at_desk(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 	}
 	v->board = refs->board;
 	qmt_ask_or(ctx, refs->room, &qmt_pubsub_subscribe_type,
-		&(struct qmt_pubsub_subscribe){.who = qmt_self(ctx), .filter = join->filter, .arg = join->arg}, 0, in_room, arg);
+		&(struct qmt_pubsub_subscribe){.who = qmt_self(ctx), .filter = join->filter, .arg = join->arg}, 0, in_room,
+		arg);
 }
 static void on_join(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -298,7 +299,9 @@ static void across_nodes(void **unused)
 	mesh_until(lines_came, &w, "lines of the room");
 	for (uint64_t i = 1; i <= LINES; i++)
 		assert_int_equal(QMT_TELL(w.home.ctx, w.desk.board, ready_line, .number = LINES + i,
-							 .topic = qmt_str(i % 2 ? "lab/one" : i % 4 ? "yard/one" : "lab")),
+							 .topic = qmt_str(i % 2 ? "lab/one"
+									 : i % 4        ? "yard/one"
+													: "lab")),
 			0);
 	w.expected += LINES / 2;
 	mesh_until(lines_came, &w, "lines of the board");
@@ -391,7 +394,8 @@ static void stream_across(void **unused)
 	spawn(&w.home, &scout_desc, NULL, w.away.id, &scout);
 	mesh_until(is_learned, NULL, "the visitor's ref");
 	assert_int_not_equal(learned.who.rid, 0);
-	struct qmt_stream_config source = {.to = learned.who, .read = make_bytes, .arg = &left, .chunk_bytes = 1000, .credit = 4};
+	struct qmt_stream_config source = {
+		.to = learned.who, .read = make_bytes, .arg = &left, .chunk_bytes = 1000, .credit = 4};
 	spawn(&w.home, &qmt_stream_desc, NULL, &source, &stream);
 	mesh_until(stream_came, &w, "the end of the stream");
 	assert_int_equal(counts(&w.away, w.visitors[1]).bytes, SIZE);

@@ -26,8 +26,8 @@ static bool means(char *const *pattern, int patterns, char *const *topic, int to
 }
 
 /* The number-th of all texts of at most `most` levels out of `kinds`: digits to the base of kinds. */
-static int text_of(uint64_t number, char *const *kinds, uint64_t kind_count, int levels, char **ret_levels,
-	char *ret_text)
+static int text_of(
+	uint64_t number, char *const *kinds, uint64_t kind_count, int levels, char **ret_levels, char *ret_text)
 {
 	ret_text[0] = '\0';
 	for (int i = 0; i < levels; i++) {
@@ -200,6 +200,8 @@ static void topics_reach_patterns(void **unused)
 	qmt_system_run(kit.sys, 0);
 	assert_int_equal(counts(&kit, broker).subscribers, 1);
 	publish(&kit, broker, "lab/one", "B:lab/one ");
+	assert_int_equal(unsubscribe(&kit, broker, b, "lab/one"), 0); /* twice subscribed was once */
+	assert_int_equal(counts(&kit, broker).subscribers, 0);
 	assert_int_equal(counts(&kit, broker).published, 7);
 	assert_int_equal(counts(&kit, broker).delivered, 12);
 	kit_stop(&kit);
@@ -231,7 +233,8 @@ static void bad_input(void **unused)
 	publish(&kit, broker, "", "");
 	assert_int_equal(counts(&kit, broker).refused, 2);
 	assert_int_equal(counts(&kit, broker).published, 0);
-	assert_int_equal(qmt_outside_ask(kit.out, broker, &kit_note_type, &(struct kit_note){.text = qmt_str("a")}, 0, &result),
+	assert_int_equal(
+		qmt_outside_ask(kit.out, broker, &kit_note_type, &(struct kit_note){.text = qmt_str("a")}, 0, &result),
 		QMT_FAIL_BAD_REQUEST);
 	kit_stop(&kit);
 }

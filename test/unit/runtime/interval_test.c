@@ -49,8 +49,8 @@ static void beat_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	if (poke->value >= START) {
 		beat->began_ms = qmt_now_ms(ctx);
 		beat->stops_at = 8;
-		kit_check(qmt_interval_start(ctx, &beat->interval, PERIOD, (enum qmt_missed)(poke->value - START), tick,
-					  &late_at) == 0);
+		kit_check(qmt_interval_start(
+					  ctx, &beat->interval, PERIOD, (enum qmt_missed)(poke->value - START), tick, &late_at) == 0);
 		return;
 	}
 	switch (poke->value) {
@@ -72,10 +72,9 @@ static void beat_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		break;
 	default:
 		kit_check(qmt_interval_start(ctx, &beat->interval, 0, QMT_MISSED_SKIP, tick, NULL) == QMT_FAIL_BAD_REQUEST);
-		kit_check(qmt_interval_start(ctx, &beat->interval, UINT64_MAX, QMT_MISSED_SKIP, tick, NULL) ==
-			QMT_FAIL_BAD_REQUEST);
 		kit_check(
-			qmt_interval_start(ctx, &beat->interval, 1, (enum qmt_missed)3, tick, NULL) == QMT_FAIL_BAD_REQUEST);
+			qmt_interval_start(ctx, &beat->interval, UINT64_MAX, QMT_MISSED_SKIP, tick, NULL) == QMT_FAIL_BAD_REQUEST);
+		kit_check(qmt_interval_start(ctx, &beat->interval, 1, (enum qmt_missed)3, tick, NULL) == QMT_FAIL_BAD_REQUEST);
 	}
 }
 static qmt_handler *const handlers[kit_message_count] = {[kit_poke_id] = beat_poke};

@@ -200,6 +200,16 @@ static void dead_are_replaced(void **unused)
 	assert_int_equal(added, 6);
 	assert_int_equal(load(&kit, pool, 0).busy, 0);
 	assert_int_equal(load(&kit, pool, 0).restarts, 2);
+	/* what is left after a restart counts: a pause and what is behind it */
+	static const uint64_t second[] = {PAUSE, FAIL, PAUSE, ADD};
+	for (size_t i = 0; i < sizeof second / sizeof *second; i++)
+		tell(&kit, pool, second[i]);
+	qmt_system_run(kit.sys, PAUSE_MS + 20);
+	assert_int_equal(load(&kit, pool, 0).restarts, 3);
+	assert_true(load(&kit, pool, 0).busy >= 2);
+	qmt_system_run(kit.sys, PAUSE_MS);
+	assert_int_equal(load(&kit, pool, 0).busy, 0);
+	assert_int_equal(added, 7);
 	/* gone for good, with something to do */
 	tell(&kit, pool, PAUSE);
 	tell(&kit, pool, ADD);
@@ -208,10 +218,10 @@ static void dead_are_replaced(void **unused)
 	qmt_system_run(kit.sys, 0);
 	now = load(&kit, pool, 0);
 	assert_int_equal(now.busy, 0);
-	assert_int_equal(now.restarts, 3);
+	assert_int_equal(now.restarts, 4);
 	assert_false(qmt_ref_eq(now.worker, first));
 	tell(&kit, pool, ADD);
-	assert_int_equal(added, 7);
+	assert_int_equal(added, 8);
 	assert_int_equal(load(&kit, pool, 0).busy, 0);
 	kit_stop(&kit);
 }
@@ -260,6 +270,13 @@ static void full_workers(void **unused)
 	assert_int_equal(load(&kit, pool, 0).busy, 0);
 	assert_int_equal(load(&kit, pool, 1).busy, 0);
 	assert_int_equal(kit_ask(&kit, pool, 5, 0, NULL), 0);
+	/* One that others have filled: it has least to do for the pool, and the next one answers. */
+	static const uint64_t fill[] = {PAUSE, ADD, ADD};
+	struct qmt_ref worker = load(&kit, pool, 0).worker;
+	for (size_t i = 0; i < sizeof fill / sizeof *fill; i++)
+		tell(&kit, worker, fill[i]);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(kit_ask(&kit, pool, 5, PAUSE_MS / 4, NULL), 0);
 	kit_stop(&kit);
 }
 

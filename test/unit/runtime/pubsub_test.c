@@ -71,10 +71,10 @@ static qmt_handler *const reader_handlers[kit_message_count] = {
 enum { BOUND = 4 };
 static const struct qmt_actor_desc reader_desc =
 	KIT_DESC("reader", reader_handlers, .state_size = sizeof(struct reader));
-static const struct qmt_actor_desc narrow_desc = KIT_DESC("narrow", reader_handlers,
-	.state_size = sizeof(struct reader), .bound = BOUND, .overflow = QMT_REFUSE);
-static const struct qmt_actor_desc waits_desc = KIT_DESC("waits", reader_handlers,
-	.state_size = sizeof(struct reader), .bound = BOUND, .overflow = QMT_BLOCK);
+static const struct qmt_actor_desc narrow_desc =
+	KIT_DESC("narrow", reader_handlers, .state_size = sizeof(struct reader), .bound = BOUND, .overflow = QMT_REFUSE);
+static const struct qmt_actor_desc waits_desc =
+	KIT_DESC("waits", reader_handlers, .state_size = sizeof(struct reader), .bound = BOUND, .overflow = QMT_BLOCK);
 static const struct qmt_actor_desc deaf_desc = {.abi = QMT_ABI, .name = "deaf"};
 
 /* ---- what is published: numbers ---------------------------------------------------------------------------------- */
@@ -98,8 +98,8 @@ static const struct qmt_pubsub_config configs[] = {
 
 QMT_PUBSUB_PUBLISH(kit_answer)
 static qmt_handler *const numbers[kit_message_count] = {[kit_answer_id] = kit_answer_publish};
-static const struct qmt_actor_desc room_desc = QMT_PUBSUB_DESC("room", &kit_protocol, numbers, .bound = 50,
-	.overflow = QMT_REFUSE);
+static const struct qmt_actor_desc room_desc =
+	QMT_PUBSUB_DESC("room", &kit_protocol, numbers, .bound = 50, .overflow = QMT_REFUSE);
 
 static struct qmt_ref spawn_room(struct kit *kit, enum qmt_delivery delivery)
 {
@@ -123,7 +123,8 @@ static struct qmt_pubsub_counts counts(struct kit *kit, struct qmt_ref room)
 {
 	struct qmt_result result;
 
-	assert_int_equal(qmt_outside_ask(kit->out, room, &qmt_pubsub_info_type, &(struct qmt_pubsub_info){}, 0, &result), 0);
+	assert_int_equal(
+		qmt_outside_ask(kit->out, room, &qmt_pubsub_info_type, &(struct qmt_pubsub_info){}, 0, &result), 0);
 	return *(const struct qmt_pubsub_counts *)result.body;
 }
 static int tell(struct kit *kit, struct qmt_ref to, uint64_t value)
@@ -203,8 +204,8 @@ static void bad_input(void **unused)
 		assert_int_equal(subscribe(&kit, room, kit_spawn(&kit, &reader_desc, NULL), "", ""), 0);
 	assert_int_equal(subscribe(&kit, room, reader, "", ""), QMT_FAIL_FULL);
 	assert_int_equal(counts(&kit, room).subscribers, 5);
-	assert_int_equal(qmt_outside_ask(kit.out, room, &kit_answer_type, &(struct kit_answer){1}, 0, &result),
-		QMT_FAIL_BAD_REQUEST);
+	assert_int_equal(
+		qmt_outside_ask(kit.out, room, &kit_answer_type, &(struct kit_answer){1}, 0, &result), QMT_FAIL_BAD_REQUEST);
 	struct qmt_ref plain = kit_spawn(&kit, &room_desc, NULL), deaf = kit_spawn(&kit, &deaf_desc, NULL);
 	assert_int_equal(subscribe(&kit, plain, reader, "above", "1"), QMT_FAIL_BAD_REQUEST);
 	assert_int_equal(subscribe(&kit, plain, deaf, "", ""), 0);

@@ -62,10 +62,12 @@ static const struct qmt_actor_desc all_desc = {.abi = QMT_ABI,
 	.name = "all",
 	.bound = 3,
 	.overflow = QMT_REFUSE,
-	.accepts = {{&kit_protocol, handlers}, {&qmt_stream_protocol, eats}, {&qmt_pool_protocol, qmt_pool_worker_handlers}}};
+	.accepts = {
+		{&kit_protocol, handlers}, {&qmt_stream_protocol, eats}, {&qmt_pool_protocol, qmt_pool_worker_handlers}}};
 
 QMT_POOL_TO_ALL(kit_note)
-static qmt_handler *const spread[kit_message_count] = {[kit_poke_id] = qmt_pool_to_one, [kit_note_id] = kit_note_to_all};
+static qmt_handler *const spread[kit_message_count] = {
+	[kit_poke_id] = qmt_pool_to_one, [kit_note_id] = kit_note_to_all};
 static const struct qmt_actor_desc pool_desc = QMT_POOL_DESC("pool", &kit_protocol, spread, .bound = 0);
 static const struct qmt_pool_config pool_config = {.worker = &all_desc, .size = 3};
 
@@ -146,8 +148,8 @@ static void one_pass(long allocations)
 	(void)spawned(&kit, &beat_desc, NULL, &beat);
 	source.to = reader;
 	streams = spawned(&kit, &qmt_stream_desc, &source, &stream);
-	in_room = qmt_outside_ask(kit.out, room, &qmt_pubsub_subscribe_type,
-				  &(struct qmt_pubsub_subscribe){.who = reader}, 50, &result) == 0;
+	in_room = qmt_outside_ask(kit.out, room, &qmt_pubsub_subscribe_type, &(struct qmt_pubsub_subscribe){.who = reader},
+				  50, &result) == 0;
 	at_board = qmt_outside_ask(kit.out, board, &qmt_broker_subscribe_type,
 				   &(struct qmt_broker_subscribe){.who = reader, .pattern = qmt_str("a/**")}, 50, &result) == 0;
 	(void)QMT_TELL(kit.out, reader, kit_poke, .value = 1);

@@ -12,9 +12,9 @@
 #include "test/lib/runtime_kit.h"
 
 /*   OFF --press--> ON --press--> OFF,   ON --heat--> BROKEN */
-#define LAMP_STATES(S, B)                            \
-	S(LAMP, OFF, B(LAMP, ON))                        \
-	S(LAMP, ON, B(LAMP, OFF) | B(LAMP, BROKEN))      \
+#define LAMP_STATES(S, B)                       \
+	S(LAMP, OFF, B(LAMP, ON))                   \
+	S(LAMP, ON, B(LAMP, OFF) | B(LAMP, BROKEN)) \
 	S(LAMP, BROKEN, 0)
 QMT_DECLARE_STATES(LAMP, lamp, LAMP_STATES)
 
