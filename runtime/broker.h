@@ -1,14 +1,14 @@
 /* runtime/broker.h - a ready-made actor that hands messages to subscribers by topic, with patterns.
  *
- * A topic is levels with "/" between them: "lab/bench 2/temperature". A level is not empty and has no "*"; a topic has 1
- * to QMT_DELIVERY_TEXT_MAX bytes. A pattern is the same, and a level of it may be
+ * A topic is levels with "/" between them: "lab/bench 2/temperature". A level is not empty and has no "*"; a topic has
+ * 1 to QMT_DELIVERY_TEXT_MAX bytes. A pattern is the same, and a level of it may be
  *     *     exactly one level, whatever it says
  *     **    any number of levels, none too
  * ("a/ **" without the space takes "a", "a/b", "a/b/c"; "**" takes every topic.) Anything else with a "*" is refused.
  *
  * The message itself is the module's own; it has a text field that says the topic:
  *
- *     QMT_BROKER_PUBLISH(lab_value, topic)                 // a handler, lab_value_publish; the field is lab_value.topic
+ *     QMT_BROKER_PUBLISH(lab_value, topic)                 // a handler, lab_value_publish; the topic is the field topic
  *     static qmt_handler *const values[lab_message_count] = {[lab_value_id] = lab_value_publish};
  *     static const struct qmt_actor_desc broker = QMT_BROKER_DESC("values", &lab_protocol, values, .bound = 1000);
  *

@@ -1,7 +1,7 @@
 /* runtime/interval.c - see interval.h.
  *
- * Each tick starts the timer of the next one before anything else: the place of the timer that has just fired is free then,
- * and fn may stop or start what it likes.
+ * Each tick starts the timer of the next one before anything else: the place of the timer that has just fired is free
+ * then, and fn may stop or start what it likes.
  */
 #include "interval.h"
 

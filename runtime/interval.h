@@ -6,8 +6,8 @@
  * Blocks:   never.
  * Ends:     by qmt_interval_stop, with the incarnation, and (qmt_interval_tell) when the target has ended: an interval
  *           keeps nobody alive.
- * Memory:   its own timer needs none to go on. If the system's list of timers has to grow at that moment and cannot, the
- *           incarnation fails.
+ * Memory:   its own timer needs none to go on. If the system's list of timers has to grow at that moment and cannot,
+ *           the incarnation fails.
  */
 #ifndef QMT_INTERVAL_H
 #define QMT_INTERVAL_H
@@ -15,7 +15,7 @@
 #include "actor.h"
 
 /*   SKIP   one tick, late; the next one at the next beat that lies ahead.
- *   BURST  every missed tick, one right after the other (others have their turn in between), until the beat is caught up.
+ *   BURST  every missed tick, one right after the other (others have their turn in between), until it is caught up.
  *   DELAY  one tick, late; the beat goes on from there: the next one a whole period later. */
 enum qmt_missed { QMT_MISSED_SKIP, QMT_MISSED_BURST, QMT_MISSED_DELAY };
 
@@ -36,8 +36,8 @@ struct qmt_interval { /* {0}: none. `ticks` and `missed` may be read, the rest i
 };
 
 /* Calls fn every period_ms (at least 1) on this actor's turn. One that runs is stopped first; counts begin at 0. fn may
- * stop it, or start it anew. Returns 0; QMT_FAIL_BAD_REQUEST (no period, or more than 100 years; no such policy); <0 out
- * of memory, or called from outside. */
+ * stop it, or start it anew. Returns 0; QMT_FAIL_BAD_REQUEST (no period, or more than 100 years; no such policy); <0
+ * out of memory, or called from outside. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_interval_start(struct qmt_ctx *ctx, struct qmt_interval *interval, uint64_t period_ms,
 	enum qmt_missed policy, qmt_interval_fn *fn, void *arg);
 /* Tells `to` a message instead; body is borrowed until the interval has ended. */

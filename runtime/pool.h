@@ -10,9 +10,9 @@
  * The kind of the workers has one entry more in `accepts`: {&qmt_pool_protocol, qmt_pool_worker_handlers}.
  *
  * To one:   goes to the worker that has least to do; of several the next one in turn. It is forwarded: the answer of an
- *           ask goes from the worker to the asker, the sender of a tell is its sender. Refused by that worker (its bound),
- *           it is offered to the others once each; refused by all, an ask fails with the last reason and a tell is counted
- *           as dropped. Workers with QMT_BLOCK take all, and the pool waits as any sender.
+ *           ask goes from the worker to the asker, the sender of a tell is its sender. Refused by that worker (its
+ *           bound), it is offered to the others once each; refused by all, an ask fails with the last reason and a tell
+ *           is counted as dropped. Workers with QMT_BLOCK take all, and the pool waits as any sender.
  * To all:   each worker gets a copy, by a tell of the pool. An ask is refused: QMT_FAIL_BAD_REQUEST.
  * Busy:     messages that a worker took and has not dealt with: its handler has not returned. (The pool asks a mark
  *           behind what it passes, one at a time a worker, so under load `busy` falls in steps. An answer that a worker

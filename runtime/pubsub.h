@@ -6,8 +6,8 @@
  *     qmt_spawn(ctx, &room, &(struct qmt_spawn){.name = "room", .config = &config}, &ref, &err);
  *
  * Subscribing:  an ask with qmt_pubsub_subscribe. From another node too, to whom the ref of the actor was given
- *               (operation "stream"); `who` may live anywhere. Several filters of one subscriber: any of them; a message
- *               comes once. No filter: everything.
+ *               (operation "stream"); `who` may live anywhere. Several filters of one subscriber: any of them; a
+ *               message comes once. No filter: everything.
  * Delivery:     see delivery.h. The copies come from this actor (qmt_sender), in the order in which it took them.
  * Publishing:   a tell. An ask is refused: QMT_FAIL_BAD_REQUEST.
  * Ends:         a subscriber that ends, or whose link does, is forgotten. A restart of this actor forgets all.
@@ -37,7 +37,7 @@
 QMT_DECLARE_PROTOCOL(qmt_pubsub, QMT_PUBSUB_MESSAGES)
 #pragma GCC visibility pop
 
-/* Whether a subscriber wants this message. arg: its text, "" when there is none. Runs on the actor's turn; no effects. */
+/* Whether a subscriber wants this message. arg: its text, "" when there is none. On the actor's turn; no effects. */
 typedef bool qmt_pubsub_filter_fn(const struct qmt_type *type, const void *body, const char *arg);
 struct qmt_pubsub_filter {
 	const char *name;

@@ -9,9 +9,9 @@
  *     QMT_DEFINE_STATES(LAMP, lamp, LAMP_STATES, lamp_check)
  *     qmt_state_move(ctx, &lamp_states, &lamp->state, LAMP_ON, lamp);
  *
- * A move that is not in the table, and an invariant that does not hold after one, are bugs of the program: the incarnation
- * fails, and the reason names the machine, both states and what is wrong ("lamp: OFF -> BROKEN: no such move; from OFF: ON").
- * Outside of an actor (ctx NULL) the program ends with the same text.
+ * A move that is not in the table, and an invariant that does not hold after one, are bugs of the program: the
+ * incarnation fails, and the reason names the machine, both states and what is wrong, as in
+ * "lamp: OFF -> BROKEN: no such move; from OFF: ON". Outside of an actor (ctx NULL) the program ends with the same text.
  * Threads, blocks: a value of its owner; never.   Limit: 64 states.
  */
 #ifndef QMT_STATES_H
@@ -46,8 +46,8 @@ struct qmt_states {
 	static const struct qmt_state_row tag##_state_rows[] = {LIST(QMT__STATE_ROW, QMT_STATE_BIT)};                      \
 	const struct qmt_states tag##_states = {#tag, tag##_state_rows, PREFIX##_STATE_COUNT, check};
 
-/* Moves *state to `to` and checks the invariant of it. False: it was wrong; qmt_fail was called, and *state is as before
- * when there is no such move. */
+/* Moves *state to `to` and checks the invariant of it. False: it was wrong; qmt_fail was called, and *state is as
+ * before when there is no such move. */
 QMT_EXPORT bool qmt_state_move(
 	struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to, const void *object);
 QMT_EXPORT const char *qmt_state_name(const struct qmt_states *states, uint32_t state); /* "?": none of these */

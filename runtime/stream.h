@@ -1,20 +1,21 @@
 /* runtime/stream.h - bytes from a descriptor, or made by blocking code, that arrive as messages and do not overrun.
  *
- * An actor of the kind qmt_stream_desc reads and tells `to` one qmt_stream_chunk after the other, then one qmt_stream_end,
- * and ends. It begins with `credit` chunks and reads no further when they are used up, so a slow consumer slows the source
- * and nothing piles up. The consumer gives credit back by a tell of qmt_stream_more to the stream (chunk->stream); it may
- * live on another node.
+ * An actor of the kind qmt_stream_desc reads and tells `to` one qmt_stream_chunk after the other, then one
+ * qmt_stream_end, and ends. It begins with `credit` chunks and reads no further when they are used up, so a slow
+ * consumer slows the source and nothing piles up. The consumer gives credit back by a tell of qmt_stream_more to the
+ * stream (chunk->stream); it may live on another node.
  *
  *     static const struct qmt_stream_config config = {.to = …, .fd = fd, .id = 7};
  *     qmt_spawn(ctx, &qmt_stream_desc, &(struct qmt_spawn){.config = &config}, &ref, &err);
  *
- * Source:    a descriptor (pipe, socket, terminal; not a file of a disk, which is always ready and blocks: use `read`), or
- *            `read`: called again and again as a job, on a thread of the pool, never twice at once.
+ * Source:    a descriptor (pipe, socket, terminal; not a file of a disk, which is always ready and blocks: use `read`),
+ *            or `read`: called again and again as a job, on a thread of the pool, never twice at once.
  * Order:     as the bytes came. A chunk has at least one byte.
- * Ends:      end of input, an error, the end of `to` (or of the link to it; then nobody is told), or by qmt_stop. A chunk
- *            that `to` does not take (full) is offered again every 10 ms until it does.
- * Owned:     fd is the stream's from the moment it starts: made non-blocking, closed when it ends. `arg` is given back by
- *            `close`, once, when no `read` runs any more. A stream that was not started (qmt_spawn failed) owns nothing.
+ * Ends:      end of input, an error, the end of `to` (or of the link to it; then nobody is told), or by qmt_stop. A
+ *            chunk that `to` does not take (full) is offered again every 10 ms until it does.
+ * Owned:     fd is the stream's from the moment it starts: made non-blocking, closed when it ends. `arg` is given back
+ *            by `close`, once, when no `read` runs any more. A stream that was not started (qmt_spawn failed) owns
+ *            nothing.
  * Restart:   none: spawn it as QMT_TEMPORARY (the default).
  * Threads, blocks: an actor; never.   Limits: chunk_bytes, credit.
  */

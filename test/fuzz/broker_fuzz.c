@@ -1,5 +1,5 @@
-/* test/fuzz/broker_fuzz.c - any two texts, with a line end between them, as pattern and topic: what is valid is matched as
- * the slow way does. */
+/* test/fuzz/broker_fuzz.c - any two texts, with a line end between them, as pattern and topic: what is valid is matched
+ * as the slow way does. */
 #include "runtime/broker.h"
 
 #include <stdio.h>

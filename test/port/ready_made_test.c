@@ -1,5 +1,5 @@
-/* test/port/ready_made_test.c - pubsub, broker and streams across nodes: subscribers and consumers behind a link are refs
- * like any other, and are forgotten with it. */
+/* test/port/ready_made_test.c - pubsub, broker and streams across nodes: subscribers and consumers behind a link are
+ * refs like any other, and are forgotten with it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -281,8 +281,8 @@ static bool all_left_but(void *arg)
 	return subscribers(w) == w->expected;
 }
 
-/* A subscriber here and one behind the link get the same: its filter and its pattern go over, the lines come in order. When
- * it ends it is forgotten. */
+/* A subscriber here and one behind the link get the same: its filter and its pattern go over, the lines come in order.
+ * When it ends it is forgotten. */
 static void across_nodes(void **unused)
 {
 	(void)unused;

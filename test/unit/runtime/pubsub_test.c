@@ -214,8 +214,8 @@ static void bad_input(void **unused)
 	kit_stop(&kit);
 }
 
-/* Guaranteed: what a full subscriber does not take is offered again until it does; the room takes nothing else meanwhile,
- * and its bound is what publishers meet. */
+/* Guaranteed: what a full subscriber does not take is offered again until it does; the room takes nothing else
+ * meanwhile, and its bound is what publishers meet. */
 static void guaranteed(void **unused)
 {
 	(void)unused;

@@ -1,5 +1,5 @@
-/* pool, pubsub, broker, stream, interval: the Nth allocation fails, alone or with all behind it, for every N: nothing crashes,
- * hangs, leaks or is said to have arrived when it did not. */
+/* pool, pubsub, broker, stream, interval: the Nth allocation fails, alone or with all behind it, for every N: nothing
+ * crashes, hangs, leaks or is said to have arrived when it did not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

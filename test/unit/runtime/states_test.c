@@ -1,4 +1,5 @@
-/* runtime/states: only moves of the table are made; a wrong one names both states; the invariant is looked at each time. */
+/* runtime/states: only moves of the table are made; a wrong one names both states; the invariant is looked at each
+ * time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +53,7 @@ static void lamp_poke(struct qmt_ctx *ctx, void *state, const void *body)
 static qmt_handler *const handlers[kit_message_count] = {[kit_poke_id] = lamp_poke};
 static const struct qmt_actor_desc lamp_desc = KIT_DESC("lamp", handlers, .state_size = sizeof(struct lamp));
 
-/* Every pair of states: a move of the table is made and checked, any other fails the actor with a text that names both. */
+/* Every pair of states: a move of the table is made and checked, any other fails the actor saying both names. */
 static void every_move(void **unused)
 {
 	(void)unused;

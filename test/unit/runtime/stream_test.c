@@ -1,5 +1,5 @@
-/* runtime/stream: bytes of a descriptor or of a job arrive as messages, in order, all of them, no more than there is credit
- * for; and nothing of the source is left behind. */
+/* runtime/stream: bytes of a descriptor or of a job arrive as messages, in order, all of them, no more than there is
+ * credit for; and nothing of the source is left behind. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
