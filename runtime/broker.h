@@ -8,7 +8,7 @@
  *
  * The message itself is the module's own; it has a text field that says the topic:
  *
- *     QMT_BROKER_PUBLISH(lab_value, topic)                 // a handler, lab_value_publish; the topic is the field topic
+ *     QMT_BROKER_PUBLISH(lab_value, topic)                 // lab_value_publish, a handler; topic: the field
  *     static qmt_handler *const values[lab_message_count] = {[lab_value_id] = lab_value_publish};
  *     static const struct qmt_actor_desc broker = QMT_BROKER_DESC("values", &lab_protocol, values, .bound = 1000);
  *

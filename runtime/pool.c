@@ -2,8 +2,8 @@
  *
  * How busy a worker is cannot be asked: it is counted. Behind what it was passed the pool asks it a mark; mailboxes are
  * FIFO per sender, so when the mark is answered, what was passed before it has been dealt with. One mark a worker is
- * under way at a time, so under load it costs next to nothing. A mark that fails with a restart says that asks before it are
- * over and tells are not: the next mark finds out.
+ * under way at a time, so under load it costs next to nothing. A mark that fails with a restart says that asks before
+ * it are over and tells are not: the next mark finds out.
  */
 #include "pool.h"
 

@@ -11,7 +11,7 @@
  *
  * A move that is not in the table, and an invariant that does not hold after one, are bugs of the program: the
  * incarnation fails, and the reason names the machine, both states and what is wrong, as in
- * "lamp: OFF -> BROKEN: no such move; from OFF: ON". Outside of an actor (ctx NULL) the program ends with the same text.
+ * "lamp: OFF -> BROKEN: no such move; from OFF: ON". Outside of an actor (ctx NULL) the program ends with that text.
  * Threads, blocks: a value of its owner; never.   Limit: 64 states.
  */
 #ifndef QMT_STATES_H
