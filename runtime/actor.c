@@ -53,18 +53,51 @@ void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child)
 
 /* ---- spawn ------------------------------------------------------------------------------------------------------- */
 
+#define REFUSE(err, ...) qmt_err_set(err, QMT_FAIL_BAD_REQUEST, __VA_ARGS__)
+
+static int check_accepts(const struct qmt_actor_desc *desc, struct qmt_err *err)
+{
+	for (unsigned i = 0; i < QMT_ACCEPTS_MAX; i++) {
+		const struct qmt_accept *accept = &desc->accepts[i];
+
+		if (!accept->protocol && !accept->handlers)
+			continue;
+		if (!accept->protocol)
+			return REFUSE(err, "%s: accepts[%u] has handlers and no protocol", desc->name, i);
+		if (!accept->handlers)
+			return REFUSE(err, "%s: accepts %s without handlers", desc->name, accept->protocol->name);
+		for (unsigned k = 0; k < i; k++)
+			if (desc->accepts[k].protocol == accept->protocol)
+				return REFUSE(err, "%s: accepts %s twice; one table of handlers a protocol", desc->name,
+					accept->protocol->name);
+	}
+	return 0;
+}
+
 static int check_desc(const struct qmt_actor_desc *desc, struct qmt_err *err)
 {
-	if (desc->abi != QMT_ABI)
-		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: made for ABI %u, this is %u", desc->name, desc->abi,
-			QMT_ABI);
+	if (desc->abi != QMT_ABI) /* nothing else of it can be read */
+		return REFUSE(err, "a descriptor made for ABI %u, this is %u; rebuild its module", desc->abi, QMT_ABI);
+	if (!desc->name)
+		return REFUSE(err, "a descriptor without a name");
 	if (desc->bound >= MAILBOX_HARD_LIMIT)
-		return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: bound %u is over the limit of %u", desc->name, desc->bound,
-			MAILBOX_HARD_LIMIT - 1);
-	for (unsigned i = 0; i < QMT_ACCEPTS_MAX; i++)
-		if (desc->accepts[i].protocol && !desc->accepts[i].handlers)
-			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: accepts %s without handlers", desc->name,
-				desc->accepts[i].protocol->name);
+		return REFUSE(err, "%s: bound %u is over the limit of %u", desc->name, desc->bound, MAILBOX_HARD_LIMIT - 1);
+	if (desc->overflow > QMT_DROP_OLD)
+		return REFUSE(err, "%s: overflow %u is no enum qmt_overflow", desc->name, desc->overflow);
+	if (desc->supervision.strategy > QMT_REST_FOR_ONE)
+		return REFUSE(err, "%s: strategy %u is no enum qmt_strategy", desc->name, desc->supervision.strategy);
+	if (desc->supervision.max_restarts > QMT_RESTARTS_MAX)
+		return REFUSE(err, "%s: max_restarts %u is over the limit of %u", desc->name, desc->supervision.max_restarts,
+			QMT_RESTARTS_MAX);
+	return check_accepts(desc, err);
+}
+
+static int check_spawn(const struct qmt_actor_desc *desc, const struct qmt_spawn *opt, struct qmt_err *err)
+{
+	if (opt->restart > QMT_PERMANENT)
+		return REFUSE(err, "%s: restart %u is no enum qmt_restart", desc->name, opt->restart);
+	if (opt->name && !*opt->name)
+		return REFUSE(err, "%s: an empty name; NULL is for none", desc->name);
 	return 0;
 }
 
@@ -135,6 +168,7 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	a->flags = big ? ACTOR_BIG : 0;
 	a->standing = CTL_NEW; /* the first turn runs `start` */
 	a->reason = 0;
+	atomic_store_explicit(&a->cycle, 0, RELAXED);
 	if (!big)
 		memset(a->state, 0, desc->state_size);
 	if (unlikely(big || desc->params || (opt && (opt->name || opt->params)))) {
@@ -195,6 +229,8 @@ int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const stru
 	struct qmt_ref ref;
 	int failed = check_desc(desc, err);
 
+	if (opt && likely(!failed))
+		failed = check_spawn(desc, opt, err);
 	if (unlikely(failed))
 		return failed;
 	if (unlikely(outside ? atomic_load_explicit(&ctx->sys->stopping, RELAXED) : parent->status != STATUS_RUN))
@@ -253,7 +289,7 @@ void qmt_stop_self(struct qmt_ctx *ctx)
 		ctx->ctl |= CTL_STOP;
 }
 
-int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who)
+static int send_end(struct qmt_ctx *ctx, struct qmt_ref who, uint16_t type)
 {
 	struct qmt_msg *m;
 	int failed;
@@ -264,7 +300,7 @@ int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who)
 	if (!m)
 		return -ENOMEM;
 	m->flags = MSG_INTERNAL;
-	m->type = INTERNAL_STOP;
+	m->type = type;
 	m->to_gen = who.gen;
 	m->from = ctx->cur;
 	m->src_gen = ctx->cur ? actor_gen(ctx->cur) : 0;
@@ -272,6 +308,16 @@ int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who)
 	if (failed)
 		msg_free(ctx, m);
 	return failed;
+}
+
+int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who)
+{
+	return send_end(ctx, who, INTERNAL_STOP);
+}
+
+int qmt_kill(struct qmt_ctx *ctx, struct qmt_ref who)
+{
+	return send_end(ctx, who, INTERNAL_KILL);
 }
 
 void qmt_fail(struct qmt_ctx *ctx, const char *format, ...)

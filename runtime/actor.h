@@ -11,6 +11,9 @@
  *            after the handler unless qmt_keep was called. Pointers in a received body live exactly as long as it does.
  * Failure:   qmt_fail (or a start hook that returns non-zero) ends the incarnation; the parent restarts it by its
  *            policy. The mailbox survives a restart: tells are kept, asks are answered QMT_FAIL_RESTARTING.
+ * Refs:      are weak: they keep nobody alive, are not counted, and need no release. One to an actor that has ended
+ *            stays harmless for ever, by its generation: sends to it return QMT_FAIL_NOT_RUNNING. An actor lives until
+ *            it stops, is stopped, is killed, or gives up; its parent's end is its own.
  */
 #ifndef QMT_ACTOR_H
 #define QMT_ACTOR_H
@@ -48,12 +51,25 @@ enum { QMT_ACCEPTS_MAX = 4 };
 
 enum qmt_restart { QMT_TEMPORARY, QMT_TRANSIENT, QMT_PERMANENT }; /* never / after a failure / always */
 
+/* Who is restarted when a child is to be. The others are ended as by qmt_stop, newest first, each after the one before
+ * has ended, then all are started in the order in which they were spawned, each after the `start` of the one before.
+ * Temporary ones are ended and not started again. A child that ends for good touches nobody.
+ *   ONE_FOR_ONE   only the child: the children do not depend on each other. When their parent ends, all end at once.
+ *   ONE_FOR_ALL   all children. When their parent ends, they end newest first.
+ *   REST_FOR_ONE  the child and those that were spawned after it; otherwise as ONE_FOR_ALL. */
+enum qmt_strategy { QMT_ONE_FOR_ONE, QMT_ONE_FOR_ALL, QMT_REST_FOR_ONE };
+
+enum { QMT_RESTARTS_MAX = 1 << 16 };
+
 /* What an actor does about its children. Zero fields mean the defaults in []. */
 struct qmt_supervision {
-	uint32_t max_restarts; /* [5] over all children in a true sliding window; one more fails the supervisor itself */
+	/* [5] over all children in a true sliding window (those that are restarted along with one do not count); one more,
+	 * or no memory to note it, fails the supervisor itself. At most QMT_RESTARTS_MAX. */
+	uint32_t max_restarts;
 	uint32_t window_ms;    /* [5000] */
 	uint32_t backoff_ms;   /* [0] wait before a restart, doubled each time within the window, with jitter */
 	uint32_t backoff_max_ms; /* [backoff_ms * 64] */
+	uint8_t strategy;      /* enum qmt_strategy */
 };
 
 enum qmt_param_kind { QMT_PARAM_BOOL, QMT_PARAM_U32, QMT_PARAM_U64, QMT_PARAM_STR };
@@ -95,11 +111,16 @@ struct qmt_actor_desc {
 	int (*start)(struct qmt_ctx *ctx, void *state, const void *config);
 	/* Last call of an incarnation (stop or failure, children already gone): release what state holds. */
 	void (*stop)(struct qmt_ctx *ctx, void *state);
-	/* A child ended for good or was restarted. reason: enum qmt_fail, 0 for a wanted end. */
+	/* A child ended for good or is restarted. reason: enum qmt_fail, 0 for a wanted end (also of a child that is
+	 * restarted along with another), QMT_FAIL_CANCELLED after qmt_kill. */
 	void (*child_ended)(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted);
 	/* A monitored actor ended (see qmt_monitor). */
 	void (*down)(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
-	/* A tell of this actor could not be delivered after it had been accepted (the link died, ...). */
+	/* An actor linked to this one has ended (see qmt_link; the link is gone). True: go on. False, or without the hook:
+	 * this one ends too, after a failure (reason not 0) as failed. */
+	bool (*link_died)(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
+	/* A tell of this actor could not be delivered after it had been accepted (the receiver ended with it in its mailbox,
+	 * the link died, it was dropped at a bound). Without memory for the way back it is only counted. */
 	void (*undelivered)(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason);
 	/* Runs after qmt_again, when others had their turn. */
 	void (*again)(struct qmt_ctx *ctx, void *state);
@@ -124,7 +145,8 @@ struct qmt_spawn {
 };
 
 /* Starts a child of the current actor (outside: of the root). opt may be NULL. Returns 0; QMT_FAIL_NAME_TAKEN,
- * QMT_FAIL_BAD_REQUEST (a parameter; reason in err, which may be NULL), QMT_FAIL_STOPPING; <0 out of memory. */
+ * QMT_FAIL_BAD_REQUEST (a parameter, the descriptor: wrong ABI, no handlers, a protocol twice, ...; reason in err, which
+ * may be NULL), QMT_FAIL_STOPPING; <0 out of memory. Then nothing was started. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc,
 	const struct qmt_spawn *opt, struct qmt_ref *ret_ref, struct qmt_err *err);
 QMT_EXPORT struct qmt_ref qmt_self(struct qmt_ctx *ctx);
@@ -135,6 +157,10 @@ QMT_EXPORT void qmt_stop_self(struct qmt_ctx *ctx);
 /* Asks another to end as by qmt_stop_self; passes its bound. By its parent: for good, whatever its restart policy says.
  * Returns 0 or QMT_FAIL_NOT_RUNNING; <0 out of memory. */
 QMT_EXPORT int qmt_stop(struct qmt_ctx *ctx, struct qmt_ref who);
+/* Ends an actor and its children for good, whoever asks and whatever its restart policy says, with reason
+ * QMT_FAIL_CANCELLED. What waits in its mailbox is not handled but undelivered; only the turn that runs at the moment
+ * goes on (a handler cannot be broken off; at most 256 messages). Its `stop` hook runs. As qmt_stop. */
+QMT_EXPORT int qmt_kill(struct qmt_ctx *ctx, struct qmt_ref who);
 /* This incarnation failed, after the handler; the text is logged with the restart. The ask that is being handled gets
  * QMT_FAIL_NO_REPLY, unless it was answered. */
 QMT_EXPORT void qmt_fail(struct qmt_ctx *ctx, const char *format, ...) QMT_PRINTF(2, 3);
@@ -224,6 +250,22 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer
 /* `down` is called once when `who` ends (for a ref behind a link: when the link ends). Already gone: called soon. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who);
 QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
+/* Links this incarnation and that of `who`: when one of them ends, restarted afterwards or not, so does the other (see
+ * the hook link_died). A link holds once; a restarted actor links again. Already gone: as if it ended soon. A muted
+ * actor is told at once. Each link that both made is one of its own. Returns 0; QMT_FAIL_NO_ROUTE: it lives behind a
+ * link to a peer (monitor it); <0 (out of memory, itself, nobody, or called from outside). */
+QMT_EXPORT QMT_MUST_CHECK int qmt_link(struct qmt_ctx *ctx, struct qmt_ref who);
+/* Undoes what this actor linked, and what `who` linked with it: after this link_died is not called for it. */
+QMT_EXPORT void qmt_unlink(struct qmt_ctx *ctx, struct qmt_ref who);
+/* `then` runs once when the `start` of who has returned 0 (fail 0; at once if it has), or when it ended before that (fail
+ * is the reason), or after timeout_ms as in an ask. A start that fails and is tried again is waited for. Returns 0;
+ * QMT_FAIL_NOT_RUNNING, QMT_FAIL_NO_ROUTE (behind a link to a peer); <0. To hear of an end: qmt_monitor, or: */
+QMT_EXPORT QMT_MUST_CHECK int qmt_await_start(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg);
+/* The same when who has ended for good: fail is the reason, 0 for a wanted end, text of a failure says more.
+ * QMT_FAIL_DEADLINE: it has not. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_await_end(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms,
+	qmt_continuation *then, void *arg);
 
 /* ---- time, random, log ------------------------------------------------------------------------------------------- */
 

@@ -418,3 +418,22 @@ uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 	}
 	return first;
 }
+
+/* ---- for await.c ------------------------------------------------------------------------------------------------- */
+
+struct ask *qmt__ask_open_plain(struct qmt_ctx *ctx, uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	static const struct qmt_type none; /* of no protocol: no reply fits */
+
+	return ask_open(ctx, &none, timeout_ms, then, arg);
+}
+
+void qmt__ask_close(struct qmt_ctx *ctx, struct ask *ask)
+{
+	ask_close(ctx, ctx->cur, ask);
+}
+
+void qmt__ask_return(struct qmt_ctx *ctx, struct qmt_token token, struct qmt_msg *m)
+{
+	send_reply(ctx, token, m);
+}

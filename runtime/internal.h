@@ -99,6 +99,12 @@ enum internal {
 	INTERNAL_MONITOR,  /* `from` watches the receiver; kept by it and sent back as INTERNAL_DOWN; struct down */
 	INTERNAL_DEMONITOR,
 	INTERNAL_DOWN,     /* struct down */
+	INTERNAL_KILL,     /* qmt_kill */
+	INTERNAL_LINK,     /* link.c: struct link_note; kept by the receiver and sent back as INTERNAL_LINK_DIED */
+	INTERNAL_UNLINK,
+	INTERNAL_LINK_DIED,
+	INTERNAL_AWAIT_START, /* await.c: struct await; kept and sent back as the reply */
+	INTERNAL_AWAIT_END,
 	INTERNAL_FD,       /* struct fd_event */
 	INTERNAL_JOB,      /* embedded in a struct job */
 };
@@ -149,6 +155,9 @@ enum {
 	PENDING_TIMER = 2,  /* the actor's entry in the timer heap was due */
 	PENDING_UNMUTE = 4, /* the full mailbox it waited for has room */
 	PENDING_AGAIN = 8,  /* by its own turn: qmt_again */
+	PENDING_CYCLE = 16, /* the parent restarts it along with another: end this incarnation */
+	PENDING_GO = 32,    /* the parent: its turn to start again */
+	PENDING_STARTED = 64, /* a child has started that the next one waits for */
 };
 
 /* What the current turn asked for (qmt_ctx.ctl: one test a message), and what stands longer (actor.standing). */
@@ -173,6 +182,9 @@ enum {
 	ACTOR_OUTSIDE = 4,  /* stands for an outside thread that asks */
 	ACTOR_STARTED = 8,  /* `start` was called in this incarnation, `stop` is due */
 	ACTOR_TIMED = 16,   /* may have an entry in the timer heap */
+	ACTOR_CYCLE = 32,   /* this incarnation ends because the parent restarts it along with another */
+	ACTOR_HELD = 64,    /* restarting, and its turn has not come */
+	ACTOR_KILLED = 128, /* by qmt_kill */
 };
 
 struct qmt_actor {
@@ -207,6 +219,7 @@ struct qmt_actor {
 	uint8_t flags;                           /* ACTOR_* */
 	uint16_t standing;                       /* CTL_STANDING bits, CTL_NEW */
 	uint8_t reason;                          /* enum qmt_fail, of the end */
+	_Atomic uint8_t cycle;                   /* supervisor.c: the parent's; while CYCLE_STARTING the turn's own */
 	_Alignas(16) unsigned char state[];
 };
 _Static_assert(offsetof(struct qmt_actor, state) == 176, "192 bytes with a state of 16");
@@ -218,6 +231,7 @@ struct actor_ext {
 	void *initial;                  /* state with parameters filled in, and their texts; NULL: zeroes */
 	void *big_state;
 	struct qmt_msg *watchers;       /* INTERNAL_MONITOR messages of those that watch us */
+	struct qmt_msg *awaiting;       /* INTERNAL_AWAIT_* messages of those that wait for our start or end */
 	uint64_t restart_at_ns;
 	char *fail_text;                /* of the last failure, until it was logged with the restart */
 	/* for the incarnation */
@@ -227,6 +241,10 @@ struct actor_ext {
 	struct monitored *monitored;    /* monitor.c: whom we watch */
 	struct qmt_msg *deferred;       /* system messages that wait until we are no longer muted, in order */
 	struct restart_window *window;  /* supervisor.c: of our children */
+	struct qmt_actor *cycle_at;     /* supervisor.c: the child that the cycle waits for */
+	uint64_t cycle_restart_at_ns;
+	uint8_t cycle_phase;            /* supervisor.c: enum cycle_phase */
+	struct qmt_msg *links;          /* link.c: what we send to those linked to us */
 };
 
 static inline void *actor_state(struct qmt_actor *a)
@@ -403,6 +421,10 @@ struct qmt_system {
 	_Atomic uint32_t serial;
 	_Atomic uint32_t child_ids;
 	_Atomic bool stopping;               /* no more spawns from outside */
+	_Atomic uint64_t link_ids;
+	struct {
+		_Atomic uint64_t dead_letters, dropped, failed, restarted, gave_up;
+	} counters; /* qmt_system_counters */
 
 	CACHE_LINE pthread_mutex_t inject_lock; /* guards inject_first, inject_last, and writes of injected */
 	struct qmt_actor *inject_first, *inject_last;
@@ -422,6 +444,11 @@ struct qmt_system {
 
 	struct depot depots[CLASSES];
 };
+
+static inline void count_one(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, RELAXED);
+}
 
 static inline bool ctx_is_worker(const struct qmt_ctx *ctx)
 {
@@ -482,6 +509,7 @@ int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_
 bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a); /* false: the actor is not ours any more */
 void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a);
 void qmt__reap(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__cycle_pending(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t pending);
 /* Answers the asks of a list and drops its replies; returns the rest and sets local_last to its end. Adds to
  * *handled. */
 struct qmt_msg *qmt__bounce_asks(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, uint32_t *handled);
@@ -519,6 +547,10 @@ int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct
 void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
 struct qmt_ref qmt__ask_owner(struct ask *ask, uint32_t gen); /* unset: from outside, or over */
 void qmt__ask_fail(struct qmt_ctx *ctx, struct qmt_token token, int fail);
+/* For await.c: an ask of which the message is no body of a type. */
+struct ask *qmt__ask_open_plain(struct qmt_ctx *ctx, uint64_t timeout_ms, qmt_continuation *then, void *arg);
+void qmt__ask_close(struct qmt_ctx *ctx, struct ask *ask); /* of ctx->cur */
+void qmt__ask_return(struct qmt_ctx *ctx, struct qmt_token token, struct qmt_msg *m); /* m is a reply; takes it */
 void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a);
 uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now); /* next deadline, 0: none */
 
@@ -545,6 +577,16 @@ void qmt__registry_release(struct qmt_system *sys);
 void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
 void qmt__monitors_release(struct qmt_ctx *ctx, struct qmt_actor *a);
 void qmt__watchers_tell(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
+
+/* link.c */
+void qmt__link_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__links_release(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
+
+/* await.c */
+void qmt__await_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__await_started(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__await_ended(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
+void qmt__await_gone(struct qmt_ctx *ctx, struct qmt_msg *m, int reason); /* takes m */
 
 /* job.c */
 int qmt__jobs_init(struct qmt_system *sys, uint32_t limit);

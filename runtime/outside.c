@@ -6,6 +6,8 @@
 #include "scheduler.h"
 #include "slab.h"
 
+#include <errno.h>
+
 const struct qmt_actor_desc qmt__outside_desc = {.abi = QMT_ABI, .name = "outside"};
 
 struct qmt_ctx *qmt_outside_open(struct qmt_system *sys)
@@ -73,23 +75,26 @@ static void drive(struct qmt_ctx *ctx)
 	}
 }
 
-int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
-	uint64_t timeout_ms, struct qmt_result *result)
+/* Whether the handle can ask: its actor is there. Otherwise the result says why not. */
+static bool begin(struct qmt_ctx *ctx, struct qmt_result *result)
 {
-	int failed;
-
 	*result = (struct qmt_result){0};
 	qmt_msg_free(ctx, ctx->answer);
 	ctx->answer = NULL;
 	if (!need_actor(ctx)) {
 		result->fail = QMT_FAIL_FAILED;
 		result->text = qmt_str("out of memory");
-		return result->fail;
+		return false;
 	}
 	ctx->result = result;
 	ctx->answered = false;
 	ctx->cur = ctx->hosted;
-	failed = qmt_ask(ctx, to, type, body, timeout_ms, answered, NULL);
+	return true;
+}
+
+/* After the question was sent, or not. */
+static int finish(struct qmt_ctx *ctx, struct qmt_result *result, int failed)
+{
 	ctx->cur = NULL;
 	if (failed) {
 		result->fail = failed < 0 ? QMT_FAIL_FAILED : failed;
@@ -102,4 +107,34 @@ int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_typ
 		while (!ctx->answered && qmt__host_wait(ctx))
 			qmt__turn(ctx, ctx->hosted);
 	return result->fail;
+}
+
+int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, struct qmt_result *result)
+{
+	if (!begin(ctx, result))
+		return result->fail;
+	return finish(ctx, result, qmt_ask(ctx, to, type, body, timeout_ms, answered, NULL));
+}
+
+int qmt_outside_await_start(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms)
+{
+	struct qmt_result result;
+
+	if (!begin(ctx, &result))
+		return -ENOMEM;
+	return finish(ctx, &result, qmt_await_start(ctx, who, timeout_ms, answered, NULL));
+}
+
+int qmt_outside_await_end(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms, struct qmt_result *result)
+{
+	int failed;
+
+	if (!begin(ctx, result))
+		return -ENOMEM;
+	failed = qmt_await_end(ctx, who, timeout_ms, answered, NULL);
+	(void)finish(ctx, result, failed);
+	if (failed < 0 || failed == QMT_FAIL_NO_ROUTE)
+		return failed;
+	return result->fail == QMT_FAIL_DEADLINE ? QMT_FAIL_DEADLINE : 0;
 }

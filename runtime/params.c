@@ -69,14 +69,44 @@ static int fill(const struct qmt_actor_desc *desc, const struct qmt_param *param
 	}
 }
 
+/* The table itself: what the author of a module may have got wrong. */
+static int check_params(const struct qmt_actor_desc *desc, struct qmt_err *err)
+{
+	static const uint32_t sizes[] = {[QMT_PARAM_BOOL] = sizeof(bool), [QMT_PARAM_U32] = sizeof(uint32_t),
+		[QMT_PARAM_U64] = sizeof(uint64_t), [QMT_PARAM_STR] = sizeof(char *)};
+
+	for (const struct qmt_param *param = desc->params; param && param->name; param++) {
+		if (param->kind >= sizeof sizes / sizeof *sizes)
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s: kind %u is no enum qmt_param_kind",
+				desc->name, param->name, param->kind);
+		if (param->offset > desc->state_size || desc->state_size - param->offset < sizes[param->kind])
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s lies outside of the state", desc->name,
+				param->name);
+		for (const struct qmt_param *before = desc->params; before != param; before++)
+			if (strcmp(before->name, param->name) == 0)
+				return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: two parameters are called %s", desc->name,
+					param->name);
+	}
+	return 0;
+}
+
 int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_value *values, void **ret_image,
 	struct qmt_err *err)
 {
 	size_t texts_size = 0;
 	char *image, *texts;
+	int wrong = check_params(desc, err);
 
+	if (wrong)
+		return wrong;
 	for (const struct qmt_param_value *v = values; v && v->name; v++) {
 		const struct qmt_param *param = desc->params;
+
+		for (const struct qmt_param_value *before = values; before != v; before++)
+			if (strcmp(before->name, v->name) == 0)
+				return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s is given twice", desc->name, v->name);
+		if (!v->value)
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s is given without a value", desc->name, v->name);
 
 		while (param && param->name && strcmp(param->name, v->name) != 0)
 			param++;

@@ -173,6 +173,7 @@ COLD enum admission qmt__over_bound(struct qmt_ctx *ctx, struct qmt_actor *a, co
 		if (m->flags & MSG_ASK)
 			return REFUSED; /* somebody waits for an answer */
 		msg_free(ctx, m);
+		count_one(&ctx->sys->counters.dropped);
 		return DROPPED;
 	default:
 		return REFUSED;
@@ -288,6 +289,10 @@ static void bounce(struct qmt_ctx *ctx, const struct qmt_type *type, struct qmt_
 /* m was accepted and cannot be handled. desc: of the receiver it was meant for; NULL: unknown. Takes m. */
 void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, struct qmt_msg *m, int reason)
 {
+	if (reason == QMT_FAIL_FULL)
+		count_one(&ctx->sys->counters.dropped);
+	else if (!(m->flags & (MSG_ASK | MSG_REPLY)) && !(m->flags & MSG_INTERNAL && m->type != INTERNAL_OUTGOING))
+		count_one(&ctx->sys->counters.dead_letters);
 	if (m->flags & MSG_ASK)
 		qmt__ask_fail(ctx, (struct qmt_token){m->ask, m->src_gen}, reason);
 	else if (m->flags & MSG_INTERNAL && m->type == INTERNAL_OUTGOING) {

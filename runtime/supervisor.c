@@ -10,13 +10,28 @@
  * An actor that is given to its parent is pushed on parent->zombies as the last act of its turn. Its mailbox word does
  * not say idle, so nobody runs it meanwhile: the parent owns it, decides, and either schedules it again (same block,
  * same generation, mailbox kept) or buries and frees it. A parent that stops itself buries.
+ *
+ * One for all, rest for one: a cycle over the children that a restart concerns. actor.cycle says where each one stands:
+ *
+ *      NONE --another is to be restarted--> MEMBER --its turn, newest first--> ASKED --ended--+
+ *       ^                                        |                                            |
+ *       |                                        +-----------ended by itself----------------> WAITS (RESTARTING, held)
+ *       +--the next one's turn-- STARTED <--`start` returned-- STARTING <--oldest first, when no MEMBER is left-- +
+ *
+ * The cycle waits for one child at a time (actor_ext.cycle_at). A child that fails while others start is the next
+ * trigger, and counts as one. A child that waits for its turn is down like any that is restarting: it answers asks, and
+ * it can be stopped. When the parent ends, such families are ended newest first, too.
  */
 #include "scheduler.h"
 #include "slab.h"
 
+#include <errno.h>
 #include <stdarg.h>
 
 enum { DEFAULT_MAX_RESTARTS = 5, DEFAULT_WINDOW_MS = 5000, BACKOFF_MAX_FACTOR = 64 };
+
+enum cycle { CYCLE_NONE, CYCLE_MEMBER, CYCLE_ASKED, CYCLE_WAITS, CYCLE_STARTING, CYCLE_STARTED };
+enum cycle_phase { CYCLE_QUIET, CYCLE_ENDING, CYCLE_BEGINNING };
 
 /* When the last restarts were: a true sliding window. */
 struct restart_window {
@@ -48,11 +63,13 @@ void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 	a->standing &= (uint16_t)~CTL_NEW;
 	ctx->ctl &= ~(uint32_t)CTL_NEW;
 	a->flags |= ACTOR_STARTED;
-	if (!desc->start)
-		return;
-	failed = desc->start(ctx, actor_state(a), a->config);
-	if (failed)
-		qmt__fail_text(ctx, "start returned %d", failed);
+	if (desc->start) {
+		failed = desc->start(ctx, actor_state(a), a->config);
+		if (failed)
+			qmt__fail_text(ctx, "start returned %d", failed);
+	}
+	if (unlikely(actor_ext(a) != NULL) && !(ctx->ctl & CTL_FAIL))
+		qmt__await_started(ctx, a);
 }
 
 /* Everything that belongs to the incarnation and could call it: from here on nothing does. */
@@ -65,6 +82,7 @@ static void quiesce(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt__children_release(ctx, a);
 		qmt__fds_release(ctx, a);
 		qmt__monitors_release(ctx, a);
+		qmt__links_release(ctx, actor_ext(a), a->reason);
 	}
 }
 
@@ -90,16 +108,26 @@ struct qmt_msg *qmt__bounce_asks(struct qmt_ctx *ctx, struct qmt_actor *a, struc
 	return kept;
 }
 
+/* Children that do not depend on each other end at once, others newest first: the rest follows in qmt__reap. */
+static void end_children(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	bool at_once = actor_desc(a)->supervision.strategy == QMT_ONE_FOR_ONE;
+
+	for (struct qmt_actor *child = a->children; child; child = at_once ? child->sibling_next : NULL)
+		notify_pending(ctx, child, PENDING_END);
+}
+
 static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
 	uint32_t handled = 0;
 
-	a->reason = 0;
+	a->reason = a->flags & ACTOR_KILLED ? QMT_FAIL_CANCELLED : 0;
 	if (ctx->ctl & CTL_FAIL) {
 		struct actor_ext *ext = qmt__actor_need_ext(a);
 
 		a->reason = QMT_FAIL_FAILED;
+		count_one(&ctx->sys->counters.failed);
 		/* The ask that it failed over. If it was answered, this answer is a second one and drops out. */
 		qmt__ask_fail(ctx, ctx->fail_token, QMT_FAIL_NO_REPLY);
 		if (ext) {
@@ -109,9 +137,9 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt_log(ctx->sys->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name",
 			qmt__actor_name(ctx->sys, a, (char[ACTOR_NAME_SHOWN]){0}), "reason", ctx->fail_text, NULL);
 	}
-	if (a->reason && a == ctx->sys->root && ctx->sys->root_failed)
+	if (a->reason == QMT_FAIL_FAILED && a == ctx->sys->root && ctx->sys->root_failed)
 		ctx->sys->root_failed(ctx->sys->root_failed_arg);
-	if (a->restart == QMT_TEMPORARY || (a->restart == QMT_TRANSIENT && !a->reason))
+	if (a->restart == QMT_TEMPORARY || (a->restart == QMT_TRANSIENT && !a->reason && !(a->flags & ACTOR_CYCLE)))
 		a->flags |= ACTOR_FINAL;
 	a->status = STATUS_STOPPING;
 	a->standing = CTL_DOWN;
@@ -121,8 +149,11 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 		a->local = qmt__bounce_asks(ctx, a, a->local, &handled);
 		atomic_fetch_add_explicit(&a->done, handled, RELAXED);
 	}
-	for (struct qmt_actor *child = a->children; child; child = child->sibling_next)
-		notify_pending(ctx, child, PENDING_END);
+	if (actor_ext(a)) {
+		actor_ext(a)->cycle_phase = CYCLE_QUIET;
+		actor_ext(a)->cycle_at = NULL;
+	}
+	end_children(ctx, a);
 }
 
 /* The last act of the actor's turn. */
@@ -164,6 +195,8 @@ static void end_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 	give_to_parent(ctx, a);
 }
 
+static void cycle_tell_started(struct qmt_ctx *ctx, struct qmt_actor *a);
+
 /* A fresh state for the block; the mailbox stays. */
 static void renew(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
@@ -181,6 +214,8 @@ static void renew(struct qmt_ctx *ctx, struct qmt_actor *a)
 	a->standing = 0;
 	ctx->ctl = 0;
 	qmt__start_incarnation(ctx, a);
+	if (!(ctx->ctl & CTL_FAIL))
+		cycle_tell_started(ctx, a);
 }
 
 /* Called while the actor is to stop, or is down. Goes one step on, as the diagram says. */
@@ -197,6 +232,8 @@ bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
 		if (!asked) {
 			uint64_t at = actor_ext(a)->restart_at_ns;
 
+			if (a->flags & ACTOR_HELD)
+				return true;
 			if (now_ns(ctx) < at) {
 				if (!a->timer_at)
 					qmt__timer_arm(ctx, a, at);
@@ -206,7 +243,10 @@ bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
 			renew(ctx, a);
 			return true;
 		}
-		a->flags |= ACTOR_FINAL;
+		if (!(a->flags & ACTOR_CYCLE))
+			a->flags |= ACTOR_FINAL;
+		if (a->flags & ACTOR_KILLED)
+			a->reason = QMT_FAIL_CANCELLED;
 		a->status = STATUS_STOPPING;
 		break;
 	default:
@@ -221,7 +261,7 @@ bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
 
 /* ---- the end for good -------------------------------------------------------------------------------------------- */
 
-static void drop_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+static void drop_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, int reason)
 {
 	while (m) {
 		struct qmt_msg *next = m->next;
@@ -231,6 +271,15 @@ static void drop_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg
 		case INTERNAL_DEMONITOR:
 		case INTERNAL_DOWN:
 			qmt__monitor_message(ctx, a, m); /* its generation has passed: it answers that */
+			break;
+		case INTERNAL_LINK:
+		case INTERNAL_UNLINK:
+		case INTERNAL_LINK_DIED:
+			qmt__link_message(ctx, a, m);
+			break;
+		case INTERNAL_AWAIT_START:
+		case INTERNAL_AWAIT_END:
+			qmt__await_gone(ctx, m, m->to_gen + 1 == actor_gen(a) ? reason : QMT_FAIL_NOT_RUNNING);
 			break;
 		case INTERNAL_FD:
 			qmt__fd_event(ctx, a, m);
@@ -278,12 +327,14 @@ void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
 		qmt__waiters_release(ctx, a, WAITERS_CLOSED);
 	else
 		atomic_store_explicit(&a->waiters, WAITERS_CLOSED, RELAXED); /* a late one for another tenant: see qmt__mute */
-	drop_system(ctx, a, atomic_exchange_explicit(&a->system, SYSTEM_CLOSED, ACQ_REL));
+	drop_system(ctx, a, atomic_exchange_explicit(&a->system, SYSTEM_CLOSED, ACQ_REL), reason);
 	if (a->flags & ACTOR_TIMED)
 		qmt__timer_forget(ctx, a);
 	if (ext) {
-		drop_system(ctx, a, ext->deferred);
+		drop_system(ctx, a, ext->deferred, reason);
+		qmt__links_release(ctx, ext, reason); /* made while it was down */
 		qmt__watchers_tell(ctx, ext, reason);
+		qmt__await_ended(ctx, ext, reason);
 		qmt__actor_ext_free(ext);
 	}
 }
@@ -297,6 +348,111 @@ void qmt__abandon(struct qmt_ctx *ctx, struct qmt_actor *a)
 }
 
 /* ---- what the parent does ---------------------------------------------------------------------------------------- */
+
+static enum cycle cycle_of(struct qmt_actor *child)
+{
+	return (enum cycle)atomic_load_explicit(&child->cycle, ACQUIRE); /* pairs with cycle_tell_started */
+}
+
+static void cycle_set(struct qmt_actor *child, enum cycle cycle)
+{
+	atomic_store_explicit(&child->cycle, (uint8_t)cycle, RELAXED);
+}
+
+static struct qmt_actor *newest_member(struct qmt_actor *child)
+{
+	while (child && cycle_of(child) != CYCLE_MEMBER)
+		child = child->sibling_next;
+	return child;
+}
+
+/* Goes on: with the newest that is to be ended, from `next` on to older ones; then with the oldest that waits, from
+ * `next` on to newer ones. */
+static void cycle_step(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *next)
+{
+	struct actor_ext *ext = actor_ext(a);
+
+	if (ext->cycle_phase == CYCLE_ENDING) {
+		next = newest_member(next);
+		if (!next)
+			next = newest_member(a->children); /* spawned meanwhile */
+		if (next) {
+			cycle_set(next, CYCLE_ASKED);
+			ext->cycle_at = next;
+			notify_pending(ctx, next, PENDING_CYCLE);
+			return;
+		}
+		ext->cycle_phase = CYCLE_BEGINNING;
+		for (next = a->children; next && next->sibling_next;)
+			next = next->sibling_next;
+	}
+	for (; next; next = next->sibling_prev) {
+		enum cycle cycle = cycle_of(next);
+
+		if (cycle == CYCLE_WAITS || cycle == CYCLE_STARTING)
+			break;
+		if (cycle == CYCLE_STARTED)
+			cycle_set(next, CYCLE_NONE);
+	}
+	ext->cycle_at = next;
+	if (!next) {
+		ext->cycle_phase = CYCLE_QUIET;
+		return;
+	}
+	if (cycle_of(next) != CYCLE_WAITS)
+		return; /* an older one has not started yet, since a younger one failed meanwhile */
+	cycle_set(next, CYCLE_STARTING);
+	notify_pending(ctx, next, PENDING_GO);
+}
+
+/* A child is to be restarted, and was not to be so before: others with it. */
+static void cycle_begin(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *trigger)
+{
+	struct actor_ext *ext = actor_ext(a);
+	bool all = actor_desc(a)->supervision.strategy == QMT_ONE_FOR_ALL;
+
+	for (struct qmt_actor *child = a->children; child && (all || child != trigger); child = child->sibling_next) {
+		enum cycle cycle = cycle_of(child);
+
+		if (child != trigger && (cycle == CYCLE_NONE || cycle >= CYCLE_STARTING))
+			cycle_set(child, CYCLE_MEMBER);
+	}
+	if (ext->cycle_phase == CYCLE_ENDING)
+		return;
+	ext->cycle_phase = CYCLE_ENDING;
+	cycle_step(ctx, a, a->children);
+}
+
+/* On the child's turn: the next one may start. The parent may have other plans by now. */
+static void cycle_tell_started(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	uint8_t starting = CYCLE_STARTING;
+
+	/* release: pairs with cycle_of */
+	if (atomic_load_explicit(&a->cycle, RELAXED) == CYCLE_STARTING &&
+		atomic_compare_exchange_strong_explicit(&a->cycle, &starting, CYCLE_STARTED, RELEASE, RELAXED))
+		notify_pending(ctx, atomic_load_explicit(&a->parent, RELAXED), PENDING_STARTED);
+}
+
+/* What parent and child tell each other by a flag. */
+void qmt__cycle_pending(struct qmt_ctx *ctx, struct qmt_actor *a, uint32_t pending)
+{
+	struct actor_ext *ext = actor_ext(a);
+
+	if (pending & PENDING_GO)
+		a->flags &= (uint8_t)~ACTOR_HELD;
+	if ((pending & PENDING_CYCLE) && a->status != STATUS_STOPPING) {
+		a->flags |= ACTOR_CYCLE;
+		ctx->ctl |= CTL_STOP;
+	}
+	if ((pending & PENDING_STARTED) && ext && ext->cycle_phase == CYCLE_BEGINNING && ext->cycle_at &&
+		cycle_of(ext->cycle_at) == CYCLE_STARTED) {
+		struct qmt_actor *next = ext->cycle_at->sibling_prev;
+
+		cycle_set(ext->cycle_at, CYCLE_NONE);
+		cycle_step(ctx, a, next);
+	}
+}
 
 static void unlink_child(struct qmt_actor *a, struct qmt_actor *child)
 {
@@ -316,9 +472,17 @@ static bool is_running(const struct qmt_ctx *ctx, const struct qmt_actor *a)
 static void child_gone(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
 {
 	struct qmt_ref ref = {child, actor_gen(child) - 1, 0};
+	struct actor_ext *ext = actor_ext(a);
 	int reason = child->reason;
+	bool awaited = ext && ext->cycle_at == child;
+	struct qmt_actor *next = !awaited || ext->cycle_phase == CYCLE_ENDING ? child->sibling_next : child->sibling_prev;
 
 	unlink_child(a, child);
+	if (awaited) {
+		ext->cycle_at = NULL;
+		if (is_running(ctx, a))
+			cycle_step(ctx, a, next);
+	}
 	if (child->host)
 		qmt__own_thread_quit(child->host);
 	slab_free(ctx, child->class, child);
@@ -326,8 +490,8 @@ static void child_gone(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_acto
 		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, false);
 }
 
-/* Counts one more restart in the window. Returns how many there are now, 0: one too many. */
-static uint32_t window_add(struct qmt_actor *a, const struct qmt_supervision *rules, uint64_t now)
+/* Counts one more restart in the window. Returns how many there are now; 0: one too many; <0: out of memory. */
+static int64_t window_add(struct qmt_actor *a, const struct qmt_supervision *rules, uint64_t now)
 {
 	uint32_t most = rules->max_restarts ? rules->max_restarts : DEFAULT_MAX_RESTARTS, recent = 0;
 	uint64_t length = (uint64_t)(rules->window_ms ? rules->window_ms : DEFAULT_WINDOW_MS) * NS_PER_MS;
@@ -337,7 +501,7 @@ static uint32_t window_add(struct qmt_actor *a, const struct qmt_supervision *ru
 	if (ext && !window)
 		window = ext->window = calloc(1, sizeof *window + most * sizeof window->at_ns[0]);
 	if (!window)
-		return 0;
+		return -ENOMEM;
 	for (uint32_t i = 0; i < window->count; i++)
 		recent += now - window->at_ns[i] < length;
 	if (recent >= most)
@@ -352,7 +516,7 @@ static uint32_t window_add(struct qmt_actor *a, const struct qmt_supervision *ru
 
 /* The first restart waits backoff_ms, each further one in the window twice as long; the last half of it by chance, so
  * that actors that failed together do not come back together. */
-static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *rules, uint32_t restarts)
+static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *rules, int64_t restarts)
 {
 	uint64_t wait = rules->backoff_ms, most = rules->backoff_max_ms, chance;
 
@@ -360,7 +524,7 @@ static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *ru
 		return 0;
 	if (!most)
 		most = wait * BACKOFF_MAX_FACTOR;
-	for (uint32_t i = 1; i < restarts && wait < most; i++)
+	for (int64_t i = 1; i < restarts && wait < most; i++)
 		wait *= 2;
 	if (wait > most)
 		wait = most;
@@ -369,48 +533,93 @@ static uint64_t backoff_ns(struct qmt_ctx *ctx, const struct qmt_supervision *ru
 	return wait - chance % (wait / 2 + 1);
 }
 
-static bool restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
+/* Down until it is to start again. The child is ours, and is not any more afterwards. */
+static void restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child, uint64_t at_ns, bool along)
 {
-	const struct qmt_supervision *rules = &actor_desc(a)->supervision;
+	const struct qmt_ref ref = actor_ref(child);
+	const int reason = child->reason;
+	struct actor_ext *ext = actor_ext(child);
 	uint64_t now = now_ns(ctx);
-	struct actor_ext *ext = qmt__actor_need_ext(child);
-	uint32_t restarts = ext ? window_add(a, rules, now) : 0;
 
-	if (!restarts)
-		return false;
-	ext->restart_at_ns = now + backoff_ns(ctx, rules, restarts);
+	ext->restart_at_ns = at_ns;
 	qmt_log(ctx->sys->log, QMT_INFO, "actor.restarted", "kind", actor_desc(child)->name, "name",
 		qmt__actor_name(ctx->sys, child, (char[ACTOR_NAME_SHOWN]){0}), "reason", ext->fail_text ? ext->fail_text :
-		"ended", "wait_ms",
-		QMT_LOG_U64((ext->restart_at_ns - now) / NS_PER_MS), NULL);
+		along ? "along with another" : "ended",
+		"wait_ms", QMT_LOG_U64(at_ns > now ? (at_ns - now) / NS_PER_MS : 0), NULL);
 	free(ext->fail_text);
 	ext->fail_text = NULL;
+	count_one(&ctx->sys->counters.restarted);
 	atomic_fetch_add_explicit(&child->incarnation, 1, RELAXED);
 	child->status = STATUS_RESTARTING;
-	return true;
+	schedule_last(ctx, child);
+	if (actor_desc(a)->child_ended)
+		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);
 }
 
+/* The child that cannot be restarted goes, and the supervisor fails over it. */
+static void give_up(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child, bool too_often)
+{
+	char name[ACTOR_NAME_SHOWN];
+	const char *kind = actor_desc(child)->name;
+
+	qmt__actor_name(ctx->sys, child, name);
+	count_one(&ctx->sys->counters.gave_up);
+	if (actor_ext(a))
+		actor_ext(a)->cycle_at = NULL; /* nobody starts any more */
+	qmt__bury(ctx, child, child->reason);
+	child_gone(ctx, a, child);
+	if (too_often)
+		qmt__fail_text(ctx, "restarted its children too often; the last was %s %s", kind, name);
+	else
+		qmt__fail_text(ctx, "out of memory for the restart of %s %s", kind, name);
+}
+
+/* A child has ended and is to be restarted. It is ours. */
 static void child_ended(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *child)
 {
-	struct qmt_ref ref = actor_ref(child);
-	int reason = child->reason;
-	char name[ACTOR_NAME_SHOWN];
+	const struct qmt_supervision *rules = &actor_desc(a)->supervision;
+	enum cycle cycle = cycle_of(child);
+	struct actor_ext *ext = actor_ext(a);
+	int64_t restarts;
 
 	if (!is_running(ctx, a)) {
-		qmt__bury(ctx, child, reason);
+		qmt__bury(ctx, child, child->reason);
 		child_gone(ctx, a, child);
 		return;
 	}
-	if (restart(ctx, a, child)) {
-		schedule_last(ctx, child);
-		if (actor_desc(a)->child_ended)
-			actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);
+	/* What the last incarnation did not see is not for the next. */
+	atomic_fetch_and_explicit(&child->pending, ~(uint32_t)(PENDING_CYCLE | PENDING_GO), RELAXED);
+	child->flags &= (uint8_t)~(ACTOR_CYCLE | ACTOR_HELD);
+	if (!qmt__actor_need_ext(child)) {
+		give_up(ctx, a, child, false);
 		return;
 	}
-	qmt__actor_name(ctx->sys, child, name);
-	qmt__bury(ctx, child, reason);
-	child_gone(ctx, a, child);
-	qmt__fail_text(ctx, "restarted its children too often; the last was %s %s", actor_desc(child)->name, name);
+	if (cycle == CYCLE_MEMBER || cycle == CYCLE_ASKED) {
+		bool awaited = ext->cycle_at == child;
+
+		cycle_set(child, CYCLE_WAITS);
+		child->flags |= ACTOR_HELD;
+		restart(ctx, a, child, ext->cycle_restart_at_ns, true);
+		if (awaited && is_running(ctx, a)) /* the hook may have failed it */
+			cycle_step(ctx, a, child->sibling_next);
+		return;
+	}
+	restarts = window_add(a, rules, now_ns(ctx));
+	if (restarts <= 0) {
+		give_up(ctx, a, child, restarts == 0);
+		return;
+	}
+	ext = actor_ext(a);
+	ext->cycle_restart_at_ns = now_ns(ctx) + backoff_ns(ctx, rules, restarts);
+	if (rules->strategy == QMT_ONE_FOR_ONE) {
+		restart(ctx, a, child, ext->cycle_restart_at_ns, false);
+		return;
+	}
+	cycle_set(child, CYCLE_WAITS);
+	child->flags |= ACTOR_HELD;
+	restart(ctx, a, child, ext->cycle_restart_at_ns, false);
+	if (is_running(ctx, a))
+		cycle_begin(ctx, a, child);
 }
 
 /* Children that ended, oldest first. */
@@ -435,4 +644,6 @@ void qmt__reap(struct qmt_ctx *ctx, struct qmt_actor *a)
 			child_ended(ctx, a, child);
 		child = next;
 	}
+	if (a->status == STATUS_STOPPING && actor_desc(a)->supervision.strategy != QMT_ONE_FOR_ONE)
+		end_children(ctx, a);
 }

@@ -345,6 +345,17 @@ static void visit(struct qmt_actor *a, void *arg)
 	visit->fn(&info, visit->arg);
 }
 
+void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters)
+{
+	*ret_counters = (struct qmt_counters){
+		.dead_letters = atomic_load_explicit(&sys->counters.dead_letters, RELAXED),
+		.dropped = atomic_load_explicit(&sys->counters.dropped, RELAXED),
+		.failed = atomic_load_explicit(&sys->counters.failed, RELAXED),
+		.restarted = atomic_load_explicit(&sys->counters.restarted, RELAXED),
+		.gave_up = atomic_load_explicit(&sys->counters.gave_up, RELAXED),
+	};
+}
+
 void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg), void *arg)
 {
 	struct actor_visit how = {sys, fn, arg};

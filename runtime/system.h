@@ -40,6 +40,15 @@ QMT_EXPORT struct qmt_ctx *qmt_outside_close(struct qmt_ctx *ctx);
 QMT_EXPORT int qmt_outside_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
 	uint64_t timeout_ms, struct qmt_result *result);
 
+/* Blocks this thread until the `start` of who has returned 0. Returns 0; the reason when it ended before that;
+ * QMT_FAIL_DEADLINE after timeout_ms (0: default); <0. Seeded: as qmt_outside_ask. */
+QMT_EXPORT int qmt_outside_await_start(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms);
+/* Blocks this thread until who has ended for good. Returns 0: result->fail is the reason, 0 for a wanted end,
+ * QMT_FAIL_NOT_RUNNING when it had ended before; result->text of a failure says more. QMT_FAIL_DEADLINE: it has not
+ * ended; <0. */
+QMT_EXPORT int qmt_outside_await_end(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms,
+	struct qmt_result *result);
+
 /* Seeded only: runs until nothing is runnable and no timer is due before virtual time now + for_ms. Returns turns
  * run. */
 QMT_EXPORT uint64_t qmt_system_run(struct qmt_system *sys, uint64_t for_ms);
@@ -54,5 +63,15 @@ struct qmt_actor_info {
 };
 QMT_EXPORT void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg),
 	void *arg);
+
+/* What was counted since the start of the system; any thread, a moment's picture. */
+struct qmt_counters {
+	uint64_t dead_letters; /* tells that were accepted and then lost, as their receiver ended (or its link) */
+	uint64_t dropped;      /* tells that were given up at a bound (QMT_DROP_NEW, QMT_DROP_OLD), asks by QMT_DROP_OLD */
+	uint64_t failed;       /* incarnations that ended by a failure */
+	uint64_t restarted;    /* actors that were to be started again, those that are so along with another too */
+	uint64_t gave_up;      /* supervisors that failed because of their children */
+};
+QMT_EXPORT void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters);
 
 #endif

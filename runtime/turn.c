@@ -93,6 +93,7 @@ static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 			/* By the parent: for good. By another: as if by itself. */
 			if (m->from == parent && parent && m->src_gen == actor_gen(parent))
 				a->flags |= ACTOR_FINAL;
+			a->flags &= (uint8_t)~ACTOR_CYCLE; /* its own end counts, not that it would have been restarted */
 			ctx->ctl |= CTL_STOP;
 		}
 		msg_free(ctx, m);
@@ -111,6 +112,22 @@ static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 	case INTERNAL_DEMONITOR:
 	case INTERNAL_DOWN:
 		qmt__monitor_message(ctx, a, m);
+		break;
+	case INTERNAL_KILL:
+		if (m->to_gen == actor_gen(a)) {
+			a->flags |= ACTOR_FINAL | ACTOR_KILLED;
+			ctx->ctl |= CTL_STOP;
+		}
+		msg_free(ctx, m);
+		break;
+	case INTERNAL_LINK:
+	case INTERNAL_UNLINK:
+	case INTERNAL_LINK_DIED:
+		qmt__link_message(ctx, a, m);
+		break;
+	case INTERNAL_AWAIT_START:
+	case INTERNAL_AWAIT_END:
+		qmt__await_message(ctx, a, m);
 		break;
 	case INTERNAL_FD:
 		qmt__fd_event(ctx, a, m);
@@ -187,6 +204,8 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		a->flags |= ACTOR_FINAL;
 		ctx->ctl |= CTL_STOP;
 	}
+	if (pending & (PENDING_CYCLE | PENDING_GO | PENDING_STARTED))
+		qmt__cycle_pending(ctx, a, pending);
 	if ((pending & PENDING_UNMUTE) && (a->standing & CTL_MUTED)) {
 		a->standing &= (uint16_t)~CTL_MUTED;
 		ctx->ctl &= ~(uint32_t)CTL_MUTED;
