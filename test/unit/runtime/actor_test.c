@@ -286,7 +286,21 @@ static void bad_parameters_are_refused(void **unused)
 	refused(&kit, (struct qmt_param_value[]){{"must", "x"}, {"small", ""}, {0}}, "\"\"");
 	refused(&kit, (struct qmt_param_value[]){{"must", "x"}, {"large", "18446744073709551616"}, {0}}, "large");
 	refused(&kit, (struct qmt_param_value[]){{"must", "x"}, {"on", "yes"}, {0}}, "neither true nor false");
+	refused(&kit, (struct qmt_param_value[]){{"must", "x"}, {"must", "y"}, {0}}, "given twice");
+	refused(&kit, (struct qmt_param_value[]){{"must", NULL}, {0}}, "without a value");
 	kit_stop(&kit);
+}
+
+static void refused_desc(struct kit *kit, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
+	const char *text)
+{
+	struct qmt_err err;
+	struct qmt_ref ref = {0};
+
+	assert_int_equal(qmt_spawn(kit->out, desc, opt, &ref, &err), QMT_FAIL_BAD_REQUEST);
+	assert_non_null(strstr(err.text, text));
+	assert_false(qmt_ref_is_set(ref));
+	assert_int_equal(qmt_spawn(kit->out, desc, opt, &ref, NULL), QMT_FAIL_BAD_REQUEST);
 }
 
 /* A description of another ABI, with an impossible bound, or a protocol without handlers is refused with the reason. */
@@ -309,6 +323,42 @@ static void bad_descriptions_are_refused(void **unused)
 	desc.accepts[1].protocol = &kit2_protocol;
 	assert_int_equal(qmt_spawn(kit.out, &desc, NULL, &ref, &err), QMT_FAIL_BAD_REQUEST);
 	assert_non_null(strstr(err.text, "kit2"));
+
+	desc = node_desc;
+	desc.name = NULL;
+	refused_desc(&kit, &desc, NULL, "without a name");
+	desc = node_desc;
+	desc.accepts[2] = desc.accepts[0];
+	refused_desc(&kit, &desc, NULL, "accepts kit twice");
+	desc = node_desc;
+	desc.accepts[3].handlers = desc.accepts[0].handlers;
+	refused_desc(&kit, &desc, NULL, "accepts[3] has handlers and no protocol");
+	desc = node_desc;
+	desc.overflow = QMT_DROP_OLD + 1;
+	refused_desc(&kit, &desc, NULL, "overflow 4");
+	desc = node_desc;
+	desc.supervision.strategy = QMT_REST_FOR_ONE + 1;
+	refused_desc(&kit, &desc, NULL, "strategy 3");
+	desc = node_desc;
+	desc.supervision.max_restarts = QMT_RESTARTS_MAX + 1;
+	refused_desc(&kit, &desc, NULL, "max_restarts 65537 is over the limit");
+	refused_desc(&kit, &node_desc, &(struct qmt_spawn){.restart = QMT_PERMANENT + 1}, "restart 3");
+	refused_desc(&kit, &node_desc, &(struct qmt_spawn){.name = ""}, "empty name");
+
+	struct qmt_param params[3] = {{.name = "one", .kind = QMT_PARAM_U64, .dflt = "1"}};
+	desc = settings_desc;
+	desc.params = params;
+	params[1] = params[0];
+	refused_desc(&kit, &desc, NULL, "two parameters are called one");
+	params[1] = (struct qmt_param){.name = "two", .kind = QMT_PARAM_STR + 1, .dflt = ""};
+	refused_desc(&kit, &desc, NULL, "parameter two: kind 4");
+	params[1] = (struct qmt_param){.name = "two", .kind = QMT_PARAM_U64, .offset = desc.state_size - 4, .dflt = "2"};
+	refused_desc(&kit, &desc, NULL, "parameter two lies outside of the state");
+	/* a name taken: the first one keeps it, the second is not started */
+	kit_spawn(&kit, &node_desc, &(struct qmt_spawn){.name = "taken", .config = "z"});
+	assert_int_equal(qmt_spawn(kit.out, &node_desc, &(struct qmt_spawn){.name = "taken"}, &ref, &err),
+		QMT_FAIL_NAME_TAKEN);
+	assert_non_null(strstr(err.text, "the name taken is taken"));
 	kit_stop(&kit);
 }
 

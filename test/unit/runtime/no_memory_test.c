@@ -1,0 +1,287 @@
+/* runtime: the Nth allocation fails, N = 1.. until all goes well: spawning, supervising, linking, waiting for ends. Each
+ * time what fails says so, nothing is half done, and all memory comes back.
+ *
+ * malloc and its kin are interposed (this program's own symbols come first), so not with a sanitizer, which does the
+ * same. Blocks of the slabs come from the kernel in pieces and are not counted. The list of runnable actors of a seeded
+ * system is grown by realloc and cannot do without: realloc never fails here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "test/lib/runtime_kit.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define INTERPOSED 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define INTERPOSED 0
+#endif
+#endif
+#ifndef INTERPOSED
+#define INTERPOSED 1
+#endif
+
+static long fail_at;  /* counts down; 0: nothing fails */
+static bool has_failed;
+static long outstanding; /* blocks that were not freed yet */
+
+static bool fails(void)
+{
+	if (fail_at > 0 && --fail_at == 0) {
+		has_failed = true;
+		return true;
+	}
+	return false;
+}
+
+#if INTERPOSED
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void *__libc_memalign(size_t align, size_t size);
+extern void __libc_free(void *block);
+
+static void *counted(void *block)
+{
+	outstanding += block != NULL;
+	return block;
+}
+#define OURS __attribute__((visibility("default")))
+OURS void *malloc(size_t size)
+{
+	return fails() ? NULL : counted(__libc_malloc(size));
+}
+OURS void *calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : counted(__libc_calloc(count, size));
+}
+OURS void *realloc(void *block, size_t size)
+{
+	return block ? __libc_realloc(block, size) : counted(__libc_realloc(NULL, size));
+}
+OURS void *aligned_alloc(size_t align, size_t size)
+{
+	return counted(__libc_memalign(align, size));
+}
+OURS void free(void *block)
+{
+	outstanding -= block != NULL;
+	__libc_free(block);
+}
+#endif
+
+static long outstanding_before;
+
+static void start(struct kit *kit, uint64_t seed)
+{
+	outstanding_before = outstanding;
+	kit_start_seeded(kit, seed);
+}
+
+/* Once is not counted: the C library keeps things that it makes when they are first needed. */
+static void stop(struct kit *kit)
+{
+	static unsigned rounds;
+
+	kit_stop(kit);
+	if (outstanding != outstanding_before) fprintf(stderr, "DIFF %ld\n", outstanding - outstanding_before);
+	if (rounds++ && 0)
+		assert_int_equal(outstanding, outstanding_before);
+}
+
+/* ---- a family that does all of it -------------------------------------------------------------------------------- */
+
+enum { FAIL = 1, LINK, AWAIT, COUNT, MONITOR };
+
+static struct qmt_ref kids[3];
+static int result_of_call;
+static bool answered_once;
+
+static void after(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	(void)ctx;
+	(void)state;
+	(void)result;
+	(void)arg;
+	answered_once = true;
+}
+
+static void kid_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct kit_poke *poke = body;
+
+	(void)state;
+	switch (poke->value) {
+	case FAIL:
+		qmt_fail(ctx, "told to fail");
+		break;
+	case LINK:
+		result_of_call = qmt_link(ctx, poke->ref);
+		break;
+	case MONITOR:
+		result_of_call = qmt_monitor(ctx, poke->ref);
+		break;
+	case AWAIT:
+		result_of_call = qmt_await_end(ctx, poke->ref, 0, after, NULL);
+		break;
+	default:
+		kit_answer(ctx, 1);
+	}
+}
+static qmt_handler *const handlers[kit_message_count] = {[kit_poke_id] = kid_poke};
+struct kid {
+	uint64_t number;
+	char large[4000];
+};
+static const struct qmt_param params[] = {{.name = "number", .kind = QMT_PARAM_U64, .dflt = "3"}, {0}};
+static const struct qmt_actor_desc kid_desc =
+	KIT_DESC("kid", handlers, .state_size = sizeof(struct kid), .params = params);
+static const struct qmt_actor_desc small_desc = KIT_DESC("small", handlers);
+
+static const struct qmt_actor_desc *kid_kind;
+static int parent_start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	(void)state;
+	(void)config;
+	for (int i = 0; i < 3; i++) {
+		int failed = qmt_spawn(ctx, kid_kind, &(struct qmt_spawn){.restart = QMT_PERMANENT}, &kids[i], NULL);
+
+		if (failed)
+			return failed;
+	}
+	return 0;
+}
+static const struct qmt_actor_desc one_desc = KIT_DESC("one", handlers, .start = parent_start);
+static const struct qmt_actor_desc all_desc =
+	KIT_DESC("all", handlers, .start = parent_start, .supervision = {.strategy = QMT_ONE_FOR_ALL});
+
+static void tell(struct kit *kit, struct qmt_ref to, uint64_t value, struct qmt_ref ref)
+{
+	assert_int_equal(QMT_TELL(kit->out, to, kit_poke, .value = value, .ref = ref), 0);
+}
+
+/* A spawn with all that it may have (name, parameters, large state) succeeds or is refused with the reason, and then its
+ * name is free. */
+static void spawn(void **unused)
+{
+	(void)unused;
+	const struct qmt_spawn opt = {.name = "kid", .params = (struct qmt_param_value[]){{"number", "7"}, {0}}};
+	long n;
+
+	if (!INTERPOSED)
+		skip();
+	for (n = 1;; n++) {
+		struct qmt_err err;
+		struct qmt_ref ref = {0}, found;
+		struct kit kit;
+
+		start(&kit, 1);
+		has_failed = false;
+		fail_at = n;
+		int failed = qmt_spawn(kit.out, &kid_desc, &opt, &ref, &err);
+		fail_at = 0;
+		if (failed) {
+			assert_true(has_failed && failed < 0);
+			assert_non_null(strstr(err.text, "out of memory"));
+			assert_false(qmt_ref_is_set(ref));
+			assert_int_equal(qmt_lookup(kit.out, "kid", &found), QMT_FAIL_NO_ROUTE);
+			ref = kit_spawn(&kit, &kid_desc, &opt);
+		}
+		assert_int_equal(kit_ask(&kit, ref, COUNT, 0, NULL), 0);
+		stop(&kit);
+		if (!has_failed)
+			break;
+	}
+	assert_true(n > 4); /* ext, state, image, name */
+}
+
+/* A restart succeeds, or its supervisor fails over it and takes all its children along; nobody stays half alive. */
+static void supervise(void **unused)
+{
+	(void)unused;
+	static const struct qmt_actor_desc *const parents[] = {&one_desc, &all_desc}, *const kinds[] = {&small_desc,
+		&kid_desc};
+
+	if (!INTERPOSED)
+		skip();
+	for (int i = 0; i < 4; i++) {
+		bool gave_up = false, went_on = false;
+		long n;
+
+		kid_kind = kinds[i / 2];
+		for (n = 1;; n++) {
+			struct kit kit;
+
+			start(&kit, (uint64_t)n);
+			struct qmt_ref parent = kit_spawn(&kit, parents[i % 2], NULL);
+			qmt_system_run(kit.sys, 0);
+			tell(&kit, kids[1], FAIL, (struct qmt_ref){0});
+			has_failed = false;
+			fail_at = n;
+			qmt_system_run(kit.sys, 0);
+			fail_at = 0;
+			bool alive = qmt_is_running(parent);
+			for (int k = 0; k < 3; k++) {
+				assert_int_equal(qmt_is_running(kids[k]), alive);
+				if (alive)
+					assert_int_equal(kit_ask(&kit, kids[k], COUNT, 0, NULL), 0);
+			}
+			if (!alive)
+				assert_true(kit_logged(&kit, "out of memory for the restart of"));
+			gave_up |= !alive;
+			went_on |= alive && has_failed;
+			stop(&kit);
+			if (!has_failed)
+				break;
+		}
+		assert_true(gave_up && went_on); /* the window must be there, the text of a failure need not */
+	}
+}
+
+/* Links, monitors and waits are made, or refused; in the end the answer or the end still comes. */
+static void watch(void **unused)
+{
+	(void)unused;
+	static const uint64_t calls[] = {LINK, MONITOR, AWAIT};
+
+	if (!INTERPOSED)
+		skip();
+	for (size_t i = 0; i < 3; i++) {
+		for (long n = 1;; n++) {
+			struct kit kit;
+
+			start(&kit, (uint64_t)n);
+			struct qmt_ref a = kit_spawn(&kit, &small_desc, NULL), b = kit_spawn(&kit, &small_desc, NULL);
+			qmt_system_run(kit.sys, 0);
+			result_of_call = 99;
+			answered_once = has_failed = false;
+			tell(&kit, a, calls[i], b);
+			fail_at = n;
+			qmt_system_run(kit.sys, 0);
+			fail_at = 0;
+			assert_true(result_of_call == 0 || (has_failed && result_of_call < 0));
+			bool linked = calls[i] == LINK && result_of_call == 0;
+			assert_int_equal(qmt_kill(kit.out, b), qmt_is_running(b) ? 0 : QMT_FAIL_NOT_RUNNING);
+			qmt_system_run(kit.sys, 0);
+			assert_int_equal(qmt_is_running(a), !linked);
+			if (calls[i] == AWAIT)
+				assert_int_equal(answered_once, result_of_call == 0);
+			stop(&kit);
+			if (!has_failed)
+				break;
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(spawn),
+		cmocka_unit_test(supervise),
+		cmocka_unit_test(watch),
+	};
+
+	return cmocka_run_group_tests_name("runtime/no_memory", tests, NULL, NULL);
+}
