@@ -119,8 +119,8 @@ struct qmt_actor_desc {
 	/* An actor linked to this one has ended (see qmt_link; the link is gone). True: go on. False, or without the hook:
 	 * this one ends too, after a failure (reason not 0) as failed. */
 	bool (*link_died)(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
-	/* A tell of this actor could not be delivered after it had been accepted (the receiver ended with it in its mailbox,
-	 * the link died, it was dropped at a bound). Without memory for the way back it is only counted. */
+	/* A tell of this actor could not be delivered after it had been accepted (the receiver ended with it in its
+	 * mailbox, the link died, it was dropped at a bound). Without memory for the way back it is only counted. */
 	void (*undelivered)(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason);
 	/* Runs after qmt_again, when others had their turn. */
 	void (*again)(struct qmt_ctx *ctx, void *state);
@@ -145,8 +145,8 @@ struct qmt_spawn {
 };
 
 /* Starts a child of the current actor (outside: of the root). opt may be NULL. Returns 0; QMT_FAIL_NAME_TAKEN,
- * QMT_FAIL_BAD_REQUEST (a parameter, the descriptor: wrong ABI, no handlers, a protocol twice, ...; reason in err, which
- * may be NULL), QMT_FAIL_STOPPING; <0 out of memory. Then nothing was started. */
+ * QMT_FAIL_BAD_REQUEST (a parameter, the descriptor: wrong ABI, no handlers, a protocol twice, ...; reason in err,
+ * which may be NULL), QMT_FAIL_STOPPING; <0 out of memory. Then nothing was started. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_spawn(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc,
 	const struct qmt_spawn *opt, struct qmt_ref *ret_ref, struct qmt_err *err);
 QMT_EXPORT struct qmt_ref qmt_self(struct qmt_ctx *ctx);
@@ -257,9 +257,9 @@ QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
 QMT_EXPORT QMT_MUST_CHECK int qmt_link(struct qmt_ctx *ctx, struct qmt_ref who);
 /* Undoes what this actor linked, and what `who` linked with it: after this link_died is not called for it. */
 QMT_EXPORT void qmt_unlink(struct qmt_ctx *ctx, struct qmt_ref who);
-/* `then` runs once when the `start` of who has returned 0 (fail 0; at once if it has), or when it ended before that (fail
- * is the reason), or after timeout_ms as in an ask. A start that fails and is tried again is waited for. Returns 0;
- * QMT_FAIL_NOT_RUNNING, QMT_FAIL_NO_ROUTE (behind a link to a peer); <0. To hear of an end: qmt_monitor, or: */
+/* `then` runs once when the `start` of who has returned 0 (fail 0; at once if it has), or when it ended before that
+ * (fail is the reason), or after timeout_ms as in an ask. A start that fails and is tried again is waited for. Returns
+ * 0; QMT_FAIL_NOT_RUNNING, QMT_FAIL_NO_ROUTE (behind a link to a peer); <0. To hear of an end: qmt_monitor, or: */
 QMT_EXPORT QMT_MUST_CHECK int qmt_await_start(struct qmt_ctx *ctx, struct qmt_ref who, uint64_t timeout_ms,
 	qmt_continuation *then, void *arg);
 /* The same when who has ended for good: fail is the reason, 0 for a wanted end, text of a failure says more.

@@ -17,8 +17,8 @@ struct await {
 	char text[AWAIT_TEXT_MAX];
 };
 
-static int await(struct qmt_ctx *ctx, struct qmt_ref who, uint16_t type, uint64_t timeout_ms, qmt_continuation *then,
-	void *arg)
+static int await(
+	struct qmt_ctx *ctx, struct qmt_ref who, uint16_t type, uint64_t timeout_ms, qmt_continuation *then, void *arg)
 {
 	struct qmt_msg *m;
 	struct ask *ask;

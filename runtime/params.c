@@ -106,7 +106,8 @@ int qmt__params_image(const struct qmt_actor_desc *desc, const struct qmt_param_
 			if (strcmp(before->name, v->name) == 0)
 				return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s is given twice", desc->name, v->name);
 		if (!v->value)
-			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s is given without a value", desc->name, v->name);
+			return qmt_err_set(err, QMT_FAIL_BAD_REQUEST, "%s: parameter %s is given without a value", desc->name,
+				v->name);
 
 		while (param && param->name && strcmp(param->name, v->name) != 0)
 			param++;

@@ -80,8 +80,8 @@ static void thing_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		kit_latch_add(&worked, 1);
 	}
 }
-static void thing_undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body,
-	int reason)
+static void thing_undelivered(
+	struct qmt_ctx *ctx, void *state, const struct qmt_type *type, const void *body, int reason)
 {
 	struct thing *thing = state;
 
@@ -212,8 +212,8 @@ static void on_threads(void **unused)
 	}
 }
 
-/* Killed: nothing that waits is handled, the stop hook runs, no restart policy holds, children end too; who sent what is
- * lost hears of it in order, and it is counted. */
+/* Killed: nothing that waits is handled, the stop hook runs, no restart policy holds, children end too; who sent what
+ * is lost hears of it in order, and it is counted. */
 static void killed(void **unused)
 {
 	(void)unused;

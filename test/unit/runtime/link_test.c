@@ -151,8 +151,8 @@ static void refusing_poke(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)state;
 	far.rid = 7;
-	kit_answer(ctx, qmt_link(ctx, qmt_self(ctx)) < 0 && qmt_link(ctx, none) < 0 &&
-		qmt_link(ctx, far) == QMT_FAIL_NO_ROUTE);
+	kit_answer(
+		ctx, qmt_link(ctx, qmt_self(ctx)) < 0 && qmt_link(ctx, none) < 0 && qmt_link(ctx, far) == QMT_FAIL_NO_ROUTE);
 }
 
 static void refused(void **unused)
@@ -183,11 +183,11 @@ static int pair_start(struct qmt_ctx *ctx, void *state, const void *config)
 	starts++;
 	return other->actor ? qmt_link(ctx, *other) : 0;
 }
-static const struct qmt_actor_desc pair_desc = KIT_DESC("pair", handlers, .state_size = sizeof(struct node),
-	.start = pair_start);
+static const struct qmt_actor_desc pair_desc =
+	KIT_DESC("pair", handlers, .state_size = sizeof(struct node), .start = pair_start);
 
-/* A link is of two incarnations: both are restarted, once each, and link again; an old link's end does not reach the new
- * incarnation. Many schedules. */
+/* A link is of two incarnations: both are restarted, once each, and link again; an old link's end does not reach the
+ * new incarnation. Many schedules. */
 static void a_pair_is_restarted(void **unused)
 {
 	(void)unused;
@@ -197,10 +197,10 @@ static void a_pair_is_restarted(void **unused)
 		kit_start_seeded(&kit, seed);
 		memset(partner, 0, sizeof partner);
 		starts = 0;
-		struct qmt_ref a = kit_spawn(&kit, &pair_desc,
-			&(struct qmt_spawn){.restart = QMT_PERMANENT, .config = &partner[1]});
-		struct qmt_ref b = kit_spawn(&kit, &pair_desc,
-			&(struct qmt_spawn){.restart = QMT_PERMANENT, .config = &partner[0]});
+		struct qmt_ref a =
+			kit_spawn(&kit, &pair_desc, &(struct qmt_spawn){.restart = QMT_PERMANENT, .config = &partner[1]});
+		struct qmt_ref b =
+			kit_spawn(&kit, &pair_desc, &(struct qmt_spawn){.restart = QMT_PERMANENT, .config = &partner[0]});
 		qmt_system_run(kit.sys, 0);
 		tell(&kit, a, LINK, b);
 		for (uint64_t i = 0; i < 2; i++) {
@@ -236,8 +236,8 @@ static void ring_stop(struct qmt_ctx *ctx, void *state)
 	(void)state;
 	kit_latch_add(&stopped, 1);
 }
-static const struct qmt_actor_desc ring_desc = KIT_DESC("ring", handlers, .state_size = sizeof(struct node),
-	.stop = ring_stop);
+static const struct qmt_actor_desc ring_desc =
+	KIT_DESC("ring", handlers, .state_size = sizeof(struct node), .stop = ring_stop);
 
 static void on_threads(void **unused)
 {

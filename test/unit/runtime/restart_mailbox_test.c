@@ -16,7 +16,7 @@ static uint32_t fails_over; /* each number with this remainder by 7 */
 static int bad_starts;
 static struct kit_latch progress = KIT_LATCH;
 static uint64_t incarnations, strays; /* calls that belong to a dead incarnation */
-static struct qmt_ref silent; /* never answers in time */
+static struct qmt_ref silent;         /* never answers in time */
 
 struct survivor {
 	uint64_t incarnation;
@@ -77,7 +77,7 @@ static void survivor_again(struct qmt_ctx *ctx, void *state)
 	strays += ((struct survivor *)state)->incarnation != 1;
 }
 static qmt_handler *const handlers[kit_message_count] = {[kit_poke_id] = survivor_poke};
-#define SURVIVOR(...) \
+#define SURVIVOR(...)                                                                              \
 	KIT_DESC("survivor", handlers, .state_size = sizeof(struct survivor), .start = survivor_start, \
 		.again = survivor_again, __VA_ARGS__)
 static const struct qmt_actor_desc unbounded = SURVIVOR(.bound = 0);
@@ -111,9 +111,11 @@ static int boss_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return qmt_spawn(ctx, boss->desc, &(struct qmt_spawn){.restart = QMT_PERMANENT, .own_thread = boss->own_thread},
 		&survivor, NULL);
 }
-static const struct qmt_actor_desc boss_desc = {.abi = QMT_ABI, .name = "boss", .start = boss_start,
-	.supervision = {.max_restarts = 10000}};
-static const struct qmt_actor_desc slow_boss_desc = {.abi = QMT_ABI, .name = "boss", .start = boss_start,
+static const struct qmt_actor_desc boss_desc = {
+	.abi = QMT_ABI, .name = "boss", .start = boss_start, .supervision = {.max_restarts = 10000}};
+static const struct qmt_actor_desc slow_boss_desc = {.abi = QMT_ABI,
+	.name = "boss",
+	.start = boss_start,
 	.supervision = {.max_restarts = 10000, .backoff_ms = 20, .backoff_max_ms = 40}};
 
 static void begin(struct kit *kit, const struct qmt_actor_desc *boss, const struct boss_config *config)
@@ -216,8 +218,8 @@ static void drop_old_keeps_its_bound(void **unused)
 	}
 }
 
-/* Timers, asks, delayed tells, `again` and hold of the incarnation that failed do not reach the next; what it told itself
- * does, as any tell. */
+/* Timers, asks, delayed tells, `again` and hold of the incarnation that failed do not reach the next; what it told
+ * itself does, as any tell. */
 static void nothing_else_survives(void **unused)
 {
 	(void)unused;

@@ -1,5 +1,4 @@
-/* runtime/supervisor: children that depend on each other (one for all, rest for one), escalation through levels, and what
- * a restart does to what was sent. */
+/* runtime/supervisor: children that depend on each other (one for all, rest for one), and escalation through levels. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -92,8 +91,8 @@ struct parent {
 
 static void spawn_kid(struct qmt_ctx *ctx, struct family *family, uint32_t i)
 {
-	const struct qmt_spawn opt = {.restart = family->restart[i], .config = &family->kids[i],
-		.own_thread = family->own_thread};
+	const struct qmt_spawn opt = {
+		.restart = family->restart[i], .config = &family->kids[i], .own_thread = family->own_thread};
 
 	family->kids[i].letter = (char)('a' + i);
 	kit_check(qmt_spawn(ctx, &kid_desc, &opt, &family->refs[i], NULL) == 0);
@@ -141,7 +140,7 @@ static void parent_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 }
 static qmt_handler *const parent_handlers[kit_message_count] = {[kit_poke_id] = parent_poke};
-#define PARENT(...) \
+#define PARENT(...)                                                                                 \
 	KIT_DESC("parent", parent_handlers, .state_size = sizeof(struct parent), .start = parent_start, \
 		.child_ended = parent_child_ended, .supervision = {__VA_ARGS__})
 static const struct qmt_actor_desc all_desc = PARENT(.strategy = QMT_ONE_FOR_ALL, .max_restarts = 3);
@@ -216,8 +215,8 @@ static void who_goes_along(void **unused)
 	}
 }
 
-/* A wanted end of a transient child concerns nobody; a failing temporary one neither. Along with another, transient ones
- * are started again, temporary ones only ended. */
+/* A wanted end of a transient child concerns nobody; a failing temporary one neither. Along with another, transient
+ * ones are started again, temporary ones only ended. */
 static void policies_along(void **unused)
 {
 	(void)unused;
@@ -305,8 +304,8 @@ static void a_start_fails_in_the_middle(void **unused)
 	}
 }
 
-/* Who waits for its turn is down as any that restarts: asks are answered at once, tells are kept, it can be stopped; and a
- * parent that ends in the middle ends all. */
+/* Who waits for its turn is down as any that restarts: asks are answered at once, tells are kept, it can be stopped;
+ * and a parent that ends in the middle ends all. */
 static void while_they_wait(void **unused)
 {
 	(void)unused;
@@ -409,8 +408,8 @@ static void any_order(void **unused)
 static void on_threads(void **unused)
 {
 	(void)unused;
-	static const struct qmt_actor_desc all = PARENT(.strategy = QMT_ONE_FOR_ALL, .max_restarts = 1000,
-		.window_ms = 100000);
+	static const struct qmt_actor_desc all =
+		PARENT(.strategy = QMT_ONE_FOR_ALL, .max_restarts = 1000, .window_ms = 100000);
 
 	for (int own = 0; own < 2; own++) {
 		struct family family = permanent(4);
@@ -464,8 +463,8 @@ static int level_start(struct qmt_ctx *ctx, void *state, const void *config)
 
 static const struct qmt_actor_desc *level_desc(void)
 {
-	static const struct qmt_actor_desc desc = {.abi = QMT_ABI, .name = "level", .start = level_start,
-		.supervision = {.max_restarts = 2, .window_ms = 1000}};
+	static const struct qmt_actor_desc desc = {
+		.abi = QMT_ABI, .name = "level", .start = level_start, .supervision = {.max_restarts = 2, .window_ms = 1000}};
 
 	return &desc;
 }
