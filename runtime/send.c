@@ -131,8 +131,11 @@ struct qmt_msg *qmt_keep(struct qmt_ctx *ctx)
 
 void qmt_msg_free(struct qmt_ctx *ctx, struct qmt_msg *msg)
 {
-	if (msg)
-		msg_free(ctx, msg);
+	if (!msg)
+		return;
+	if (msg == ctx->cur_msg)
+		ctx->cur_msg = NULL; /* it was kept: nobody may look at it any more, qmt_fail of the same handler neither */
+	msg_free(ctx, msg);
 }
 
 struct qmt_ref qmt_sender(struct qmt_ctx *ctx)

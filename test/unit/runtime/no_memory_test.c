@@ -28,6 +28,7 @@ static long fail_at; /* counts down; 0: nothing fails */
 static bool has_failed;
 static long outstanding; /* blocks that were not freed yet */
 
+#if INTERPOSED
 static bool fails(void)
 {
 	if (fail_at > 0 && --fail_at == 0) {
@@ -37,7 +38,6 @@ static bool fails(void)
 	return false;
 }
 
-#if INTERPOSED
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *block, size_t size);
