@@ -453,7 +453,7 @@ const struct qmt_actor_desc sim_mill_desc = {
 	.name = "sim_mill",
 	.doc = "Parent of four wheels.",
 	.state_size = 8,
-	.supervision = {.max_restarts = 1000000, .window_ms = 1000},
+	.supervision = {.max_restarts = QMT_RESTARTS_MAX, .window_ms = 1000},
 	.start = mill_start,
 };
 
