@@ -36,6 +36,16 @@ static void remove_all(const char *path)
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+/* A folder is called PREFIX, the keeper's pid, a dot, and something random. While that process lives (or the number has
+ * gone to another) it is not left: the keeper may not have come to lock it yet. */
+static bool keeper_lives(const char *name)
+{
+	char *end;
+	long pid = strtol(name + sizeof prefix - 1, &end, 10);
+
+	return *end != '.' || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno == EPERM;
+}
+
 void keeper_sweep(const char *base)
 {
 	DIR *dir = opendir(base);
@@ -43,7 +53,7 @@ void keeper_sweep(const char *base)
 	for (struct dirent *entry; dir && (entry = readdir(dir));) {
 		char path[4096];
 		struct stat stat;
-		if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0)
+		if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0 || keeper_lives(entry->d_name))
 			continue;
 		snprintf(path, sizeof path, "%s/%s/.lock", base, entry->d_name);
 		int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -64,7 +74,7 @@ static int folder_make(const char *base, char room[4096], int *ret_lock)
 {
 	char path[4200];
 
-	snprintf(room, 4096, "%s/%sXXXXXX", base, prefix);
+	snprintf(room, 4096, "%s/%s%d.XXXXXX", base, prefix, (int)getpid());
 	if (!mkdtemp(room))
 		return -errno;
 	snprintf(path, sizeof path, "%s/.lock", room);

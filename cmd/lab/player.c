@@ -443,7 +443,6 @@ void player_fini(struct player *player)
 	free(player->notes);
 	for (unsigned i = 0; i < player->host_count; i++) {
 		free(player->hosts[i].dir);
-		free(player->hosts[i].clock);
 	}
 	free(player->hosts);
 	qmt_buf_free(&player->failure.expected);

@@ -66,7 +66,6 @@ struct lab_host {
 	const char *network;
 	unsigned index; /* from 1 */
 	char *dir;      /* <folder>/<name>: home, and what the disk step covers */
-	char *clock;    /* "+3600": seconds, or NULL */
 	const char *config;
 	bool is_node;
 	struct lab_process *process; /* the running or last qmtd */
@@ -136,7 +135,6 @@ struct player {
 	struct net *net;
 	const struct net_ops *net_ops;
 	uint64_t random;
-	bool interrupted;
 	const char *skip; /* reason, when the machine cannot do it */
 	struct qmt_err skip_room;
 	uint64_t changes; /* counts what has happened */

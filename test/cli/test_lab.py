@@ -190,6 +190,18 @@ def test_killed_keeper_is_swept(lab):
 	assert lab("# It holds.\nhost h\nrun h true\n", name="u.lab").returncode == 0
 
 
+def test_sweep_spares_the_living(lab):
+	"""A run takes away what a dead keeper left, never the folder of one that lives and has not locked it yet."""
+	gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+	for pid in (str(os.getpid()), gone):
+		os.mkdir(os.path.join(lab.base, "qmt-lab.%s.abcdef" % pid))
+		open(os.path.join(lab.base, "qmt-lab.%s.abcdef" % pid, ".lock"), "w").close()
+	assert lab("# It holds.\nhost h\nrun h true\n").returncode == 0
+	[left] = os.listdir(lab.base)
+	assert left == "qmt-lab.%d.abcdef" % os.getpid()
+	subprocess.run(["rm", "-rf", os.path.join(lab.base, left)])
+
+
 def test_two_runs_do_not_meet(lab):
 	"""The same scenario side by side with itself: each run has its own addresses."""
 	text = "# It holds.\nnode one\nstart one\nrun one qmt status --json\nstdout json .peer_id == ${ONE_PEER}\nstop one\n" + NODE
