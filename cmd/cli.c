@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd/home.h"
+#include "cmd/roff.h"
 #include "proto/contract/contract.h"
 
 static const struct {
@@ -81,22 +82,6 @@ void cli_help_command(const struct cli_command *command)
 			help_option(i);
 }
 
-/* Text for roff: a leading dot and backslashes are escaped, dashes are literal. */
-static void roff(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		switch (*c) {
-		case '-':
-			fputs("\\-", stdout);
-			break;
-		case '\\':
-			fputs("\\e", stdout);
-			break;
-		default:
-			putchar(*c);
-		}
-}
-
 void cli_man(void)
 {
 	printf(".TH QMT 1 \"\" \"qmt %s\" \"User Commands\"\n.SH NAME\nqmt \\- talk to a qmtd node\n.SH SYNOPSIS\n.B "
@@ -105,9 +90,9 @@ void cli_man(void)
 		QMT_VERSION);
 	for (const struct cli_command *c = cli_commands; c->words; c++) {
 		printf(".TP\n.B ");
-		roff(c->words);
+		roff_text(c->words);
 		printf(" \\fI");
-		roff(c->arguments);
+		roff_text(c->arguments);
 		printf("\\fR");
 		for (size_t i = 0; i < CLI_OPTIONS; i++)
 			if (c->options & 1u << i) {
@@ -115,26 +100,25 @@ void cli_man(void)
 					options[i].value ? options[i].value : "");
 			}
 		printf("\n");
-		roff(c->doc);
+		roff_text(c->doc);
 		printf("\n");
 	}
 	printf(".SH OPTIONS\n");
 	for (size_t i = 0; i < CLI_OPTIONS; i++) {
 		printf(".TP\n.B \\-\\-%s%s%s\n", options[i].name, options[i].value ? " " : "",
 			options[i].value ? options[i].value : "");
-		roff(options[i].doc);
+		roff_text(options[i].doc);
 		printf("\n");
 	}
-	printf(
-		".SH METRICS\nWhat \\fBqmt metrics\\fR prints: name, what it is of, value. A counter grows from 0 at "
-		"the node's "
-		"start; a gauge is as it is now. What could not be asked in time is left out and named.\n");
+	printf(".SH METRICS\nWhat \\fBqmt metrics\\fR prints: name, what it is of, value. A counter grows from 0 at "
+		   "the node's "
+		   "start; a gauge is as it is now. What could not be asked in time is left out and named.\n");
 	for (size_t i = 0; i < METRIC_COUNT; i++) {
 		printf(".TP\n.B ");
-		roff(metric_rows[i].name);
+		roff_text(metric_rows[i].name);
 		printf(" \\fR%s%s%s%s%s\n", metric_rows[i].kind, metric_rows[i].unit[0] ? ", " : "", metric_rows[i].unit,
 			metric_rows[i].label[0] ? ", by " : "", metric_rows[i].label);
-		roff(metric_rows[i].doc);
+		roff_text(metric_rows[i].doc);
 		printf("\n");
 	}
 	printf(".SH EXIT STATUS\n0: done. 1: failed, and may be retried. 2: wrong usage.\n"

@@ -278,12 +278,12 @@ static int run_scenarios(struct scenario **scenarios, const struct options *opti
 	return status;
 }
 
-static int run(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
 	unsigned allowed = (1u << LAB_OPTION_COUNT) - 1;
 	struct options options = {0};
 	struct scenario **scenarios = NULL;
-	int status = parse(argc, argv, allowed, &options);
+	int status = parse(argc - 1, argv + 1, allowed, &options);
 
 	if (status == OK && options.value[LAB_OPTION_help]) {
 		lab_help();
@@ -302,11 +302,11 @@ static int run(int argc, char **argv)
 	return status;
 }
 
-static int check(int argc, char **argv)
+static int check_command(int argc, char **argv)
 {
 	struct options options = {0};
 	struct scenario **scenarios = NULL;
-	int status = parse(argc, argv, 1u << LAB_OPTION_help, &options);
+	int status = parse(argc - 1, argv + 1, 1u << LAB_OPTION_help, &options);
 
 	if (status == OK) {
 		scenarios = calloc((size_t)options.file_count + 1, sizeof *scenarios);
@@ -322,27 +322,38 @@ static int check(int argc, char **argv)
 	return status;
 }
 
+static int help_command(int argc, char **argv)
+{
+	if (argc > 1 && !lab_help_topic(argv[1]))
+		return complain("no such topic: %s (steps, tests, man)", argv[1]);
+	if (argc <= 1)
+		lab_help();
+	return OK;
+}
+
+const struct lab_command lab_commands[] = {
+	{"run", run_command, "FILE... [OPTION]...",
+		"Run scenarios; the status is 0 when all that could run hold, 1 when one failed."},
+	{"check", check_command, "FILE...", "Read them and say all that is wrong, without running anything."},
+	{"help", help_command, "[steps|tests|man]", "This help; every step; every test; the man page as roff."},
+	{"upstream", lab_upstream_main, "--listen IP:PORT SCRIPT",
+		"A stand-in for an HTTP model server that misbehaves by script."},
+	{"peer", lab_peer_main, "MODE ADDRESS", "A hostile peer of a node."},
+	{NULL, NULL, NULL, NULL},
+};
+
 int main(int argc, char **argv)
 {
-	const char *command = argc > 1 ? argv[1] : "help";
+	const char *name = argc > 1 ? argv[1] : "--help";
 
-	if (strcmp(command, "run") == 0)
-		return run(argc - 2, argv + 2);
-	if (strcmp(command, "check") == 0)
-		return check(argc - 2, argv + 2);
-	if (strcmp(command, "upstream") == 0)
-		return lab_upstream_main(argc - 1, argv + 1);
-	if (strcmp(command, "peer") == 0)
-		return lab_peer_main(argc - 1, argv + 1);
-	if (strcmp(command, "--version") == 0) {
+	if (strcmp(name, "--version") == 0) {
 		printf("qmt-lab %s\n", QMT_VERSION);
 		return OK;
 	}
-	if (strcmp(command, "help") != 0 && strcmp(command, "--help") != 0 && strcmp(command, "-h") != 0)
-		return complain("no such command: %s (see qmt-lab help)", command);
-	if (argc > 2 && !lab_help_topic(argv[2]))
-		return complain("no such topic: %s (steps, tests, man)", argv[2]);
-	if (argc <= 2)
-		lab_help();
-	return OK;
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return help_command(1, argv);
+	for (const struct lab_command *command = lab_commands; command->name; command++)
+		if (strcmp(command->name, name) == 0)
+			return command->run(argc - 1, argv + 1);
+	return complain("no such command: %s (see qmt-lab help)", name);
 }

@@ -2,20 +2,18 @@
 #include "cmd/lab/lab_help.h"
 
 #include "cmd/lab/scenario.h"
+#include "cmd/roff.h"
 
 const struct lab_option_row lab_option_rows[LAB_OPTION_COUNT] = {
 #define LAB_OPTION_ROW(id, value, doc) {#id, value, doc},
 	LAB_OPTIONS(LAB_OPTION_ROW)};
 
-static const struct {
-	const char *head, *doc;
-} commands[] = {
-	{"run FILE... [OPTION]...", "Run scenarios; the status is 0 when all that could run hold, 1 when one failed."},
-	{"check FILE...", "Read them and say all that is wrong, without running anything."},
-	{"help [steps|tests|man]", "This help; every step; every test; the man page as roff."},
-	{"upstream --listen IP:PORT SCRIPT", "A stand-in for an HTTP model server that misbehaves by script."},
-	{"peer MODE ADDRESS", "A hostile peer of a node."},
-};
+/* "run FILE... [OPTION]..." */
+static const char *head_of(const struct lab_command *command, char room[80])
+{
+	snprintf(room, 80, "%s %s", command->name, command->arguments);
+	return room;
+}
 
 static const struct {
 	const char *id, *title;
@@ -25,8 +23,8 @@ static const struct {
 void lab_help(void)
 {
 	printf("usage: qmt-lab COMMAND\n\n");
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-		printf("  %-34s %s\n", commands[i].head, commands[i].doc);
+	for (const struct lab_command *command = lab_commands; command->name; command++)
+		printf("  %-34s %s\n", head_of(command, (char[80]){0}), command->doc);
 	printf("\nOptions of run\n");
 	for (int i = 0; i < LAB_OPTION_COUNT; i++) {
 		char head[48];
@@ -54,26 +52,12 @@ static void help_tests(void)
 		printf("  %s\n      %s\n", kind->usage, kind->doc);
 }
 
-/* Text for roff: backslashes and leading dots are escaped, dashes literal. */
-static void roff(const char *text)
-{
-	if (*text == '.' || *text == '\'')
-		printf("\\&");
-	for (; *text; text++)
-		if (*text == '\\')
-			printf("\\\\");
-		else if (*text == '-')
-			printf("\\-");
-		else
-			putchar(*text);
-}
-
 static void entry(const char *head, const char *doc)
 {
 	printf(".TP\n.B ");
-	roff(head);
+	roff_text(head);
 	printf("\n");
-	roff(doc);
+	roff_text(doc);
 	printf("\n");
 }
 
@@ -87,8 +71,8 @@ static void help_man(void)
 		"them by links that can be cut, stalled and slowed down, and looks whether what the scenario says holds.\n"
 		".SH COMMANDS\n",
 		QMT_VERSION);
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-		entry(commands[i].head, commands[i].doc);
+	for (const struct lab_command *command = lab_commands; command->name; command++)
+		entry(head_of(command, (char[80]){0}), command->doc);
 	printf(".SH OPTIONS\n");
 	for (int i = 0; i < LAB_OPTION_COUNT; i++) {
 		char head[48];

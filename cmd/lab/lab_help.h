@@ -32,6 +32,13 @@ struct lab_option_row {
 };
 extern const struct lab_option_row lab_option_rows[LAB_OPTION_COUNT];
 
+struct lab_command {
+	const char *name;
+	int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+	const char *arguments, *doc;
+};
+extern const struct lab_command lab_commands[]; /* closed by name == NULL; in qmt-lab.c */
+
 void lab_help(void);
 /* "steps", "tests", "man"; false: there is no such topic. */
 bool lab_help_topic(const char *topic);
