@@ -33,8 +33,13 @@ def test_idle_node_makes_no_system_call(house):
 	alone.chat(session="s", text="hello")
 	# threads that wait for jobs end after 10 s without one; they are given that time first
 	calls_in(alone, 12)
-	# the deadline of an ask that was answered long ago may still wake it, once for each; what comes again and again is in every window
-	assert any(calls_in(alone, 10) == {} for _ in range(3))
+	for _ in range(3):
+		calls = calls_in(alone, 10)
+		if not calls:
+			break
+		# the deadline of an ask that was answered may still wake one worker once (docs/performance.md): no more than that
+		assert sum(calls.values()) <= 6, calls
+	assert calls == {}
 	user, server = house.pair()
 	calls_in(server, 12)
 	linked = calls_in(server, 10)

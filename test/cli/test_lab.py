@@ -1,5 +1,5 @@
 """qmt-lab itself: what it says, what it cleans up, and that it runs where it is installed."""
-import glob, json, os, signal, subprocess, tempfile
+import glob, json, os, re, signal, subprocess, tempfile
 
 import pytest
 import qmt
@@ -241,6 +241,25 @@ def test_skip_says_why(lab):
 	done = subprocess.run([str(prefix / "alone"), "run", str(lab.path / "t.lab")], capture_output=True, text=True, env=dict(os.environ, TMPDIR=lab.base))
 	assert done.returncode == 0 and "1 skipped" in done.stdout and "libqmt-lab-clock.so" in done.stdout, done.stdout
 	assert lab("# It holds.\nbackend netns\nhost h\nrun h true\n", "--backend", "loopback").returncode == 2
+
+
+def test_the_tree_has_scenarios_that_can_fail():
+	"""test/mesh has at least 30 scenarios; each can be read and has a planted fault (which `make planted` shows to be found)."""
+	files = sorted(glob.glob(os.path.join(qmt.ROOT, "test/mesh/*.lab")))
+	assert len(files) >= 30
+	assert subprocess.run([LAB, "check", *files], capture_output=True, text=True).returncode == 0
+	for path in files:
+		text = open(path).read()
+		assert re.search(r"^\s*(planted|sound) |^-- \S+ planted --$", text, re.M), path
+		assert re.match(r"# \S.*\.\n", text), path  # the sentence that holds
+
+
+def test_first_scenario_of_the_guide(lab):
+	"""The first scenario that docs/guide/lab.md shows runs as it stands there."""
+	text = open(os.path.join(qmt.ROOT, "docs/guide/lab.md")).read()
+	[first] = [block for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S) if "-- gpu.toml --" in block]
+	done = lab(first)
+	assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_installed_outside_the_tree(lab):

@@ -7,7 +7,6 @@ import pytest
 import qmt
 
 LAB = os.path.join(qmt.BUILD, "qmt-lab")
-pytestmark = pytest.mark.skipif(not os.path.exists(LAB), reason="qmt-lab is not built")
 TEXT = '{"choices":[{"delta":{"content":"%s"}}]}'
 END = '{"choices":[{"delta":{},"finish_reason":"stop"}]}'
 

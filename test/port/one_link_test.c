@@ -149,7 +149,7 @@ static void takes_over_in_order(void **state)
 		mesh_node_init(b, "b", NULL, 0);
 		while (peer_id_compare(&a->identity.id, &b->identity.id) > 0)
 			mesh_node_init(a, "a", NULL, 0);       /* the one that dials later decides */
-		mesh_node_dials(a, "b", quick_port, NULL); /* in vain, for now */
+		mesh_node_dials(a, "b", quick_port, NULL); /* in vain until that proxy runs */
 		mesh_node_start(a);
 		slow = tcp_proxy_start(a->port, &slow_port);
 		mesh_node_dials(b, "a", slow_port, NULL);
