@@ -186,8 +186,9 @@ void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker)
 	end(ctx, asker, "cancelled", QMT_FAIL_CANCELLED, provider_error_cancelled, 0, "cancelled");
 }
 
-void asker_metrics(struct qmt_ctx *ctx, const struct asker_list *list)
+static void on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
 {
+	const struct asker_list *list = state;
 	const struct metric rows[] = {
 		METRIC_VALUE(provider_requests, list->requests),
 		METRIC_VALUE(provider_active, list->count),
@@ -196,5 +197,8 @@ void asker_metrics(struct qmt_ctx *ctx, const struct asker_list *list)
 		METRIC_VALUE(provider_cancelled, list->cancelled),
 	};
 
+	(void)body;
 	(void)QMT_REPLY(ctx, qmt_token(ctx), metrics_values, .metrics = {rows, sizeof rows / sizeof *rows});
 }
+
+qmt_handler *const asker_metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};

@@ -34,7 +34,7 @@ struct asker {
 struct asker_list {
 	struct asker *first;
 	uint32_t count;
-	/* for asker_metrics; requests = count + those that ended well + errors + cancelled */
+	/* for metrics; requests = count + those that ended well + errors + cancelled */
 	uint64_t requests, chunks, errors, cancelled;
 };
 
@@ -64,7 +64,7 @@ void asker_fail(
 /* As asker_fail, for what was asked to end. */
 void asker_cancelled(struct qmt_ctx *ctx, struct asker *asker);
 
-/* Answers metrics.get, which is being handled. */
-void asker_metrics(struct qmt_ctx *ctx, const struct asker_list *list);
+/* Answers metrics.get, for every kind of provider: its list is the first member of its state. */
+extern qmt_handler *const asker_metrics_handlers[];
 
 #endif

@@ -12,9 +12,10 @@
 static const char model_name[] = "builtin";
 
 struct state {
+	struct asker_list askers; /* first: asker_metrics_handlers */
 	const struct provider_config *config;
-	struct asker_list askers;
 };
+_Static_assert(offsetof(struct state, askers) == 0, "asker_metrics_handlers takes the state for the list");
 
 /* One request: what is left to be told. */
 struct job {
@@ -225,14 +226,6 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 		.kind = qmt_str(state->config->kind), .models = {&model, 1}, .active = state->askers.count);
 }
 
-static void on_metrics(struct qmt_ctx *ctx, void *raw, const void *body)
-{
-	const struct state *state = raw;
-
-	(void)body;
-	asker_metrics(ctx, &state->askers);
-}
-
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void builtin_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
@@ -288,14 +281,13 @@ static qmt_handler *const handlers[provider_message_count] = {
 	[provider_cancel_id] = on_cancel,
 	[provider_info_id] = on_info,
 };
-static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
 
 const struct qmt_actor_desc provider_builtin_desc = {
 	.abi = QMT_ABI,
 	.name = "provider-builtin",
 	.doc = "Answers by rules, without network; makes real tool calls.",
 	.state_size = sizeof(struct state),
-	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
+	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, asker_metrics_handlers}},
 	.start = builtin_start,
 	.stop = builtin_stop,
 	.down = builtin_down,

@@ -28,13 +28,14 @@ enum { ERROR_BODY_BYTES = 65536 };
 enum form { FORM_STREAM, FORM_WHOLE, FORM_ERROR };
 
 struct state {
+	struct asker_list askers; /* of calls that have not ended; first: asker_metrics_handlers */
 	const struct provider_config *config;
 	struct curl_loop *loop;
 	char *chat_url;
 	struct openai_info *info;
-	struct asker_list askers; /* of calls that have not ended */
-	struct call *calls;       /* all */
+	struct call *calls; /* all */
 };
+_Static_assert(offsetof(struct state, askers) == 0, "asker_metrics_handlers takes the state for the list");
 
 /* One request. */
 struct call {
@@ -421,14 +422,6 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 	openai_info_ask(ctx, state->info, state->askers.count);
 }
 
-static void on_metrics(struct qmt_ctx *ctx, void *raw, const void *body)
-{
-	const struct state *state = raw;
-
-	(void)body;
-	asker_metrics(ctx, &state->askers);
-}
-
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void openai_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
@@ -501,14 +494,13 @@ static qmt_handler *const handlers[provider_message_count] = {
 	[provider_cancel_id] = on_cancel,
 	[provider_info_id] = on_info,
 };
-static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
 
 const struct qmt_actor_desc provider_openai_desc = {
 	.abi = QMT_ABI,
 	.name = "provider-openai",
 	.doc = "Answers through an OpenAI-compatible HTTP API.",
 	.state_size = sizeof(struct state),
-	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
+	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, asker_metrics_handlers}},
 	.start = openai_start,
 	.stop = openai_stop,
 	.down = openai_down,

@@ -26,12 +26,13 @@ struct session {
 };
 
 struct state {
+	struct asker_list askers; /* first: asker_metrics_handlers */
 	const struct provider_config *config;
 	struct script *script;
-	struct asker_list askers;
 	struct session *first, *last; /* the one that asked last is first */
 	uint32_t session_count;
 };
+_Static_assert(offsetof(struct state, askers) == 0, "asker_metrics_handlers takes the state for the list");
 
 enum job_state { READY, WAITS, HANGS };
 
@@ -500,14 +501,6 @@ static void on_info(struct qmt_ctx *ctx, void *raw, const void *body)
 	free(models);
 }
 
-static void on_metrics(struct qmt_ctx *ctx, void *raw, const void *body)
-{
-	const struct state *state = raw;
-
-	(void)body;
-	asker_metrics(ctx, &state->askers);
-}
-
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void script_down(struct qmt_ctx *ctx, void *raw, struct qmt_ref who, int reason)
@@ -589,14 +582,13 @@ static qmt_handler *const handlers[provider_message_count] = {
 	[provider_cancel_id] = on_cancel,
 	[provider_info_id] = on_info,
 };
-static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
 
 const struct qmt_actor_desc provider_script_desc = {
 	.abi = QMT_ABI,
 	.name = "provider-script",
 	.doc = "Replays turns from a file, with their delays and failures.",
 	.state_size = sizeof(struct state),
-	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, metrics_handlers}},
+	.accepts = {{&provider_protocol, handlers}, {&metrics_protocol, asker_metrics_handlers}},
 	.start = script_start,
 	.stop = script_stop,
 	.down = script_down,
