@@ -1,5 +1,5 @@
 /* actors/node_manager/node_actors.c - node.actors: a picture of what runs here, as a tree. */
-#include "node_internal.h"
+#include "actors/node_manager/node_internal.h"
 
 #include <stdlib.h>
 
