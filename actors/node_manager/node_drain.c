@@ -1,4 +1,4 @@
-/* actors/node_manager/node_drain.c - node.drain: before the stop every running turn is ended in order, as interrupted. */
+/* actors/node_manager/node_drain.c - node.drain: before the stop each running turn is ended, as interrupted. */
 #include "actors/node_manager/node_internal.h"
 
 struct drain_op {
