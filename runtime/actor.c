@@ -164,7 +164,7 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	a->serial = ctx->sim ? atomic_fetch_add_explicit(&ctx->sys->serial, 1, RELAXED) : 0;
 	a->status = STATUS_NEW;
 	a->class = (uint8_t)class;
-	a->restart = opt ? opt->restart : QMT_TEMPORARY;
+	a->restart = (uint8_t)(opt ? opt->restart : QMT_TEMPORARY) & 3;
 	a->flags = big ? ACTOR_BIG : 0;
 	a->standing = CTL_NEW; /* the first turn runs `start` */
 	a->reason = 0;

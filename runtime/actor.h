@@ -6,7 +6,7 @@
  * Blocks:    a handler never blocks, sleeps or takes a lock. Blocking work goes to qmt_job, or the actor is spawned
  *            with own_thread. Timers, jobs, descriptors, children and replies come back as calls on the actor's own
  *            turn.
- * Order:     FIFO per sender and receiver. Replies take the normal lane.
+ * Order:     lanes: system, urgent, normal. FIFO per sender, receiver and lane. Replies take the normal lane.
  * Ownership: what a send is given is copied (deeply, along the field table) into one allocation; the runtime frees it
  *            after the handler unless qmt_keep was called. Pointers in a received body live exactly as long as it does.
  * Failure:   qmt_fail (or a start hook that returns non-zero) ends the incarnation; the parent restarts it by its
@@ -179,7 +179,25 @@ static inline bool qmt_ref_eq(struct qmt_ref a, struct qmt_ref b)
 /* Copies *body (a struct of `type`) and queues it. Returns 0; QMT_FAIL_NOT_RUNNING, _FULL, _UNKNOWN_MESSAGE, _NO_ROUTE;
  * <0 out of memory. With a bounded target and QMT_BLOCK it is accepted and the *sending actor* waits. */
 QMT_EXPORT int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body);
-/* The same, later; cancelled when this actor ends. Returns 0 or <0. */
+/* The same in the urgent lane: before all normal messages that the receiver has not begun to handle, FIFO among
+ * urgent ones, behind system messages. Counts for the bound as any. The receiver looks at the start of its turn and
+ * when it has used up what it had taken, so at most a turn (256 messages) later. It handles at most 256 urgent ones in
+ * a row while a normal one waits: a flood does not starve the normal lane. qmt_hold and qmt_ask_exclusive do not hold
+ * this lane. Behind a link, and for a receiver without memory to sort, it is as qmt_tell. */
+QMT_EXPORT int qmt_tell_urgent(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body);
+/* The same as qmt_tell, but never makes the sending actor wait: QMT_FAIL_FULL at a QMT_BLOCK bound. */
+QMT_EXPORT int qmt_try_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body);
+/* The same as qmt_tell, but the message counts for within_ms only: the receiver does not handle it later, and then it
+ * comes back to `undelivered` with QMT_FAIL_DEADLINE (as soon as its place in the mailbox is reached). Behind a link:
+ * until the link takes it. 0: QMT_FAIL_DEADLINE at once. At most 2^32 - 1 ms. */
+QMT_EXPORT int qmt_tell_within(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t within_ms);
+/* qmt_tell to `count` actors, in this order. A body over 32 bytes is copied once and shared: nobody may write to it,
+ * not even after qmt_keep. Returns how many it failed for; ret_outcomes (NULL, or `count` long) says why: as
+ * qmt_tell. */
+QMT_EXPORT uint32_t qmt_tell_all(struct qmt_ctx *ctx, const struct qmt_ref *to, uint32_t count,
+	const struct qmt_type *type, const void *body, int *ret_outcomes);
+/* As qmt_tell, later; cancelled when this actor ends. Returns 0 or <0. */
 QMT_EXPORT int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, const struct qmt_type *type,
 	const void *body);
 #define QMT_TELL(ctx, to, msg, ...) qmt_tell(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__})
@@ -204,6 +222,12 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, co
 	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 #define QMT_ASK(ctx, to, timeout_ms, then, arg, msg, ...) \
 	qmt_ask(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__}, timeout_ms, then, arg)
+/* Like qmt_ask, and until `then` was called this actor takes no normal message, other replies neither; system and
+ * urgent lane, timers, descriptors and jobs go on. For handlers whose state must not change meanwhile. A circle of such
+ * asks ends with the first deadline. The answer passes qmt_hold. QMT_FAIL_BAD_REQUEST: of itself, or another one is
+ * under way. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
+	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 /* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error
  * path. */
 QMT_EXPORT void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
@@ -292,7 +316,7 @@ QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
 
 QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);          /* run the `again` hook once after the others had their turn */
 QMT_EXPORT void qmt_want_flush(struct qmt_ctx *ctx);      /* run the `flush` hook before this turn ends */
-/* Take no normal messages, replies neither, until qmt_hold(ctx, false). */
+/* Take no normal messages, replies neither, until qmt_hold(ctx, false). Urgent ones go on. */
 QMT_EXPORT void qmt_hold(struct qmt_ctx *ctx, bool on);
 
 /* ---- jobs: descriptors, blocking work, children ------------------------------------------------------------------ */

@@ -66,8 +66,23 @@ static void ask_close(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
 	slab_free(ctx, CLASS_ASK, ask);
 }
 
+/* Nothing is waited for any more: the normal lane goes on. */
+static void exclusive_end(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor_ext *ext)
+{
+	qmt_msg_free(ctx, ext->exclusive_reply);
+	ext->exclusive_reply = NULL;
+	ext->exclusive = NULL;
+	ext->waits_for = (struct qmt_ref){0};
+	a->standing &= (uint16_t)~CTL_EXCLUSIVE;
+	ctx->ctl &= ~(uint32_t)CTL_EXCLUSIVE;
+}
+
 void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
+	struct actor_ext *ext = actor_ext(a);
+
+	if (ext && ext->exclusive)
+		exclusive_end(ctx, a, ext);
 	while (a->asks)
 		ask_close(ctx, a, a->asks);
 }
@@ -145,6 +160,7 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 	const struct qmt_actor_desc *desc = NULL;
 	struct qmt_msg *m = *msg;
 	struct ask *ask;
+	uint8_t prefixed = m->flags & MSG_PREFIXED;
 	int accepted = 0, failed = check_asker(ctx);
 
 	if (failed)
@@ -160,11 +176,15 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 	if (!ask)
 		return -ENOMEM;
 	if (to.rid) {
-		failed = qmt__outgoing_ask(ctx, to, type, m->body, m, ask, timeout_ms);
+		failed = qmt__outgoing_ask(ctx, to, type, msg_body(m), m, ask, timeout_ms);
 	} else {
 		m->type = (uint16_t)accepted;
 		m->to_gen = to.gen;
 		msg_make_ask(ctx, m, ask);
+		if (unlikely(prefixed)) {
+			m->flags |= prefixed;
+			((struct prefix *)(void *)m->body)->deadline_ns = 0; /* that of an earlier way */
+		}
 		failed = deliver(ctx, to.actor, desc, m);
 	}
 	if (failed)
@@ -172,6 +192,30 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 	else
 		*msg = NULL;
 	return failed;
+}
+
+int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct qmt_actor *a = ctx->cur;
+	struct actor_ext *ext;
+	int failed = check_asker(ctx);
+
+	if (failed)
+		return failed;
+	ext = qmt__actor_need_ext(a);
+	if (!ext)
+		return -ENOMEM;
+	if (ext->exclusive || to.actor == a)
+		return QMT_FAIL_BAD_REQUEST;
+	failed = qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
+	if (failed)
+		return failed;
+	ext->exclusive = a->asks; /* the newest stands first */
+	ext->waits_for = to;
+	a->standing |= CTL_EXCLUSIVE;
+	ctx->ctl |= CTL_EXCLUSIVE;
+	return 0;
 }
 
 /* ctx->cur asks a failure of itself, so that `then` hears of it on a turn of its own. */
@@ -311,6 +355,11 @@ void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt
 		(void)reply_wrong_protocol(ctx, token, type); /* out of memory: the deadline tells */
 		return;
 	}
+	if (unlikely(m->flags & MSG_PREFIXED)) {
+		(void)qmt_reply(ctx, token, type, msg_body(m)); /* out of memory: the deadline tells */
+		qmt_msg_free(ctx, m);
+		return;
+	}
 	m->flags = MSG_REPLY;
 	m->type = type->index;
 	send_reply(ctx, token, m);
@@ -395,6 +444,31 @@ void qmt__ask_answered(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg 
 	then(ctx, actor_state(a), &result, arg);
 }
 
+/* Whether m, a reply, is what the actor waits for. */
+bool qmt__exclusive_is_answered(struct qmt_actor *a, const struct qmt_msg *m)
+{
+	const struct actor_ext *ext = actor_ext(a);
+
+	return m->ask == ext->exclusive && m->src_gen == atomic_load_explicit(&m->ask->gen, RELAXED);
+}
+
+/* The answer has come: the normal lane is free from now on, also for what `then` does. */
+void qmt__exclusive_answered(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct actor_ext *ext = actor_ext(a);
+	struct qmt_msg *m = ext->exclusive_reply;
+
+	ext->exclusive_reply = NULL;
+	exclusive_end(ctx, a, ext);
+	ctx->cur_msg = m;
+	qmt__ask_answered(ctx, a, m);
+	ctx->cur_msg = NULL;
+	if (ctx->ctl & CTL_KEPT)
+		ctx->ctl &= ~(uint32_t)CTL_KEPT;
+	else
+		msg_free(ctx, m);
+}
+
 uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 {
 	const struct qmt_result late = {.fail = QMT_FAIL_DEADLINE, .text = qmt_str(qmt_fail_name(QMT_FAIL_DEADLINE))};
@@ -410,6 +484,8 @@ uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 			qmt_continuation *then = ask->then;
 			void *arg = ask->arg;
 
+			if (unlikely(a->standing & CTL_EXCLUSIVE) && actor_ext(a)->exclusive == ask)
+				exclusive_end(ctx, a, actor_ext(a));
 			ask_close(ctx, a, ask);
 			then(ctx, actor_state(a), &late, arg);
 		} else if (!first || deadline < first) {

@@ -36,6 +36,7 @@
 
 enum {
 	TURN_MESSAGES = 256,       /* most messages a turn */
+	URGENT_MESSAGES = 256,     /* most of the urgent lane before a normal one has its turn */
 	RING_SLOTS = 256,          /* local run queue of a worker; what does not fit goes to blocks of half that size */
 	SLOT_RUNS = 64,            /* turns out of the LIFO slot before the ring has its turn */
 	TICK_TURNS = 64,           /* turns between looks at the clock */
@@ -63,7 +64,10 @@ enum {
 	MSG_FROM = 8,      /* `from` is the sender */
 	MSG_INTERNAL = 16, /* type is an enum internal */
 	MSG_OUTSIDE = 32,  /* with MSG_ASK: an outside thread asks, there is no sender */
+	MSG_URGENT = 64,   /* was pushed together with SYS: the receiver puts it in front */
+	MSG_PREFIXED = 128, /* a request whose body begins with a struct prefix */
 	MSG_SPECIAL = MSG_REPLY | MSG_INTERNAL,
+	MSG_SLOW = MSG_SPECIAL | MSG_PREFIXED, /* not simply for the handler */
 };
 
 /* 32 bytes; the body follows. Owned by exactly one place at a time. */
@@ -88,6 +92,17 @@ enum { TYPE_SLOT_SHIFT = 12, TYPE_INDEX_MASK = (1 << TYPE_SLOT_SHIFT) - 1 };
 enum {
 	MSG_CLASS_HEAP = 0x7f, /* malloc'ed */
 	MSG_CLASS_CARE = 0x80, /* flag: owns more than its block, see qmt__msg_free_slow */
+};
+
+/* What only few requests have stands in front of their body (message.h: 16 bytes, so the rest stays aligned). */
+struct prefix {
+	uint64_t deadline_ns;   /* not to be handled later than this; 0: none */
+	struct qmt_msg *shared; /* the body is that of a struct shared; NULL: it follows */
+};
+/* Body of a message that several envelopes point to; never in a mailbox itself. Immutable. */
+struct shared {
+	_Atomic uint32_t refs; /* acq_rel: the last one frees what the others have read */
+	_Alignas(16) unsigned char body[];
 };
 
 /* What the runtime sends to itself. The first ones travel in the normal lane, the rest in the system lane. */
@@ -172,7 +187,8 @@ enum {
 	CTL_DOWN = 128,    /* standing: not running (status says why) */
 	CTL_KEPT = 256,    /* the current message is not ours any more */
 	CTL_NEW = 512,     /* standing, until `start` was called */
-	CTL_STANDING = CTL_HOLD | CTL_MUTED | CTL_DOWN,
+	CTL_EXCLUSIVE = 1024, /* standing: waits for the answer to qmt_ask_exclusive */
+	CTL_STANDING = CTL_HOLD | CTL_MUTED | CTL_DOWN | CTL_EXCLUSIVE,
 	CTL_BREAK = CTL_STOP | CTL_FAIL | CTL_FULL | CTL_STANDING,
 };
 
@@ -215,7 +231,8 @@ struct qmt_actor {
 	uint32_t serial;                         /* order of spawning, for the trace of a seeded run */
 	uint8_t status;
 	uint8_t class;                           /* slab class */
-	uint8_t restart;                         /* enum qmt_restart */
+	uint8_t restart : 7;                     /* enum qmt_restart; const after spawn */
+	uint8_t mixed : 1;                       /* `local` may hold urgent messages among the others */
 	uint8_t flags;                           /* ACTOR_* */
 	uint16_t standing;                       /* CTL_STANDING bits, CTL_NEW */
 	uint8_t reason;                          /* enum qmt_fail, of the end */
@@ -240,6 +257,13 @@ struct actor_ext {
 	struct child_process *processes; /* child.c */
 	struct monitored *monitored;    /* monitor.c: whom we watch */
 	struct qmt_msg *deferred;       /* system messages that wait until we are no longer muted, in order */
+	struct qmt_msg *urgent, *urgent_last; /* taken and sorted out, in order */
+	uint32_t urgent_run;            /* handled since the last normal one */
+	uint64_t urgent_done;           /* part of actor.done */
+	uint64_t urgent_mark;           /* done - urgent_done, when urgent_run was 0 */
+	struct ask *exclusive;          /* qmt_ask_exclusive: what is waited for; NULL: nothing */
+	struct qmt_ref waits_for;       /* of whom: the wait-for edge */
+	struct qmt_msg *exclusive_reply; /* has come, and waits until we may go on */
 	struct restart_window *window;  /* supervisor.c: of our children */
 	struct qmt_actor *cycle_at;     /* supervisor.c: the child that the cycle waits for */
 	uint64_t cycle_restart_at_ns;
@@ -491,6 +515,8 @@ static inline void spin_unlock(_Atomic uint32_t *lock)
 /* turn.c */
 void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a);
 uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a);
+/* Puts urgent messages that were sorted out back in front of `local`: for who ends the actor. */
+void qmt__urgent_to_local(struct qmt_actor *a);
 
 /* actor.c */
 int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const struct qmt_spawn *opt,
@@ -531,9 +557,10 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a);
 struct outgoing_box {
 	struct qmt_outgoing out;
 	struct qmt_msg *inner; /* the body's message, when it was not copied */
+	_Alignas(16) uint64_t deadline_ns; /* of a tell: not to be handed to the link later than this; 0: none */
 };
 int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner);
+	struct qmt_msg *inner, uint64_t deadline_ns);
 int qmt__outgoing_ask(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
 	struct qmt_msg *inner, struct ask *ask, uint64_t timeout_ms);
 /* To the actor called `name` behind the link that is called peer/<peer>. */
@@ -552,6 +579,8 @@ struct ask *qmt__ask_open_plain(struct qmt_ctx *ctx, uint64_t timeout_ms, qmt_co
 void qmt__ask_close(struct qmt_ctx *ctx, struct ask *ask); /* of ctx->cur */
 void qmt__ask_return(struct qmt_ctx *ctx, struct qmt_token token, struct qmt_msg *m); /* m is a reply; takes it */
 void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a);
+bool qmt__exclusive_is_answered(struct qmt_actor *a, const struct qmt_msg *m);
+void qmt__exclusive_answered(struct qmt_ctx *ctx, struct qmt_actor *a);
 uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now); /* next deadline, 0: none */
 
 /* timer.c */

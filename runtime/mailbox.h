@@ -6,7 +6,11 @@
  *     address 1          running (or queued to run), nothing new
  *     address all ones   closed: the actor has ended; sends fail
  *     count              pushes ever, modulo 2^22
- *     SYS                something other than a normal message waits: pending, zombies, system lane
+ *     SYS                something other than a normal message waits: pending, zombies, system lane, an urgent message
+ *
+ * Urgent lane: urgent messages stand in the same list, and so under the same bound, count and closing; their push sets
+ *            SYS as well. Who clears SYS takes all that the word holds and sorts them out (turn.c); a word with SYS is
+ *            not taken from otherwise.
  *
  * Threads:   push and flag from any thread; take and idle only by who runs the actor.
  * Order:     FIFO per sender. A push is one locked instruction and decides order, depth and scheduling at once.
@@ -77,7 +81,8 @@ static inline uint32_t mailbox_depth(struct qmt_actor *a)
 	return depth > MAILBOX_HARD_LIMIT + MAILBOX_HARD_LIMIT / 4 ? 0 : depth;
 }
 
-static HOT enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
+/* sys: WORD_SYS to flag the actor in the same step, so that no take sees the message without the flag; or 0. */
+static HOT enum push_result mailbox_push_with(struct qmt_actor *a, struct qmt_msg *m, uint64_t sys)
 {
 	uint64_t old = atomic_load_explicit(&a->top, RELAXED), new;
 
@@ -89,9 +94,14 @@ static HOT enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
 				return PUSH_FULL;
 		}
 		m->next = word_message(old);
-		new = word_of(m) | ((old + WORD_ONE) & WORD_COUNT) | (old & WORD_SYS);
+		new = word_of(m) | ((old + WORD_ONE) & WORD_COUNT) | (old & WORD_SYS) | sys;
 	} while (!atomic_compare_exchange_weak_explicit(&a->top, &old, new, ACQ_REL, RELAXED));
 	return word_is_idle(old) ? PUSH_WAKES : PUSH_QUEUED;
+}
+
+static HOT enum push_result mailbox_push(struct qmt_actor *a, struct qmt_msg *m)
+{
+	return mailbox_push_with(a, m, 0);
 }
 
 /* Messages pushed since the last take, by a word loaded with acquire. */

@@ -133,12 +133,63 @@ struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, si
 
 void *qmt_msg_body(struct qmt_msg *msg)
 {
-	return msg->body;
+	return msg_body(msg);
 }
 
 void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type)
 {
-	return msg->body + extra_at(&type->record);
+	return (char *)msg_body(msg) + extra_at(&type->record);
+}
+
+/* ---- messages with a prefix -------------------------------------------------------------------------------------- */
+
+_Static_assert(sizeof(struct prefix) == 16 && offsetof(struct shared, body) == 16, "what follows stays aligned");
+
+struct qmt_msg *qmt__msg_copy_timed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
+	uint64_t deadline_ns)
+{
+	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct prefix) + extra_at(record) + qmt_record_extra(record, body));
+	unsigned char *copy;
+
+	if (!m)
+		return NULL;
+	m->flags = MSG_PREFIXED;
+	*(struct prefix *)(void *)m->body = (struct prefix){.deadline_ns = deadline_ns};
+	copy = m->body + sizeof(struct prefix);
+	qmt_record_copy(record, body, copy, copy + extra_at(record));
+	return m;
+}
+
+struct qmt_msg *qmt__shared_new(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body, uint32_t refs)
+{
+	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct shared) + extra_at(record) + qmt_record_extra(record, body));
+	struct shared *shared;
+
+	if (!m)
+		return NULL;
+	m->flags = 0;
+	shared = (struct shared *)(void *)m->body;
+	atomic_init(&shared->refs, refs);
+	qmt_record_copy(record, body, shared->body, shared->body + extra_at(record));
+	return m;
+}
+
+struct qmt_msg *qmt__envelope_new(struct qmt_ctx *ctx, struct qmt_msg *shared)
+{
+	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct prefix));
+
+	if (!m)
+		return NULL;
+	m->flags = MSG_PREFIXED;
+	m->class |= MSG_CLASS_CARE;
+	*(struct prefix *)(void *)m->body = (struct prefix){.shared = shared};
+	return m;
+}
+
+void qmt__shared_unref(struct qmt_ctx *ctx, struct qmt_msg *shared, uint32_t count)
+{
+	if (atomic_fetch_sub_explicit(&((struct shared *)(void *)shared->body)->refs, count, ACQ_REL) == count)
+		msg_free(ctx, shared);
 }
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */

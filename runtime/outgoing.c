@@ -94,13 +94,14 @@ static void unwrap(struct qmt_ctx *ctx, struct qmt_msg *m)
 }
 
 int qmt__outgoing_tell(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body,
-	struct qmt_msg *inner)
+	struct qmt_msg *inner, uint64_t deadline_ns)
 {
 	struct qmt_msg *m = wrap(ctx, link.rid, (struct qmt_str){0}, type, body, inner);
 	int failed;
 
 	if (!m)
 		return -ENOMEM;
+	((struct outgoing_box *)(void *)m->body)->deadline_ns = deadline_ns;
 	failed = send_to_link(ctx, link, m);
 	if (failed)
 		unwrap(ctx, m);
@@ -171,7 +172,7 @@ int qmt__outgoing_ask_name(struct qmt_ctx *ctx, const char *peer, const char *na
 /* Hands m on, with its right to answer. On success m belongs to the link. */
 int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, struct qmt_msg *m)
 {
-	struct qmt_msg *wrapped = wrap(ctx, link.rid, (struct qmt_str){0}, type, m->body, m);
+	struct qmt_msg *wrapped = wrap(ctx, link.rid, (struct qmt_str){0}, type, msg_body(m), m);
 	int failed;
 
 	if (!wrapped)

@@ -50,6 +50,10 @@ QMT_EXPORT void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type)
 /* Send without a copy. Takes *msg and nulls it on success only; otherwise as qmt_tell and qmt_ask. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 	struct qmt_msg **msg);
+enum { QMT_SEND_URGENT = 1 /* as qmt_tell_urgent */, QMT_SEND_TRY = 2 /* as qmt_try_tell */ };
+/* The same with a choice of QMT_SEND_… (0: none; unknown ones: QMT_FAIL_BAD_REQUEST). */
+QMT_EXPORT QMT_MUST_CHECK int qmt_send_msg_with(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
+	struct qmt_msg **msg, uint32_t how);
 QMT_EXPORT QMT_MUST_CHECK int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 	struct qmt_msg **msg, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 /* Answers with a decoded message, without a copy; takes *msg always. */

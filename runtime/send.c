@@ -14,6 +14,10 @@
 
 #include <errno.h>
 
+/* Bytes of a body up to which qmt_tell_all copies it for each: then a message is one line either way. Above, one body
+ * with envelopes is faster: docs/performance.md. */
+enum { SHARE_ABOVE = 32 };
+
 /* The protocol is not the first one that the actor accepts. */
 COLD int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct qmt_type *type)
 {
@@ -29,7 +33,7 @@ static COLD int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const str
 {
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
-	return qmt__outgoing_tell(ctx, to, type, body, NULL);
+	return qmt__outgoing_tell(ctx, to, type, body, NULL, 0);
 }
 
 int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
@@ -55,28 +59,207 @@ int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type
 	return failed;
 }
 
+/* ---- tells with more to say -------------------------------------------------------------------------------------- */
+
+/* Those who came to be muted by this send are not. */
+static void undo_full(struct qmt_ctx *ctx, uint32_t ctl_before, struct qmt_actor *full, uint32_t full_gen)
+{
+	if (ctl_before & CTL_FULL) {
+		ctx->full = full;
+		ctx->full_gen = full_gen;
+	} else {
+		ctx->ctl &= ~(uint32_t)CTL_FULL;
+	}
+}
+
+/* Whether a send now would make the sender wait. */
+static bool would_wait(struct qmt_actor *a, const struct qmt_actor_desc *desc, bool to_peer)
+{
+	return desc->bound && desc->overflow == QMT_BLOCK && (to_peer || !desc->outgoing) &&
+		mailbox_depth(a) >= desc->bound;
+}
+
+/* Takes m on success only. m->flags: MSG_PREFIXED or 0. */
+static int send_with(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg *m,
+	uint32_t how)
+{
+	struct qmt_actor *const full = ctx->full;
+	const uint32_t full_gen = ctx->full_gen, ctl = ctx->ctl;
+	const uint8_t prefixed = m->flags & MSG_PREFIXED;
+	const struct qmt_actor_desc *desc;
+	int accepted, failed;
+
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	if (to.rid) {
+		/* The link is looked at here and again when it is queued to: if it has ended, that says so. */
+		if (how & QMT_SEND_TRY && would_wait(to.actor, atomic_load_explicit(&to.actor->desc, ACQUIRE), true))
+			return actor_gen(to.actor) == to.gen ? QMT_FAIL_FULL : QMT_FAIL_PEER_GONE;
+		failed = qmt__outgoing_tell(ctx, to, type, msg_body(m), m,
+			prefixed ? ((struct prefix *)(void *)m->body)->deadline_ns : 0);
+		if (how & QMT_SEND_TRY)
+			undo_full(ctx, ctl, full, full_gen);
+		return failed;
+	}
+	failed = check_target(to, type, &desc, &accepted);
+	if (failed)
+		return failed;
+	if (how & QMT_SEND_TRY && would_wait(to.actor, desc, false))
+		return QMT_FAIL_FULL;
+	m->type = (uint16_t)accepted;
+	m->to_gen = to.gen;
+	msg_stamp(ctx, m);
+	m->flags |= prefixed;
+	if (how & QMT_SEND_URGENT)
+		m->flags |= MSG_URGENT;
+	if (desc->bound && mailbox_depth(to.actor) >= desc->bound) {
+		enum admission admission = qmt__over_bound(ctx, to.actor, desc, m);
+
+		if (how & QMT_SEND_TRY)
+			undo_full(ctx, ctl, full, full_gen);
+		if (admission == DROPPED)
+			return 0;
+		failed = admission == ADMITTED ? 0 : QMT_FAIL_FULL;
+	}
+	if (!failed) {
+		switch (mailbox_push_with(to.actor, m, how & QMT_SEND_URGENT ? WORD_SYS : 0)) {
+		case PUSH_WAKES:
+			schedule(ctx, to.actor);
+			return 0;
+		case PUSH_QUEUED:
+			return 0;
+		case PUSH_CLOSED:
+			failed = QMT_FAIL_NOT_RUNNING;
+			break;
+		default:
+			failed = QMT_FAIL_FULL;
+		}
+	}
+	m->flags = prefixed;
+	return failed;
+}
+
+int qmt_send_msg_with(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg,
+	uint32_t how)
+{
+	int failed;
+
+	if (how & ~(uint32_t)(QMT_SEND_URGENT | QMT_SEND_TRY))
+		return QMT_FAIL_BAD_REQUEST;
+	if ((*msg)->flags & MSG_PREFIXED)
+		((struct prefix *)(void *)(*msg)->body)->deadline_ns = 0; /* that of an earlier way */
+	failed = send_with(ctx, to, type, *msg, how);
+	if (!failed)
+		*msg = NULL;
+	return failed;
+}
+
 int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg **msg)
 {
 	const struct qmt_actor_desc *desc;
 	struct qmt_msg *m = *msg;
 	int accepted, failed;
 
-	if (!to.actor)
-		return QMT_FAIL_NOT_RUNNING;
-	if (to.rid) {
-		failed = qmt__outgoing_tell(ctx, to, type, m->body, m);
-	} else {
-		failed = check_target(to, type, &desc, &accepted);
-		if (!failed) {
-			m->type = (uint16_t)accepted;
-			m->to_gen = to.gen;
-			msg_stamp(ctx, m);
-			failed = deliver(ctx, to.actor, desc, m);
-		}
-	}
+	if (unlikely(!to.actor || to.rid || m->flags & MSG_PREFIXED))
+		return qmt_send_msg_with(ctx, to, type, msg, 0);
+	failed = check_target(to, type, &desc, &accepted);
+	if (failed)
+		return failed;
+	m->type = (uint16_t)accepted;
+	m->to_gen = to.gen;
+	msg_stamp(ctx, m);
+	failed = deliver(ctx, to.actor, desc, m);
 	if (!failed)
 		*msg = NULL;
 	return failed;
+}
+
+static int tell_copy(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint32_t how)
+{
+	struct qmt_msg *m;
+	int failed;
+
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	m = msg_copy(ctx, &type->record, body);
+	if (!m)
+		return -ENOMEM;
+	m->flags = 0;
+	failed = send_with(ctx, to, type, m, how);
+	if (failed)
+		msg_free(ctx, m);
+	return failed;
+}
+
+int qmt_tell_urgent(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+{
+	return tell_copy(ctx, to, type, body, QMT_SEND_URGENT);
+}
+
+int qmt_try_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+{
+	return tell_copy(ctx, to, type, body, QMT_SEND_TRY);
+}
+
+int qmt_tell_within(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t within_ms)
+{
+	struct qmt_msg *m;
+	int failed;
+
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	if (!within_ms)
+		return QMT_FAIL_DEADLINE;
+	if (within_ms > UINT32_MAX)
+		within_ms = UINT32_MAX;
+	m = qmt__msg_copy_timed(ctx, &type->record, body, now_ns(ctx) + within_ms * NS_PER_MS);
+	if (!m)
+		return -ENOMEM;
+	failed = send_with(ctx, to, type, m, 0);
+	if (failed)
+		msg_free(ctx, m);
+	return failed;
+}
+
+static int tell_envelope(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, struct qmt_msg *envelope)
+{
+	int failed = send_with(ctx, to, type, envelope, 0);
+
+	if (failed)
+		msg_free(ctx, envelope); /* gives its reference back */
+	return failed;
+}
+
+uint32_t qmt_tell_all(struct qmt_ctx *ctx, const struct qmt_ref *to, uint32_t count, const struct qmt_type *type,
+	const void *body, int *ret_outcomes)
+{
+	size_t bytes = type->record.size + qmt_record_extra(&type->record, body);
+	struct qmt_msg *shared = NULL;
+	uint32_t failures = 0, left = count;
+
+	/* One reference is ours until the end; without memory for all at once each may still have a copy. */
+	if (count > 1 && count < UINT32_MAX && bytes > SHARE_ABOVE)
+		shared = qmt__shared_new(ctx, &type->record, body, count + 1);
+	for (uint32_t i = 0; i < count; i++) {
+		struct qmt_msg *envelope = shared && to[i].actor && !to[i].rid ? qmt__envelope_new(ctx, shared) : NULL;
+		int failed;
+
+		if (envelope) {
+			left--;
+			failed = tell_envelope(ctx, to[i], type, envelope);
+		} else {
+			failed = qmt_tell(ctx, to[i], type, body);
+		}
+		if (failed)
+			failures++;
+		if (ret_outcomes)
+			ret_outcomes[i] = failed;
+	}
+	if (shared)
+		qmt__shared_unref(ctx, shared, left + 1);
+	return failures;
 }
 
 /* ---- the message being handled ----------------------------------------------------------------------------------- */
@@ -318,7 +501,7 @@ void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, stru
 void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	const struct bounce *bounced = (const struct bounce *)(const void *)m->body;
-	const void *body = bounced->message->body;
+	const void *body = msg_body(bounced->message);
 
 	if (bounced->message->flags & MSG_INTERNAL)
 		body = ((const struct outgoing_box *)body)->out.body;

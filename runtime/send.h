@@ -10,6 +10,23 @@
 
 struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body);
 
+/* A message with MSG_PREFIXED, that counts until deadline_ns. NULL: out of memory. */
+struct qmt_msg *qmt__msg_copy_timed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
+	uint64_t deadline_ns);
+/* A body for many envelopes, with `refs` references; an envelope takes over one of them. NULL: out of memory. */
+struct qmt_msg *qmt__shared_new(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body, uint32_t refs);
+struct qmt_msg *qmt__envelope_new(struct qmt_ctx *ctx, struct qmt_msg *shared);
+
+/* Where the struct of a request is. */
+static inline void *msg_body(struct qmt_msg *m)
+{
+	struct prefix *prefix = (struct prefix *)(void *)m->body;
+
+	if (likely(!(m->flags & MSG_PREFIXED)))
+		return m->body;
+	return prefix->shared ? ((struct shared *)(void *)prefix->shared->body)->body : m->body + sizeof *prefix;
+}
+
 int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct qmt_type *type);
 
 enum admission { ADMITTED, REFUSED, DROPPED /* and freed */ };

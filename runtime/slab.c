@@ -223,7 +223,9 @@ void qmt__msg_free_slow(struct qmt_ctx *ctx, struct qmt_msg *m)
 	uint8_t class = m->class & (uint8_t)~MSG_CLASS_CARE;
 
 	if (m->class & MSG_CLASS_CARE) {
-		if (m->type == INTERNAL_OUTGOING)
+		if (m->flags & MSG_PREFIXED)
+			qmt__shared_unref(ctx, ((struct prefix *)(void *)m->body)->shared, 1);
+		else if (m->type == INTERNAL_OUTGOING)
 			qmt_msg_free(ctx, ((struct outgoing_box *)(void *)m->body)->inner);
 		else if (m->type == INTERNAL_BOUNCE)
 			qmt_msg_free(ctx, ((struct bounce *)(void *)m->body)->message);

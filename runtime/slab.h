@@ -62,6 +62,8 @@ static inline void slab_free(struct qmt_ctx *ctx, uint32_t class, void *memory)
 
 struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes);
 void qmt__msg_free_slow(struct qmt_ctx *ctx, struct qmt_msg *m);
+/* message.c: gives up `count` references to a struct shared. */
+void qmt__shared_unref(struct qmt_ctx *ctx, struct qmt_msg *shared, uint32_t count);
 
 /* A message with `bytes` of body; type, flags, generations and sender are not set. NULL: out of memory. */
 static HOT struct qmt_msg *msg_alloc(struct qmt_ctx *ctx, size_t bytes)

@@ -318,6 +318,7 @@ void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
 		qmt__registry_drop(ctx->sys, a); /* ext is ours alone now: who looks at it does so under the registry's lock */
 	top = atomic_exchange_explicit(&a->top, WORD_CLOSED, ACQ_REL);
 	atomic_store_explicit(&a->gen, actor_gen(a) + 1, RELEASE);
+	qmt__urgent_to_local(a);
 	undeliver_all(ctx, desc, a->local, undelivered);
 	a->local = NULL;
 	count = mailbox_new(a, top);

@@ -307,6 +307,8 @@ int qmt_tell_after(struct qmt_ctx *ctx, uint64_t delay_ms, struct qmt_ref to, co
 	if (!delayed)
 		return -ENOMEM;
 	*delayed = (struct delayed_tell){.to = to, .type = type, .message = msg_copy(ctx, &type->record, body)};
+	if (delayed->message)
+		delayed->message->flags = 0;
 	failed = delayed->message ? timer_start(ctx, delay_ms, NULL, delayed, NULL) : -ENOMEM;
 	if (failed) {
 		qmt_msg_free(ctx, delayed->message);

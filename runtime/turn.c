@@ -1,18 +1,23 @@
 /* runtime/turn.c - one turn of an actor: lanes, messages, what the turn asked for, and how it ends.
  *
- *      +--> attend: lanes (if SYS), end, mute --- standing? --> set aside what came, go idle
+ *      +--> attend: lanes (if SYS), end, mute, urgent lane --- standing? --> set aside what came, go idle
  *      |       |
  *      |       v
  *      |    messages, up to TURN_MESSAGES; after each: did it ask for something? --+
  *      |       | none left: flush, again, go idle                                  |
  *      +-------+--------------------------------------------------------------------+
  *
+ * The urgent lane. Urgent messages come with SYS (mailbox.h). attend, which clears it, takes what the word holds and
+ * sorts the urgent ones out of it into ext->urgent; they are handled there. After URGENT_MESSAGES of them in a row a
+ * normal message has its turn, if one waits and may go; the count stands in the actor, so turns that break off do
+ * not start it again. An actor that is down keeps what comes in `local`, in order, and sorts when it runs again
+ * (`mixed`); what was sorted out before waits in ext->urgent.
+ *
  * A turn loads the mailbox word first of all: that acquire pairs with the release of the last runner. It owns the actor
  * until the word says idle, until it hands it to a queue, or until it has pushed it to its parent as a zombie;
  * afterwards it must not be touched.
  */
-#include "scheduler.h"
-#include "slab.h"
+#include "send.h"
 
 enum attention { GO_ON, GONE, LAST };
 
@@ -60,11 +65,28 @@ static COLD struct qmt_msg *drop_old(struct qmt_ctx *ctx, struct qmt_actor *a, s
 	return m;
 }
 
+/* What may have a deadline: requests with a prefix, and what goes out through a link. */
+static COLD void handle_timed(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	const struct qmt_actor_desc *desc = actor_desc(a);
+	struct outgoing_box *box = m->flags & MSG_PREFIXED ? NULL : (struct outgoing_box *)(void *)m->body;
+	uint64_t deadline_ns = box ? box->deadline_ns : ((struct prefix *)(void *)m->body)->deadline_ns;
+
+	if (deadline_ns && now_ns(ctx) >= deadline_ns) {
+		ctx->ctl |= CTL_KEPT;
+		qmt__undeliver(ctx, desc, m, QMT_FAIL_DEADLINE);
+		return;
+	}
+	if (box)
+		desc->outgoing(ctx, actor_state(a), &box->out);
+	else
+		desc->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, actor_state(a),
+			msg_body(m));
+}
+
 /* Messages other than plain ones for this incarnation. */
 static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
-	const struct qmt_actor_desc *desc = actor_desc(a);
-
 	if (m->flags & MSG_REPLY) {
 		qmt__ask_answered(ctx, a, m);
 		return;
@@ -75,8 +97,8 @@ static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct
 		qmt__undeliver(ctx, NULL, m, QMT_FAIL_NOT_RUNNING);
 		return;
 	}
-	if (m->type == INTERNAL_OUTGOING)
-		desc->outgoing(ctx, actor_state(a), &((struct outgoing_box *)(void *)m->body)->out);
+	if (m->flags & MSG_PREFIXED || m->type == INTERNAL_OUTGOING)
+		handle_timed(ctx, a, m);
 	else
 		qmt__bounced(ctx, a, m);
 }
@@ -229,6 +251,101 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		actor_desc(a)->again(ctx, actor_state(a));
 }
 
+/* ---- the urgent lane --------------------------------------------------------------------------------------------- */
+
+/* Sorts urgent messages and the awaited answer out of a list, if the actor may handle such now. Returns the rest; sets
+ * *ret_last to its end, if there is a rest. */
+static struct qmt_msg *sort_out(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, struct qmt_msg **ret_last)
+{
+	struct qmt_msg *rest = NULL, **end = &rest;
+
+	while (m) {
+		struct qmt_msg *next = m->next;
+		struct actor_ext *ext;
+
+		if (m->flags & MSG_URGENT && a->status != STATUS_RUN) {
+			a->mixed = 1;
+		} else if (m->flags & MSG_URGENT && (ext = qmt__actor_need_ext(a)) != NULL) {
+			if (ext->urgent)
+				ext->urgent_last->next = m;
+			else
+				ext->urgent = m;
+			ext->urgent_last = m;
+			m->next = NULL;
+			m = next;
+			continue;
+		} else if (ctx->ctl & CTL_EXCLUSIVE && m->flags & MSG_REPLY && qmt__exclusive_is_answered(a, m) &&
+			!actor_ext(a)->exclusive_reply) {
+			actor_ext(a)->exclusive_reply = m;
+			m = next;
+			continue;
+		}
+		*end = m;
+		end = &m->next;
+		*ret_last = m;
+		m = next;
+	}
+	*end = NULL;
+	return rest;
+}
+
+void qmt__urgent_to_local(struct qmt_actor *a)
+{
+	struct actor_ext *ext = actor_ext(a);
+
+	if (!ext || !ext->urgent)
+		return;
+	ext->urgent_last->next = a->local;
+	if (!a->local)
+		a->local_last = ext->urgent_last;
+	a->local = ext->urgent;
+	ext->urgent = NULL;
+	a->mixed = 1;
+}
+
+static void handle_urgent(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
+{
+	ctx->cur_msg = m;
+	if (m->to_gen == actor_gen(a) && !(m->flags & MSG_SLOW))
+		actor_desc(a)->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, actor_state(a),
+			m->body);
+	else
+		handle_special(ctx, a, m);
+	ctx->cur_msg = NULL;
+	if (ctx->ctl & CTL_KEPT)
+		ctx->ctl &= ~(uint32_t)CTL_KEPT;
+	else
+		msg_free(ctx, m);
+}
+
+/* What may not go on now. A hold is for the normal lane only. */
+enum { URGENT_BREAK = CTL_BREAK & ~(CTL_HOLD | CTL_EXCLUSIVE) };
+
+/* Handles the urgent lane as far as its turn goes. */
+static COLD void urgent_lane(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor_ext *ext)
+{
+	uint64_t normal = atomic_load_explicit(&a->done, RELAXED) - ext->urgent_done;
+	uint32_t left = URGENT_MESSAGES, handled = 0;
+
+	if (normal != ext->urgent_mark) {
+		ext->urgent_mark = normal;
+		ext->urgent_run = 0;
+	}
+	while (ext->urgent && left-- && !(ctx->ctl & URGENT_BREAK)) {
+		struct qmt_msg *m = ext->urgent;
+
+		if (ext->urgent_run >= URGENT_MESSAGES && a->local && !(ctx->ctl & (CTL_HOLD | CTL_EXCLUSIVE)))
+			break;
+		ext->urgent = m->next;
+		handle_urgent(ctx, a, m);
+		ext->urgent_run++;
+		ext->urgent_done++;
+		handled++;
+	}
+	if (handled)
+		publish_done(ctx, a, handled);
+}
+
 /* ---- what stands ------------------------------------------------------------------------------------------------- */
 
 /* Appends what is new to `local`, so that the word may say idle although messages wait: the walk of a later take cannot
@@ -245,6 +362,7 @@ COLD uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
 			qmt__sim_taken(ctx->sim, m);
 		if (a->status != STATUS_RUN)
 			m = qmt__bounce_asks(ctx, a, m, &handled);
+		m = sort_out(ctx, a, m, &a->local_last);
 		if (!m)
 			a->local_last = last;
 		else if (a->local)
@@ -252,8 +370,18 @@ COLD uint64_t qmt__set_aside(struct qmt_ctx *ctx, struct qmt_actor *a)
 		else
 			a->local = m;
 	}
-	if (actor_desc(a)->overflow == QMT_DROP_OLD && actor_desc(a)->bound)
+	if (actor_desc(a)->overflow == QMT_DROP_OLD && actor_desc(a)->bound) {
+		struct actor_ext *ext = actor_ext(a);
+
 		a->local = drop_old(ctx, a, a->local, &handled);
+		if (ext && ext->urgent) { /* when no normal ones are left */
+			uint32_t before = handled;
+
+			if (!a->local)
+				ext->urgent = drop_old(ctx, a, ext->urgent, &handled);
+			ext->urgent_done += handled - before;
+		}
+	}
 	if (handled)
 		publish_done(ctx, a, handled);
 	return top;
@@ -274,15 +402,33 @@ static COLD void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
 	atomic_fetch_or_explicit(&a->top, WORD_SYS, ACQ_REL);
 }
 
+/* The turn is used up, or the actor gives way. False: it asked for something. */
+static COLD bool give_way(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	ctx->cur_msg = NULL;
+	if (ctx->ctl & CTL_FLUSH) {
+		call_flush(ctx, a);
+		if (ctx->ctl & CTL_BREAK)
+			return false;
+	}
+	if (ctx->ctl & CTL_AGAIN)
+		mark_again(ctx, a);
+	return true;
+}
+
 /* Everything but plain messages. GO_ON: a->local and the mailbox may be worked on; GONE: not ours any more; LAST: to be
  * queued again behind the others. */
 static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t top)
 {
 	const uint32_t bound = actor_desc(a)->bound;
+	struct actor_ext *ext;
+	bool flagged = false;
 
 	for (;;) {
 		if (top & WORD_SYS) {
 			uint64_t cleared;
+
+			flagged = true;
 
 			do {
 				cleared = (top & WORD_ADDRESS ? top : top | WORD_RUNNING) & ~WORD_SYS;
@@ -301,10 +447,39 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 		}
 		if (ctx->ctl & CTL_FULL)
 			qmt__mute(ctx, a);
+		if (!(ctx->ctl & CTL_DOWN) && (flagged ||
+				(!(ctx->ctl & CTL_STANDING) && a->local && actor_desc(a)->overflow == QMT_DROP_OLD))) {
+			/* Urgent ones may have come with the flag. QMT_DROP_OLD: what was set aside and what is new share the
+			 * bound. */
+			flagged = false;
+			(void)qmt__set_aside(ctx, a);
+		}
+		if (a->mixed && !(ctx->ctl & CTL_DOWN)) {
+			a->mixed = 0;
+			a->local = sort_out(ctx, a, a->local, &a->local_last);
+		}
+		ext = actor_ext(a);
+		if (ext && ext->urgent && !(ctx->ctl & URGENT_BREAK)) {
+			urgent_lane(ctx, a, ext);
+			if (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_FULL))
+				continue;
+		}
+		if (ext && ext->exclusive_reply && !(ctx->ctl & URGENT_BREAK)) {
+			qmt__exclusive_answered(ctx, a);
+			publish_done(ctx, a, 1);
+			continue;
+		}
 		if (!(ctx->ctl & CTL_STANDING)) {
-			if (a->local && actor_desc(a)->overflow == QMT_DROP_OLD)
-				(void)qmt__set_aside(ctx, a); /* what was set aside and what is new share the bound */
-			return GO_ON;
+			if (likely(!ext || (!ext->urgent && (a->local || ext->urgent_run < URGENT_MESSAGES))))
+				return GO_ON;
+			if (ext->urgent)
+				atomic_fetch_or_explicit(&a->top, WORD_SYS, ACQ_REL); /* ours: looked at again with the next turn */
+			if (a->local)
+				return GO_ON;
+			ext->urgent_run = 0; /* no normal one waits; but other actors do */
+			if (give_way(ctx, a))
+				return LAST;
+			continue;
 		}
 		if ((ctx->ctl & CTL_FLUSH) && !(ctx->ctl & CTL_DOWN)) {
 			call_flush(ctx, a);
@@ -312,8 +487,20 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 				continue;
 		}
 		top = qmt__set_aside(ctx, a);
+		flagged = false;
 		if (top & WORD_SYS)
 			continue;
+		ext = actor_ext(a);
+		if (ext && !(ctx->ctl & URGENT_BREAK)) {
+			if (ext->exclusive_reply)
+				continue;
+			if (ext->urgent) { /* more than one turn has room for */
+				atomic_fetch_or_explicit(&a->top, WORD_SYS, ACQ_REL);
+				if (give_way(ctx, a))
+					return LAST;
+				continue;
+			}
+		}
 		if (ctx->ctl & CTL_AGAIN) {
 			if (!(ctx->ctl & (CTL_DOWN | CTL_MUTED))) {
 				mark_again(ctx, a);
@@ -349,20 +536,6 @@ static COLD struct qmt_msg *taken(struct qmt_ctx *ctx, struct qmt_actor *a, stru
 	return m;
 }
 
-/* The turn is used up, or the actor gives way. False: it asked for something. */
-static COLD bool give_way(struct qmt_ctx *ctx, struct qmt_actor *a)
-{
-	ctx->cur_msg = NULL;
-	if (ctx->ctl & CTL_FLUSH) {
-		call_flush(ctx, a);
-		if (ctx->ctl & CTL_BREAK)
-			return false;
-	}
-	if (ctx->ctl & CTL_AGAIN)
-		mark_again(ctx, a);
-	return true;
-}
-
 void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
 	uint64_t top = atomic_load_explicit(&a->top, ACQUIRE); /* first of all, see above */
@@ -395,11 +568,11 @@ attend:
 			uint32_t count;
 
 			top = atomic_load_explicit(&a->top, ACQUIRE); /* pairs with the release of senders */
+			if (unlikely(top & WORD_SYS))
+				goto attend; /* takes and sorts */
 			count = mailbox_new(a, top);
 			if (count == 0) {
-				if (unlikely((top & WORD_SYS) || ctx->ctl & (CTL_FLUSH | CTL_AGAIN))) {
-					if (top & WORD_SYS)
-						goto attend;
+				if (unlikely(ctx->ctl & (CTL_FLUSH | CTL_AGAIN))) {
 					if (!(ctx->ctl & CTL_FLUSH))
 						break; /* to give way */
 					ctx->cur_msg = NULL;
@@ -428,7 +601,7 @@ attend:
 		next = m->next;
 		__builtin_prefetch(next);
 		ctx->cur_msg = m;
-		if (likely(m->to_gen == gen && !(m->flags & MSG_SPECIAL)))
+		if (likely(m->to_gen == gen && !(m->flags & MSG_SLOW)))
 			desc->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, state, m->body);
 		else
 			handle_special(ctx, a, m);
