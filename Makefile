@@ -51,7 +51,10 @@ BENCH_C   := $(wildcard test/bench/*.c)
 BENCH     := $(BENCH_C:test/bench/%.c=$(B)/bench/%)
 SIM_C     := $(wildcard test/sim/*.c)
 FUZZ_C    := $(wildcard test/fuzz/*_fuzz.c)
-
+# Programs as an author outside the tree writes them; those of MESH need what is not installed (links between nodes).
+EXAMPLE_C := $(wildcard docs/examples/actors/*.c)
+EXAMPLES  := $(EXAMPLE_C:docs/examples/actors/%.c=$(B)/examples/%)
+EXAMPLES_MESH := $(B)/examples/chat
 
 obj = $(patsubst %.c,$(B)/%.o,$(filter %.c,$(1))) $(patsubst %.cpp,$(B)/%.o,$(filter %.cpp,$(1)))
 RUNTIME_O := $(call obj,$(RUNTIME_C))
@@ -61,12 +64,12 @@ CLIENT_O  := $(call obj,$(CLIENT_C))
 LAB_O     := $(call obj,$(LAB_C))
 CMD_O     := $(call obj,$(CMD_LIB_C) $(CMD_CXX))
 TESTLIB_O := $(call obj,$(TESTLIB_C) cmd/lab/peer_hostile.c)
-ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(SIM_C) $(FUZZ_C)
+ALL_C     := $(RUNTIME_C) $(LIB_C) $(CLIENT_C) $(CMD_C) $(LAB_C) $(UNIT_C) $(TESTLIB_C) $(TOOL_C) $(BENCH_C) $(SIM_C) $(FUZZ_C) $(EXAMPLE_C)
 
 .DEFAULT_GOAL := all
 .PHONY: all tests
-## build: everything into build/: qmtd, qmt, libqmt-actor, benchmarks  [all]
-all: $(B)/libqmt-actor.a $(B)/libqmt-actor.so $(B)/libqmt.a $(MAINS:%=$(B)/%) $(B)/libqmt-lab-clock.so $(BENCH)
+## build: everything into build/: qmtd, qmt, libqmt-actor, benchmarks, examples  [all]
+all: $(B)/libqmt-actor.a $(B)/libqmt-actor.so $(B)/libqmt.a $(MAINS:%=$(B)/%) $(B)/libqmt-lab-clock.so $(BENCH) $(EXAMPLES)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -108,6 +111,19 @@ $(B)/bench/%: $(B)/test/bench/%.o $(LINKED)
 # Whole nodes in one process: nothing of cmd/, so the two archives are all.
 $(B)/test/sim/sim: $(SIM_O) $(B)/libqmt.a $(B)/libqmt-actor.a
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+# <qmt/...> as it will be installed
+$(B)/include/qmt:
+	@mkdir -p $(@D)
+	@ln -sfn $(CURDIR)/runtime $@
+$(B)/docs/examples/actors/%.o: CPPFLAGS += -I$(B)/include
+$(EXAMPLE_C:%.c=$(B)/%.o): | $(B)/include/qmt
+$(filter-out $(EXAMPLES_MESH),$(EXAMPLES)): $(B)/examples/%: $(B)/docs/examples/actors/%.o $(B)/libqmt-actor.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $^ -o $@
+$(EXAMPLES_MESH): $(B)/examples/%: $(B)/docs/examples/actors/%.o $(B)/libqmt.a $(B)/libqmt-actor.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 tests: all $(UNIT) $(TOOLS) $(B)/test/sim/sim
 
@@ -202,9 +218,12 @@ docs: $(MAINS:%=$(B)/%) $(TOOLS)
 .PHONY: docs
 
 # ---- install ---------------------------------------------------------------------------------------------------------
+PUBLIC_H := runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def runtime/test_kit.h \
+            runtime/pool.h runtime/delivery.h runtime/pubsub.h runtime/broker.h runtime/interval.h runtime/stream.h runtime/states.h
+PUBLIC_BASE_H := runtime/base/bytes.h runtime/base/err.h runtime/base/log.h
 ## install: programs, library, headers, man pages and examples below PREFIX (default /usr/local; DESTDIR works)
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/qmt/base $(DESTDIR)$(PREFIX)/share/man/man1 \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/qmt/base $(DESTDIR)$(PREFIX)/share/man/man1 \
 	  $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
 	install -m 755 $(MAINS:%=$(B)/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(B)/libqmt-actor.a $(DESTDIR)$(PREFIX)/lib
@@ -213,14 +232,20 @@ install: all
 	install -m 644 $(wildcard test/mesh/*.lab) $(DESTDIR)$(PREFIX)/share/doc/qmt/scenarios
 	install -m 755 $(B)/libqmt-actor.so $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so.0
 	ln -sf libqmt-actor.so.0 $(DESTDIR)$(PREFIX)/lib/libqmt-actor.so
-	install -m 644 runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def $(DESTDIR)$(PREFIX)/include/qmt
-	install -m 644 runtime/pool.h runtime/delivery.h runtime/pubsub.h runtime/broker.h runtime/interval.h runtime/stream.h runtime/states.h \
-	  $(DESTDIR)$(PREFIX)/include/qmt
-	install -m 644 runtime/base/bytes.h runtime/base/err.h runtime/base/log.h $(DESTDIR)$(PREFIX)/include/qmt/base
+	install -m 644 $(PUBLIC_H) $(DESTDIR)$(PREFIX)/include/qmt
+	install -m 644 $(PUBLIC_BASE_H) $(DESTDIR)$(PREFIX)/include/qmt/base
 	install -m 644 $(wildcard docs/examples/*.toml docs/examples/*.ini docs/examples/*.script) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples
+	install -d $(DESTDIR)$(PREFIX)/share/doc/qmt/examples/actors
+	install -m 644 $(wildcard docs/examples/actors/*) $(DESTDIR)$(PREFIX)/share/doc/qmt/examples/actors
+	printf '%s\n' 'prefix=$(abspath $(PREFIX))' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: qmt-actor' \
+	  'Description: actors for C: mailboxes, supervision, a seeded mode for tests' 'Version: $(VERSION)' \
+	  'Libs: -L$${libdir} -lqmt-actor' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/qmt-actor.pc
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/qmt-actor.pc
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 uninstall:
-	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* $(DESTDIR)$(PREFIX)/lib/qmt \
+	rm -rf $(MAINS:%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/lib/libqmt-actor.* \
+	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/qmt-actor.pc $(DESTDIR)$(PREFIX)/lib/qmt \
 	  $(DESTDIR)$(PREFIX)/include/qmt $(DESTDIR)$(PREFIX)/share/doc/qmt \
 	  $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 clean:

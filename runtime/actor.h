@@ -23,6 +23,10 @@
 #include "base/log.h"
 #include "message.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define QMT_ABI 1
 
 struct qmt_ctx;    /* the worker that runs the current turn, or an outside thread's handle */
@@ -364,5 +368,9 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_child_start(struct qmt_ctx *ctx, const struct 
 	qmt_child_fn *done, void *arg, struct qmt_child *ret_child, struct qmt_err *err);
 /* Sends a signal to the group; done still follows. */
 QMT_EXPORT void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

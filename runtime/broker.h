@@ -22,6 +22,10 @@
 
 #include "delivery.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define QMT_BROKER_SUBSCRIBE(F, T)                                    \
 	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.") \
 	F(T, STR, pattern, 2, "Which topics.")
@@ -83,5 +87,9 @@ int qmt_broker_on_start(struct qmt_ctx *ctx, void *state, const void *config);
 void qmt_broker_on_stop(struct qmt_ctx *ctx, void *state);
 void qmt_broker_on_down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
 #pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

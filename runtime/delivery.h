@@ -11,6 +11,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What becomes of a message that a subscriber does not take (its mailbox, or the link to it, is full; memory is out).
  *   GUARANTEED   It is offered again every retry_ms until it is taken, or the subscriber ends. Meanwhile the publishing
  *                actor takes no other message, so order is kept and publishers feel it at its bound. A slow subscriber
@@ -38,5 +42,9 @@ enum {
 	F(T, U64, delivered, 3, "Copies that were taken.")                              \
 	F(T, U64, lost, 4, "Copies that were not: full, not understood, or no memory.") \
 	F(T, U64, dropped, 5, "Subscribers forgotten for being slow (DROP_SLOW).")
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -429,6 +429,7 @@ struct qmt_system {
 	struct qmt_os_thread *worker_threads[WORKERS_MAX];
 	struct qmt_actor *root;
 	struct sim *sim;
+	struct qmt_kit_faults *faults; /* test_kit.c: which allocation of a turn fails; NULL: none. Seeded only */
 	int epoll_fd, wake_fd, timer_fd, watch_fd;
 	void (*root_failed)(void *arg);
 	void *root_failed_arg;
@@ -662,5 +663,6 @@ void qmt__sim_schedule(struct sim *sim, struct qmt_actor *a);
 int qmt__sim_job(struct sim *sim, struct job *job);
 bool qmt__sim_step(struct qmt_system *sys, uint64_t until_ns); /* false: nothing left before until_ns */
 void qmt__sim_taken(struct sim *sim, const struct qmt_msg *m);
+struct qmt_ctx *qmt__sim_ctx(struct sim *sim); /* the handle of all turns */
 
 #endif

@@ -14,6 +14,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /*   SKIP   one tick, late; the next one at the next beat that lies ahead.
  *   BURST  every missed tick, one right after the other (others have their turn in between), until it is caught up.
  *   DELAY  one tick, late; the beat goes on from there: the next one a whole period later. */
@@ -46,5 +50,9 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_interval_tell(struct qmt_ctx *ctx, struct qmt_
 /* After this it does not tick. One that does not run: nothing happens. */
 QMT_EXPORT void qmt_interval_stop(struct qmt_ctx *ctx, struct qmt_interval *interval);
 QMT_EXPORT bool qmt_interval_runs(const struct qmt_interval *interval);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -165,7 +165,7 @@ struct qmt_protocol {
 #define QMT__ANSWER_NONE(mod, doc) NULL
 
 #define QMT__MSG_STRUCT(mod, msg, FIELDS, access, ...) \
-	struct mod##_##msg { \
+	__extension__ struct mod##_##msg { \
 		FIELDS(QMT__MEMBER, ) \
 	}; \
 	enum { mod##_##msg##_flat = 1 FIELDS(QMT__FLAT, ) }; \

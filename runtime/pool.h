@@ -29,6 +29,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { QMT_POOL_MAX = 4096 };
 
 #define QMT_POOL_LOAD(F, T)                                                \
@@ -90,5 +94,9 @@ int qmt_pool_on_start(struct qmt_ctx *ctx, void *state, const void *config);
 void qmt_pool_on_stop(struct qmt_ctx *ctx, void *state);
 void qmt_pool_on_child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, int reason, bool restarted);
 #pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

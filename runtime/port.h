@@ -19,6 +19,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct qmt_outgoing {
 	const struct qmt_type *type;
 	const void *body;
@@ -72,5 +76,9 @@ QMT_EXPORT const struct qmt_type *qmt_protocol_find(const struct qmt_protocol *p
 /* Size in bytes of the variable parts of *body along its table, and a deep copy of it into `room` of that size. */
 QMT_EXPORT size_t qmt_record_extra(const struct qmt_record *record, const void *body);
 QMT_EXPORT void qmt_record_copy(const struct qmt_record *record, const void *body, void *ret_struct, void *room);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -18,6 +18,10 @@
 
 #include "delivery.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define QMT_PUBSUB_SUBSCRIBE(F, T)                                    \
 	F(T, REF, who, 1, "Who is to get messages; unset: whoever asks.") \
 	F(T, STR, filter, 2, "Name of a filter; empty: every message.")   \
@@ -83,5 +87,9 @@ int qmt_pubsub_on_start(struct qmt_ctx *ctx, void *state, const void *config);
 void qmt_pubsub_on_stop(struct qmt_ctx *ctx, void *state);
 void qmt_pubsub_on_down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason);
 #pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,7 @@
  * populated at once, which halves the price of first touching them.
  */
 #include "slab.h"
+#include "test_kit.h"
 
 #include <sys/mman.h>
 
@@ -92,6 +93,8 @@ void *qmt__slab_refill(struct qmt_ctx *ctx, uint32_t class)
 	struct depot *depot = &ctx->sys->depots[class];
 	struct free_block *block = cache->full;
 
+	if (unlikely(ctx->sys->faults != NULL))
+		return qmt_kit_out_of_memory(ctx->sys->faults) ? NULL : cache_bump(ctx, class);
 	if (block) {
 		cache->full = NULL;
 		cache->count = MAGAZINE;
@@ -141,6 +144,12 @@ void qmt__slab_spill(struct qmt_ctx *ctx, uint32_t class)
 {
 	struct cache *cache = &ctx->cache[class];
 
+	if (unlikely(ctx->sys->faults != NULL)) {
+		depot_put(&ctx->sys->depots[class], cache->current, false);
+		cache->current = NULL;
+		cache->count = MAGAZINE - 1;
+		return;
+	}
 	if (cache->full)
 		depot_put(&ctx->sys->depots[class], cache->full, true);
 	cache->full = cache->current;
@@ -169,6 +178,15 @@ void qmt__slab_drain(struct qmt_ctx *ctx)
 		}
 		*cache = (struct cache){0};
 	}
+}
+
+/* While allocations are counted a cache never has a block: one that is freed spills at once. So the common path need
+ * not know of it. */
+void qmt__slab_count(struct qmt_ctx *ctx)
+{
+	qmt__slab_drain(ctx);
+	for (uint32_t class = 0; class < CLASSES && ctx->sys->faults; class++)
+		ctx->cache[class].count = MAGAZINE - 1;
 }
 
 void qmt__slab_fini(struct qmt_system *sys)
@@ -206,8 +224,9 @@ struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes)
 {
 	struct qmt_msg *m;
 
-	(void)ctx;
 	if (bytes > SIZE_MAX / 2)
+		return NULL;
+	if (unlikely(ctx->sys->faults != NULL) && qmt_kit_out_of_memory(ctx->sys->faults))
 		return NULL;
 	m = aligned_alloc(64, (sizeof *m + bytes + 63) / 64 * 64);
 	if (!m)

@@ -31,6 +31,9 @@ void qmt__slab_spill(struct qmt_ctx *ctx, uint32_t class);
 /* Gives all that the handle holds back to the depots. */
 void qmt__slab_drain(struct qmt_ctx *ctx);
 void qmt__slab_fini(struct qmt_system *sys);
+/* After sys->faults was set or taken away: from now on (no longer) each block of this handle comes from
+ * qmt__slab_refill, which counts it. */
+void qmt__slab_count(struct qmt_ctx *ctx);
 /* Calls fn for each actor block that was ever handed out (some are free, some are being made). */
 void qmt__slab_each_actor(struct qmt_system *sys, void (*fn)(struct qmt_actor *a, void *arg), void *arg);
 

@@ -19,6 +19,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct qmt_state_row {
 	const char *name;
 	uint64_t next; /* bit i: state i may follow */
@@ -51,5 +55,9 @@ struct qmt_states {
 QMT_EXPORT bool qmt_state_move(
 	struct qmt_ctx *ctx, const struct qmt_states *states, uint32_t *state, uint32_t to, const void *object);
 QMT_EXPORT const char *qmt_state_name(const struct qmt_states *states, uint32_t state); /* "?": none of these */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

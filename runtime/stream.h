@@ -24,6 +24,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define QMT_STREAM_CHUNK(F, T)                 \
 	F(T, REF, stream, 1, "Where credit goes.") \
 	F(T, U64, id, 2, "As configured.")         \
@@ -59,5 +63,9 @@ struct qmt_stream_config {
 	uint32_t credit;          /* [8] chunks to begin with */
 };
 enum { QMT_STREAM_CHUNK_MAX = 1 << 20 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

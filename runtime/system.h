@@ -12,6 +12,10 @@
 
 #include "actor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct qmt_system_options {
 	uint32_t workers;      /* 0: one a core */
 	uint32_t job_threads;  /* most blocking jobs at once; 0: 4; started on demand, end after 10 s idle */
@@ -73,5 +77,9 @@ struct qmt_counters {
 	uint64_t gave_up;      /* supervisors that failed because of their children */
 };
 QMT_EXPORT void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define QMT_MUST_CHECK __attribute__((warn_unused_result))
 #define QMT_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define QMT_CLEANUP(fn) __attribute__((cleanup(fn)))
@@ -29,12 +33,16 @@ struct qmt_bytes {
 /* Borrows a C string; NULL gives the absent text. */
 static inline struct qmt_str qmt_str(const char *text)
 {
-	return (struct qmt_str){text, text ? (uint32_t)strlen(text) : 0};
+	struct qmt_str s = {text, text ? (uint32_t)strlen(text) : 0};
+
+	return s;
 }
 
 static inline struct qmt_str qmt_strn(const char *text, size_t len)
 {
-	return (struct qmt_str){text, (uint32_t)len};
+	struct qmt_str s = {text, (uint32_t)len};
+
+	return s;
 }
 
 static inline bool qmt_str_eq(struct qmt_str a, struct qmt_str b)
@@ -73,7 +81,11 @@ QMT_EXPORT void qmt_buf_free(struct qmt_buf *buf); /* empty and reusable afterwa
 
 static inline struct qmt_str qmt_buf_view(const struct qmt_buf *buf)
 {
-	return (struct qmt_str){buf->data, (uint32_t)buf->len};
+	return qmt_strn(buf->data, buf->len);
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

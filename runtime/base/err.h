@@ -10,6 +10,10 @@
 
 #include "bytes.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { QMT_ERR_TEXT = 1024 };
 
 struct qmt_err {
@@ -25,5 +29,9 @@ QMT_EXPORT void qmt_text(char *ret_text, size_t size, const char *format, ...) Q
 QMT_EXPORT void qmt_text_va(char *ret_text, size_t size, const char *format, va_list args) QMT_PRINTF(3, 0);
 /* Puts "context: " in front of the text; err may be NULL. Returns err->code (or -1). */
 QMT_EXPORT int qmt_err_prefix(struct qmt_err *err, const char *format, ...) QMT_PRINTF(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

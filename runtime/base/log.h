@@ -11,6 +11,10 @@
 #include "bytes.h"
 #include "err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum qmt_level { QMT_DEBUG, QMT_INFO, QMT_WARN, QMT_ERROR, QMT_OFF };
 
 struct qmt_log; /* where lines go and what is let through; const after qmt_log_new */
@@ -28,5 +32,9 @@ QMT_EXPORT void qmt_log(const struct qmt_log *log, enum qmt_level level, const c
 	__attribute__((sentinel));
 QMT_EXPORT const char *qmt_log_u64(char room[24], uint64_t value);
 #define QMT_LOG_U64(x) qmt_log_u64((char[24]){0}, (uint64_t)(x))
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

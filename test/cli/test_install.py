@@ -1,5 +1,7 @@
 """What `make install` puts down works without the source tree; the runtime is a library of its own."""
-import os, shutil, subprocess
+import glob, os, re, shutil, subprocess
+
+import pytest
 
 import qmt
 
@@ -61,29 +63,92 @@ def run(argv, **more):
 	return done.stdout.decode()
 
 
-def test_install(house):
-	"""`make install PREFIX=...` installs programs, library, headers, man pages and examples; a module outside the tree builds and runs with them."""
-	prefix = os.path.join(house.top, "usr")
-	run(["make", "-C", qmt.ROOT, "install", "PREFIX=" + prefix])
+CXX_MODULE = r"""
+#include <qmt/test_kit.h>
+
+static const qmt_actor_desc desc = {QMT_ABI, "quiet"};
+
+int main()
+{
+	qmt_kit_options options = {};
+	qmt_kit *kit = qmt_kit_open({"here", 1}, &options);
+	qmt_ref ref = QMT_KIT_SPAWN(kit, &desc, nullptr);
+	return QMT_KIT_EXPECT_ALIVE(kit, ref) && !QMT_KIT_CLOSE(kit) ? 0 : 1;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+	"""Where it is installed, by `make install` with the build that is tested."""
+	top = str(tmp_path_factory.mktemp("usr"))
+	run(["make", "-C", qmt.ROOT, "install", "PREFIX=" + top, "B=" + qmt.BUILD])
+	return top
+
+
+def package(prefix, *args):
+	"""What pkg-config says, and nothing else."""
+	env = dict(os.environ, PKG_CONFIG_PATH=prefix + "/lib/pkgconfig")
+	return run(["pkg-config", *args, "qmt-actor"], env=env).split()
+
+
+def sanitized():
+	"""A library with a sanitizer in it asks the same of the program: that is not what these tests are about."""
+	return subprocess.run(["nm", os.path.join(qmt.BUILD, "libqmt-actor.a")], capture_output=True, text=True).stdout.find("__asan_") >= 0
+
+
+def test_install(house, prefix):
+	"""`make install PREFIX=...` installs programs, library, headers, man pages and examples; uninstall takes them away."""
 	assert run([os.path.join(prefix, "bin", "qmtd"), "--version"]).startswith("qmtd ")
 	assert run([os.path.join(prefix, "bin", "qmt"), "version"]).startswith("qmt ")
 	for path in ("share/man/man1/qmt.1", "share/man/man1/qmtd.1", "share/doc/qmt/examples/planner.toml", "include/qmt/actor.h"):
 		assert os.path.exists(os.path.join(prefix, path)), path
-	source = os.path.join(house.top, "counter.c")
+	copy = os.path.join(house.top, "usr")
+	shutil.copytree(prefix, copy, symlinks=True)
+	run(["make", "-C", qmt.ROOT, "uninstall", "PREFIX=" + copy])
+	left = [name for _, _, names in os.walk(copy) for name in names]
+	assert not left
+
+
+def test_pkg_config(house, prefix):
+	"""A program outside the tree builds with what pkg-config says and nothing else, shared and static, and runs."""
+	source, program = os.path.join(house.top, "counter.c"), os.path.join(house.top, "counter")
 	with open(source, "w") as out:
 		out.write(MODULE)
-	for link in (["-L" + prefix + "/lib", "-lqmt-actor", "-Wl,-rpath," + prefix + "/lib"], [prefix + "/lib/libqmt-actor.a"]):
-		program = os.path.join(house.top, "counter")
-		run(["cc", "-Wall", "-Wextra", "-Werror", "-I" + prefix + "/include", source, "-o", program, *link, "-lm", "-pthread"])
-		assert run([program]) == "10\n"
-	headers = [name for name in sorted(os.listdir(prefix + "/include/qmt")) if name.endswith(".h")]
-	assert {"actor.h", "pool.h", "pubsub.h", "broker.h", "interval.h", "stream.h", "states.h"} <= set(headers)
-	for header in headers:  # each alone, as C and as C++
-		for compiler in (["cc", "-std=c11", "-x", "c"], ["g++", "-std=c++17", "-x", "c++"]):
-			run([*compiler, "-Wall", "-Wextra", "-Werror", "-I" + prefix + "/include", "-fsyntax-only", "-"],
-				input=f"#include <qmt/{header}>\n".encode())
-	run(["make", "-C", qmt.ROOT, "uninstall", "PREFIX=" + prefix])
-	assert not os.path.exists(os.path.join(prefix, "bin", "qmt"))
+	assert package(prefix, "--variable=prefix") == [prefix] and package(prefix, "--modversion")
+	if sanitized():
+		pytest.skip("built with a sanitizer")
+	run(["cc", "-Wall", "-Wextra", "-Werror", source, "-o", program, *package(prefix, "--cflags", "--libs")])
+	assert "libqmt-actor.so.0" in run(["objdump", "-p", program])
+	assert run([program], env=dict(os.environ, LD_LIBRARY_PATH=prefix + "/lib")) == "10\n"
+	run(["cc", "-static", source, "-o", program, *package(prefix, "--static", "--cflags", "--libs")])
+	assert run([program]) == "10\n"
+	source = os.path.join(house.top, "quiet.cpp")
+	with open(source, "w") as out:
+		out.write(CXX_MODULE)
+	run(["c++", "-std=c++17", source, "-o", program, *package(prefix, "--cflags", "--libs")])
+	run([program], env=dict(os.environ, LD_LIBRARY_PATH=prefix + "/lib"))
+
+
+def test_headers_compile_alone(prefix):
+	"""Each installed header compiles on its own as C11 and as C++17, pedantic; each header that exports something is installed."""
+	top = prefix + "/include/"
+	headers = sorted(os.path.relpath(path, top) for path in glob.glob(top + "qmt/**/*.h", recursive=True))
+	for path in glob.glob(os.path.join(qmt.ROOT, "runtime/*.h")):
+		with open(path) as file:
+			assert "QMT_EXPORT" not in file.read() or "qmt/" + os.path.basename(path) in headers, path
+	for header in headers:
+		text = "#include <%s>\n#include <%s>\n" % (header, header)
+		for compiler in (["cc", "-x", "c", "-std=c11"], ["c++", "-x", "c++", "-std=c++17"]):
+			run([*compiler, "-pedantic", "-Wall", "-Wextra", "-Werror", "-I" + top, "-fsyntax-only", "-"], input=text.encode())
+
+
+def test_exported_symbols(prefix):
+	"""libqmt-actor.so exports qmt_... and nothing else, and none that begin with qmt__."""
+	lines = run(["nm", "-D", "--defined-only", prefix + "/lib/libqmt-actor.so"]).splitlines()
+	names = [line.split()[-1] for line in lines]
+	assert "qmt_spawn" in names and "qmt_kit_open" in names
+	assert [name for name in names if not re.match(r"qmt_[a-z]", name)] == []
 
 
 def test_runtime_alone(house):

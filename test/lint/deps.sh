@@ -42,6 +42,7 @@ HOMES = (  # header, what it belongs to, folders or files (prefixes); test/ may 
      ("transports/control_client.c",)),
     (r"uv\.h", "libuv", ("cmd/lab/", "cmd/qmt-lab.c")),
     (r"cmocka\.h", "cmocka", ()),
+    (r"qmt/.*", "libqmt-actor, as installed,", ("docs/examples/actors/",)),
 )
 
 # The C library, Linux and the C++ library have no home; what is in neither table needs one.
