@@ -342,6 +342,10 @@ struct qmt_job {
  * dropped without). Returns 0; <0: nothing will be called. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_job_start(struct qmt_ctx *ctx, const struct qmt_job *job, void *arg);
 
+/* Output of a child as it comes. which: 1 stdout, 2 stderr. data: valid until the call returns. False: nothing more of
+ * this child is read before qmt_child_resume (which does nothing within this call), so it waits when its pipes are
+ * full. */
+typedef bool qmt_child_output_fn(struct qmt_ctx *ctx, void *state, int which, struct qmt_bytes data, void *arg);
 struct qmt_child_options {
 	const char *const *argv;      /* closed by NULL; argv[0] is looked up in PATH */
 	const char *const *env;       /* closed by NULL; NULL: this process's */
@@ -350,22 +354,28 @@ struct qmt_child_options {
 	uint64_t output_limit_bytes;  /* per stream; what is beyond is read and dropped; 0: 1 MiB */
 	uint64_t timeout_ms;          /* then the whole group is killed; 0: none */
 	uint64_t cpu_seconds, memory_bytes, open_files; /* rlimits; 0: inherit */
+	qmt_child_output_fn *output;  /* gets it instead of the result, without output_limit_bytes; NULL: none */
+	uint32_t output_bytes;        /* at most so many a call of output; 0, or more: 16 KiB */
 };
 struct qmt_child_result {
 	int exit_code;                /* -1 when it died by a signal */
 	int signal;
 	bool timed_out;
 	bool out_truncated, err_truncated;
-	struct qmt_str out, err;      /* valid until the call returns */
+	struct qmt_str out, err;      /* valid until the call returns; empty with options.output */
 	uint64_t out_total_bytes, err_total_bytes;
 };
 struct qmt_child { uint64_t id; };
 typedef void qmt_child_fn(struct qmt_ctx *ctx, void *state, const struct qmt_child_result *result, void *arg);
 /* Starts a child in its own process group (posix_spawn, CLOEXEC, stdin /dev/null, PDEATHSIG), collects its output and
- * calls done once, when it has ended and its pipes are closed (pipes that a grandchild keeps open are given 200 ms).
- * The group is killed when the incarnation ends. Returns 0; <0 errno with the reason in err (may be NULL). */
+ * calls done once, when it has ended and its pipes are closed (pipes that a grandchild keeps open are given 200 ms
+ * in which they may be read). arg goes to done and output. The group is killed when the incarnation ends. Returns 0;
+ * <0 errno with the reason in err (may be NULL). */
 QMT_EXPORT QMT_MUST_CHECK int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt,
 	qmt_child_fn *done, void *arg, struct qmt_child *ret_child, struct qmt_err *err);
+/* After `output` returned false: goes on reading. Returns 0, also when the child is over or is being read; <0: out of
+ * memory, still paused. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_child_resume(struct qmt_ctx *ctx, struct qmt_child child);
 /* Sends a signal to the group; done still follows. */
 QMT_EXPORT void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal);
 

@@ -2,6 +2,7 @@
  * turn.
  *
  *      running --pidfd--> exited --both pipes at their end, or GRANDCHILD_MS--> reported, freed
+ *         |  paused by `output`: neither pipe is watched, and GRANDCHILD_MS does not count
  *         |  timeout: group killed
  *         +--incarnation ends--> group killed, reaped (by a job, if it is not gone at once)
  */
@@ -35,9 +36,11 @@ struct child_process {
 	uint64_t limit_bytes;
 	struct qmt_timer deadline, linger;
 	qmt_child_fn *done;
+	qmt_child_output_fn *output;
+	uint32_t read_bytes;
 	void *arg;
 	int status;
-	bool exited, timed_out;
+	bool exited, timed_out, paused;
 };
 
 static void output_close(struct qmt_ctx *ctx, struct output *output)
@@ -105,7 +108,7 @@ static void linger_over(struct qmt_ctx *ctx, void *state, void *arg)
 
 static void maybe_report(struct qmt_ctx *ctx, void *state, struct child_process *child)
 {
-	if (!child->exited)
+	if (!child->exited || child->paused)
 		return;
 	if (child->out.fd < 0 && child->err.fd < 0) {
 		report(ctx, state, child);
@@ -129,6 +132,16 @@ static void output_add(struct child_process *child, struct output *output, const
 		output->truncated = true;
 }
 
+static void pause_reading(struct qmt_ctx *ctx, struct child_process *child)
+{
+	child->paused = true;
+	if (child->out.fd >= 0)
+		qmt_fd_unwatch(ctx, child->out.fd);
+	if (child->err.fd >= 0)
+		qmt_fd_unwatch(ctx, child->err.fd);
+	qmt_timer_cancel(ctx, &child->linger);
+}
+
 static void output_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t events, void *arg)
 {
 	struct child_process *child = arg;
@@ -137,7 +150,7 @@ static void output_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t even
 	(void)events;
 	for (int i = 0; i < READ_AT_ONCE; i++) {
 		char data[READ_BYTES];
-		ssize_t got = read(fd, data, sizeof data);
+		ssize_t got = read(fd, data, child->read_bytes);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -148,7 +161,16 @@ static void output_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t even
 			maybe_report(ctx, state, child);
 			return;
 		}
-		output_add(child, output, data, (size_t)got);
+		if (!child->output) {
+			output_add(child, output, data, (size_t)got);
+			continue;
+		}
+		output->total_bytes += (uint64_t)got;
+		if (!child->output(ctx, state, output == &child->out ? 1 : 2,
+				(struct qmt_bytes){(const uint8_t *)data, (uint32_t)got}, child->arg)) {
+			pause_reading(ctx, child);
+			return;
+		}
 	}
 }
 
@@ -236,14 +258,23 @@ void qmt__children_release(struct qmt_ctx *ctx, struct qmt_actor *a)
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
+static int watch_pipes(struct qmt_ctx *ctx, struct child_process *child)
+{
+	int failed = 0;
+
+	if (child->out.fd >= 0)
+		failed = qmt_fd_watch(ctx, child->out.fd, QMT_FD_READ, output_ready, child);
+	if (!failed && child->err.fd >= 0)
+		failed = qmt_fd_watch(ctx, child->err.fd, QMT_FD_READ, output_ready, child);
+	return failed;
+}
+
 static int watch_all(struct qmt_ctx *ctx, struct child_process *child, const struct qmt_child_options *opt)
 {
 	int failed = qmt_fd_watch(ctx, child->os.pidfd, QMT_FD_READ, process_ended, child);
 
 	if (!failed)
-		failed = qmt_fd_watch(ctx, child->out.fd, QMT_FD_READ, output_ready, child);
-	if (!failed)
-		failed = qmt_fd_watch(ctx, child->err.fd, QMT_FD_READ, output_ready, child);
+		failed = watch_pipes(ctx, child);
 	if (!failed && opt->timeout_ms)
 		failed = qmt_timer_start(ctx, opt->timeout_ms, deadline_over, child, &child->deadline);
 	return failed;
@@ -281,6 +312,8 @@ int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt, qm
 	child->out.fd = child->os.out_fd;
 	child->err.fd = child->os.err_fd;
 	child->limit_bytes = opt->output_limit_bytes ? opt->output_limit_bytes : OUTPUT_LIMIT;
+	child->read_bytes = opt->output_bytes && opt->output_bytes < READ_BYTES ? opt->output_bytes : READ_BYTES;
+	child->output = opt->output;
 	child->done = done;
 	child->arg = arg;
 	failed = watch_all(ctx, child, opt);
@@ -298,11 +331,41 @@ int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt, qm
 	return 0;
 }
 
-void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal)
+static struct child_process *find_process(struct qmt_ctx *ctx, struct qmt_child child)
 {
 	struct actor_ext *ext = ctx->cur ? actor_ext(ctx->cur) : NULL;
+	struct child_process *on = ext ? ext->processes : NULL;
 
-	for (struct child_process *on = ext ? ext->processes : NULL; on; on = on->next)
-		if (on->id == child.id && !on->exited)
-			qmt_os_child_kill(&on->os, signal);
+	while (on && on->id != child.id)
+		on = on->next;
+	return on;
+}
+
+int qmt_child_resume(struct qmt_ctx *ctx, struct qmt_child child)
+{
+	struct child_process *on = find_process(ctx, child);
+	int failed;
+
+	if (!on || !on->paused)
+		return 0;
+	failed = watch_pipes(ctx, on);
+	if (failed) {
+		pause_reading(ctx, on);
+		return failed;
+	}
+	on->paused = false;
+	/* Never reports from here, as a pipe is open: only the end of the pipe was not read when it was paused. */
+	if (on->exited && qmt_timer_start(ctx, GRANDCHILD_MS, linger_over, on, &on->linger) < 0) {
+		pause_reading(ctx, on);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void qmt_child_kill(struct qmt_ctx *ctx, struct qmt_child child, int signal)
+{
+	struct child_process *on = find_process(ctx, child);
+
+	if (on && !on->exited)
+		qmt_os_child_kill(&on->os, signal);
 }

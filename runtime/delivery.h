@@ -19,15 +19,23 @@ extern "C" {
  *   GUARANTEED   It is offered again every retry_ms until it is taken, or the subscriber ends. Meanwhile the publishing
  *                actor takes no other message, so order is kept and publishers feel it at its bound. A slow subscriber
  *                slows all. Guaranteed is the mailbox or the link, not that it is handled.
+ *   TIMED        As GUARANTEED, for patience_ms; then lost to that subscriber, and counted. So a slow subscriber slows
+ *                the others by no more than that a message.
  *   BEST_EFFORT  Lost to that subscriber, and counted.
  *   DROP_SLOW    As BEST_EFFORT, and the subscriber is forgotten. */
-enum qmt_delivery { QMT_DELIVERY_GUARANTEED, QMT_DELIVERY_BEST_EFFORT, QMT_DELIVERY_DROP_SLOW };
+enum qmt_delivery {
+	QMT_DELIVERY_GUARANTEED,
+	QMT_DELIVERY_BEST_EFFORT,
+	QMT_DELIVERY_DROP_SLOW,
+	QMT_DELIVERY_TIMED,
+};
 
 /* Zero fields mean the defaults in []. */
 struct qmt_delivery_options {
 	enum qmt_delivery delivery; /* [QMT_DELIVERY_GUARANTEED] */
 	uint32_t max_subscribers;   /* [1024]; more are refused: QMT_FAIL_FULL */
-	uint32_t retry_ms;          /* [10] GUARANTEED only */
+	uint32_t retry_ms;          /* [10] GUARANTEED and TIMED only */
+	uint32_t patience_ms;       /* [1000] TIMED only */
 };
 
 enum {

@@ -1,7 +1,8 @@
 /* runtime/fanout.c - see fanout.h.
  *
  * Who wants a message is decided once, when it is published, and noted at each subscriber; after that only the copy is
- * needed. What is held for GUARANTEED is one message, however many wait for it: the actor is on hold meanwhile.
+ * needed. What is held for GUARANTEED and TIMED is one message, however many wait for it: the actor is on hold
+ * meanwhile.
  */
 #include "fanout.h"
 #include "port.h"
@@ -9,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { DEFAULT_MAX = 1024, DEFAULT_RETRY_MS = 10 };
+enum { DEFAULT_MAX = 1024, DEFAULT_RETRY_MS = 10, DEFAULT_PATIENCE_MS = 1000 };
 
 struct subscriber {
 	struct qmt_ref who;
@@ -24,8 +25,9 @@ struct fanout {
 	struct subscriber *items;
 	uint32_t count, capacity;
 	uint64_t published, delivered, lost, dropped;
-	/* GUARANTEED, while somebody did not take it yet */
+	/* GUARANTEED, TIMED: while somebody did not take it yet */
 	struct qmt_msg *held;
+	uint64_t held_until_ms; /* TIMED */
 	const struct qmt_type *held_type;
 	struct qmt_timer retry;
 };
@@ -42,6 +44,8 @@ struct fanout *qmt__fanout_new(const struct qmt_delivery_options *options, fanou
 		f->options.max_subscribers = DEFAULT_MAX;
 	if (!f->options.retry_ms)
 		f->options.retry_ms = DEFAULT_RETRY_MS;
+	if (!f->options.patience_ms)
+		f->options.patience_ms = DEFAULT_PATIENCE_MS;
 	f->wants = wants;
 	return f;
 }
@@ -165,6 +169,11 @@ bool qmt__fanout_remove(
 
 /* ---- delivery ---------------------------------------------------------------------------------------------------- */
 
+static bool offers_again(const struct fanout *f)
+{
+	return f->options.delivery == QMT_DELIVERY_GUARANTEED || f->options.delivery == QMT_DELIVERY_TIMED;
+}
+
 static uint32_t pending(const struct fanout *f)
 {
 	uint32_t count = 0;
@@ -188,7 +197,7 @@ static void offer(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *
 		} else if (failed == QMT_FAIL_NOT_RUNNING) {
 			forget(ctx, f, s);
 			continue;
-		} else if (!full || f->options.delivery != QMT_DELIVERY_GUARANTEED) {
+		} else if (!full || !offers_again(f)) {
 			f->lost++;
 			s->pending = false;
 			if (full && f->options.delivery == QMT_DELIVERY_DROP_SLOW) {
@@ -201,15 +210,18 @@ static void offer(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *
 	}
 }
 
-static void give_up(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *type)
+static void lose(struct fanout *f)
 {
-	uint32_t lost = pending(f);
-
-	f->lost += lost;
+	f->lost += pending(f);
 	for (uint32_t i = 0; i < f->count; i++)
 		f->items[i].pending = false;
-	qmt_log(qmt_log_of(ctx), QMT_ERROR, "delivery.lost", "message", type->record.name, "copies", QMT_LOG_U64(lost),
-		"reason", "out of memory", NULL);
+}
+
+static void out_of_memory(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *type)
+{
+	qmt_log(qmt_log_of(ctx), QMT_ERROR, "delivery.lost", "message", type->record.name, "copies",
+		QMT_LOG_U64(pending(f)), "reason", "out of memory", NULL);
+	lose(f);
 }
 
 static void release(struct qmt_ctx *ctx, struct fanout *f)
@@ -227,8 +239,10 @@ static void again(struct qmt_ctx *ctx, void *state, void *arg)
 	(void)state;
 	f->retry = (struct qmt_timer){0};
 	offer(ctx, f, f->held_type, qmt_msg_body(f->held));
-	if (pending(f) && qmt_timer_start(ctx, f->options.retry_ms, again, f, &f->retry))
-		give_up(ctx, f, f->held_type);
+	if (pending(f) && f->options.delivery == QMT_DELIVERY_TIMED && qmt_now_ms(ctx) >= f->held_until_ms)
+		lose(f);
+	else if (pending(f) && qmt_timer_start(ctx, f->options.retry_ms, again, f, &f->retry))
+		out_of_memory(ctx, f, f->held_type);
 	if (!pending(f))
 		release(ctx, f);
 }
@@ -250,11 +264,12 @@ static void hold(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *t
 	if (!f->held || qmt_timer_start(ctx, f->options.retry_ms, again, f, &f->retry)) {
 		qmt_msg_free(ctx, f->held);
 		f->held = NULL;
-		give_up(ctx, f, type);
+		out_of_memory(ctx, f, type);
 		return;
 	}
 	qmt_record_copy(&type->record, body, qmt_msg_body(f->held), qmt_msg_extra(f->held, type));
 	f->held_type = type;
+	f->held_until_ms = qmt_now_ms(ctx) + f->options.patience_ms;
 	qmt_hold(ctx, true);
 }
 

@@ -6,8 +6,9 @@
  *                         v                taken        +-+
  *                       ENDING ------> gone
  *
- * READING with a descriptor: it is watched. READING with `read`: a job runs. The job's room is not part of the state:
- * an incarnation may end while the job writes there, so it belongs to the source, which the last of the two frees.
+ * READING with a descriptor: it is watched. READING with a child: it is not paused. READING with `read`: a job runs. The
+ * job's room is not part of the state: an incarnation may end while the job writes there, so it belongs to the source,
+ * which the last of the two frees.
  */
 #include "states.h"
 #include "stream.h"
@@ -40,9 +41,14 @@ struct stream {
 	const struct qmt_stream_config *config;
 	struct source *source; /* NULL while a job has it */
 	bool job_runs;
-	uint32_t chunk_bytes, credit;
+	uint32_t chunk_bytes, credit, which;
 	uint64_t total;
 	int fail;
+	/* of a child */
+	struct qmt_child child; /* .id 0: not started yet */
+	char *text;             /* why it could not be started */
+	int exit_code, signal;
+	bool timed_out;
 };
 
 static const char *check(const void *object, uint32_t state)
@@ -75,9 +81,12 @@ static int tell(struct qmt_ctx *ctx, struct stream *s)
 {
 	if (s->state == STREAM_OFFERING)
 		return QMT_TELL(ctx, s->config->to, qmt_stream_chunk, .stream = qmt_self(ctx), .id = s->config->id,
-			.data = {s->source->room, (uint32_t)s->source->got});
+			.data = {s->source->room, (uint32_t)s->source->got}, .source = s->which);
 	return QMT_TELL(ctx, s->config->to, qmt_stream_end, .id = s->config->id, .fail = s->fail ? QMT_FAIL_FAILED : 0,
-		.text = qmt_str(s->fail ? strerror(s->fail) : NULL), .total_bytes = s->total);
+		.text = qmt_str(s->text ? s->text
+				: s->fail       ? strerror(s->fail)
+								: NULL),
+		.total_bytes = s->total, .exit_code = s->exit_code, .signal = (uint32_t)s->signal, .timed_out = s->timed_out);
 }
 
 static void offer(struct qmt_ctx *ctx, struct stream *s)
@@ -157,6 +166,44 @@ static void fd_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t events, 
 	got(ctx, s, count < 0 ? -errno : count);
 }
 
+static bool child_output(struct qmt_ctx *ctx, void *state, int which, struct qmt_bytes data, void *arg)
+{
+	struct stream *s = state;
+
+	(void)arg;
+	s->which = (uint32_t)which;
+	memcpy(s->source->room, data.p, data.len);
+	got(ctx, s, data.len);
+	return s->state == STREAM_READING;
+}
+
+static void child_done(struct qmt_ctx *ctx, void *state, const struct qmt_child_result *result, void *arg)
+{
+	struct stream *s = state;
+
+	(void)arg;
+	s->exit_code = result->exit_code;
+	s->signal = result->signal;
+	s->timed_out = result->timed_out;
+	got(ctx, s, 0);
+}
+
+static int child_go_on(struct qmt_ctx *ctx, struct stream *s)
+{
+	struct qmt_child_options options = *s->config->child;
+	struct qmt_err err = {0};
+	int failed;
+
+	if (s->child.id)
+		return qmt_child_resume(ctx, s->child);
+	options.output = child_output;
+	options.output_bytes = s->chunk_bytes;
+	failed = qmt_child_start(ctx, &options, child_done, NULL, &s->child, &err);
+	if (failed)
+		s->text = strdup(err.text); /* without memory for it the number has to do */
+	return failed;
+}
+
 static void go_on(struct qmt_ctx *ctx, struct stream *s)
 {
 	static const struct qmt_job job = {job_run, job_done, job_drop};
@@ -166,7 +213,9 @@ static void go_on(struct qmt_ctx *ctx, struct stream *s)
 	if (s->state != STREAM_IDLE || !s->credit ||
 		!qmt_state_move(ctx, &qmt__stream_states, &s->state, STREAM_READING, s))
 		return;
-	if (!s->config->read) {
+	if (s->config->child) {
+		failed = child_go_on(ctx, s);
+	} else if (!s->config->read) {
 		failed = qmt_fd_watch(ctx, s->config->fd, QMT_FD_READ, fd_ready, NULL);
 	} else {
 		failed = qmt_job_start(ctx, &job, source);
@@ -197,8 +246,11 @@ static int on_start(struct qmt_ctx *ctx, void *state, const void *config)
 	int flags;
 
 	s->config = given; /* from here on `stop` closes what it names */
-	if (!given || given->chunk_bytes > QMT_STREAM_CHUNK_MAX || !qmt_ref_is_set(given->to)) {
-		qmt_fail(ctx, "config of a stream: wants a consumer, and chunks of at most %d bytes", QMT_STREAM_CHUNK_MAX);
+	if (!given || given->chunk_bytes > (given->child ? DEFAULT_CHUNK : QMT_STREAM_CHUNK_MAX) ||
+		!qmt_ref_is_set(given->to) || (given->child && given->read)) {
+		qmt_fail(ctx,
+			"config of a stream: wants a consumer, one source, and chunks of at most %d bytes (of a child %d)",
+			QMT_STREAM_CHUNK_MAX, DEFAULT_CHUNK);
 		return QMT_FAIL_BAD_REQUEST;
 	}
 	s->chunk_bytes = given->chunk_bytes ? given->chunk_bytes : DEFAULT_CHUNK;
@@ -210,7 +262,7 @@ static int on_start(struct qmt_ctx *ctx, void *state, const void *config)
 	s->source->config.chunk_bytes = s->chunk_bytes;
 	if (qmt_monitor(ctx, given->to))
 		return -ENOMEM;
-	if (!given->read) {
+	if (!given->read && !given->child) {
 		flags = fcntl(given->fd, F_GETFL);
 		if (flags < 0 || fcntl(given->fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 			got(ctx, s, -errno); /* the consumer is told */
@@ -236,8 +288,9 @@ static void on_stop(struct qmt_ctx *ctx, void *state)
 	(void)ctx;
 	if (!s->config)
 		return;
-	if (!s->config->read)
+	if (!s->config->read && !s->config->child)
 		(void)close(s->config->fd);
+	free(s->text);
 	if (s->source)
 		source_free(s->source);
 	else if (!s->job_runs && s->config->close)

@@ -1,4 +1,5 @@
-/* runtime/stream.h - bytes from a descriptor, or made by blocking code, that arrive as messages and do not overrun.
+/* runtime/stream.h - bytes from a descriptor, of a child process, or made by blocking code, that arrive as messages and
+ * do not overrun.
  *
  * An actor of the kind qmt_stream_desc reads and tells `to` one qmt_stream_chunk after the other, then one
  * qmt_stream_end, and ends. It begins with `credit` chunks and reads no further when they are used up, so a slow
@@ -9,7 +10,9 @@
  *     qmt_spawn(ctx, &qmt_stream_desc, &(struct qmt_spawn){.config = &config}, &ref, &err);
  *
  * Source:    a descriptor (pipe, socket, terminal; not a file of a disk, which is always ready and blocks: use `read`),
- *            or `read`: called again and again as a job, on a thread of the pool, never twice at once.
+ *            or `read`: called again and again as a job, on a thread of the pool, never twice at once; or `child`:
+ *            stdout and stderr of a process that the stream starts, in chunks of either as they are read (`source`
+ *            says which). It is killed with its group when the stream ends before it. qmt_stream_end says how it ended.
  * Order:     as the bytes came. A chunk has at least one byte.
  * Ends:      end of input, an error, the end of `to` (or of the link to it; then nobody is told), or by qmt_stop. A
  *            chunk that `to` does not take (full) is offered again every 10 ms until it does.
@@ -31,12 +34,16 @@ extern "C" {
 #define QMT_STREAM_CHUNK(F, T)                 \
 	F(T, REF, stream, 1, "Where credit goes.") \
 	F(T, U64, id, 2, "As configured.")         \
-	F(T, BYTES, data, 3, "At least one byte.")
-#define QMT_STREAM_END(F, T)                                     \
-	F(T, U64, id, 1, "As configured.")                           \
-	F(T, U32, fail, 2, "0: end of input. Else QMT_FAIL_FAILED.") \
-	F(T, STR, text, 3, "What failed.")                           \
-	F(T, U64, total_bytes, 4, "In all chunks.")
+	F(T, BYTES, data, 3, "At least one byte.") \
+	F(T, U32, source, 4, "Of a child: 1 its stdout, 2 its stderr. Else 0.")
+#define QMT_STREAM_END(F, T)                                        \
+	F(T, U64, id, 1, "As configured.")                              \
+	F(T, U32, fail, 2, "0: end of input. Else QMT_FAIL_FAILED.")    \
+	F(T, STR, text, 3, "What failed.")                              \
+	F(T, U64, total_bytes, 4, "In all chunks.")                     \
+	F(T, I64, exit_code, 5, "Of a child; -1: it died by a signal.") \
+	F(T, U32, signal, 6, "Of a child: which one.")                  \
+	F(T, BOOL, timed_out, 7, "Of a child: it was killed after its timeout_ms.")
 #define QMT_STREAM_MORE(F, T) F(T, U32, chunks, 1, "So many chunks more may come.")
 #define QMT_STREAM_MESSAGES(M)                                                         \
 	M(qmt_stream, chunk, QMT_STREAM_CHUNK, "stream", "To the consumer: bytes.")        \
@@ -55,12 +62,13 @@ typedef int64_t qmt_stream_read_fn(void *arg, void *ret_room, uint32_t size);
 struct qmt_stream_config {
 	struct qmt_ref to;
 	uint64_t id; /* the consumer's, to tell streams apart */
-	int fd;      /* used when read == NULL */
+	int fd;      /* used when read and child are NULL */
 	qmt_stream_read_fn *read;
-	void (*close)(void *arg); /* may be NULL */
-	void *arg;                /* of read and close */
-	uint32_t chunk_bytes;     /* [16384], at most QMT_STREAM_CHUNK_MAX */
-	uint32_t credit;          /* [8] chunks to begin with */
+	const struct qmt_child_options *child; /* lives as long as this; its output and output_bytes are not used */
+	void (*close)(void *arg);              /* may be NULL */
+	void *arg;                             /* of read and close */
+	uint32_t chunk_bytes;                  /* [16384], at most QMT_STREAM_CHUNK_MAX; of a child at most 16384 */
+	uint32_t credit;                       /* [8] chunks to begin with */
 };
 enum { QMT_STREAM_CHUNK_MAX = 1 << 20 };
 

@@ -94,6 +94,7 @@ static const struct qmt_pubsub_config configs[] = {
 	[QMT_DELIVERY_GUARANTEED] = {.filters = filters, .delivery = {.max_subscribers = 5}},
 	[QMT_DELIVERY_BEST_EFFORT] = {.delivery = {.delivery = QMT_DELIVERY_BEST_EFFORT}},
 	[QMT_DELIVERY_DROP_SLOW] = {.delivery = {.delivery = QMT_DELIVERY_DROP_SLOW}},
+	[QMT_DELIVERY_TIMED] = {.delivery = {.delivery = QMT_DELIVERY_TIMED, .patience_ms = 30}},
 };
 
 QMT_PUBSUB_PUBLISH(kit_answer)
@@ -300,6 +301,34 @@ static void best_effort(void **unused)
 	}
 }
 
+/* Timed: the others wait for a full one as long as patience says, message by message; it loses what it did not take by
+ * then and keeps its place. */
+static void timed(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+
+	kit_start_seeded(&kit, 6);
+	struct qmt_ref room = spawn_room(&kit, QMT_DELIVERY_TIMED), slow = kit_spawn(&kit, &narrow_desc, NULL);
+	struct qmt_ref quick = kit_spawn(&kit, &reader_desc, NULL);
+	assert_int_equal(subscribe(&kit, room, slow, "", ""), 0);
+	assert_int_equal(subscribe(&kit, room, quick, "", ""), 0);
+	assert_int_equal(tell(&kit, slow, PAUSE), 0);
+	assert_int_equal(publish(&kit, room, 1, BOUND + 2), BOUND + 2); /* one is held, one waits for it */
+	assert_int_equal(get(&kit, quick, GET_COUNT), BOUND + 1);
+	qmt_system_run(kit.sys, 20);
+	assert_int_equal(get(&kit, quick, GET_COUNT), BOUND + 1);
+	qmt_system_run(kit.sys, 10);
+	assert_int_equal(get(&kit, quick, GET_COUNT), BOUND + 2);
+	qmt_system_run(kit.sys, PAUSE_MS);
+	assert_int_equal(get(&kit, slow, GET_COUNT), BOUND);
+	assert_int_equal(counts(&kit, room).lost, 2);
+	assert_int_equal(counts(&kit, room).subscribers, 2);
+	assert_int_equal(publish(&kit, room, 200, 1), 1);
+	assert_int_equal(get(&kit, slow, GET_DISORDER), 0);
+	kit_stop(&kit);
+}
+
 static uint64_t one_run(uint64_t seed)
 {
 	struct kit kit;
@@ -338,6 +367,7 @@ int main(void)
 		cmocka_unit_test(guaranteed),
 		cmocka_unit_test(waits),
 		cmocka_unit_test(best_effort),
+		cmocka_unit_test(timed),
 		cmocka_unit_test(seeded),
 	};
 

@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -362,6 +364,160 @@ static void job_on_threads(void **unused)
 	assert_int_equal(endless.closed, 1);
 }
 
+/* ---- a child process --------------------------------------------------------------------------------------------- */
+
+/* Takes whatever comes; the output is text of two pipes. */
+struct listener {
+	char text[2][64]; /* of stdout, of stderr */
+	size_t len[2];
+	uint64_t bytes, chunks;
+};
+enum { LATE_MS = 300 }; /* longer than pipes are read of a child that is over */
+static struct kit_latch child_ended = KIT_LATCH;
+static struct {
+	struct qmt_stream_end end;
+	char text[300], err_text[64], out_text[64];
+	uint64_t bytes;
+} seen; /* written before child_ended is */
+
+static void heard_chunk(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct listener *l = state;
+	const struct qmt_stream_chunk *chunk = body;
+	uint32_t which = chunk->source - 1;
+
+	kit_check(chunk->data.len > 0 && chunk->data.len <= 1000 && which < 2);
+	for (uint32_t i = 0; which < 2 && i < chunk->data.len && l->len[which] + 1 < sizeof l->text[0]; i++)
+		l->text[which][l->len[which]++] = (char)chunk->data.p[i];
+	l->bytes += chunk->data.len;
+	kit_check(qmt_tell_after(ctx, l->chunks++ ? 0 : LATE_MS, chunk->stream, &qmt_stream_more_type,
+				  &(struct qmt_stream_more){.chunks = 1}) == 0);
+}
+static void heard_end(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct listener *l = state;
+	const struct qmt_stream_end *end = body;
+
+	(void)ctx;
+	kit_check(end->total_bytes == l->bytes);
+	seen.end = *end;
+	(void)snprintf(seen.text, sizeof seen.text, "%.*s", (int)end->text.len, end->text.p);
+	memcpy(seen.out_text, l->text[0], sizeof seen.out_text);
+	memcpy(seen.err_text, l->text[1], sizeof seen.err_text);
+	seen.bytes = l->bytes;
+	kit_latch_add(&child_ended, 1);
+}
+static qmt_handler *const listener_handlers[qmt_stream_message_count] = {
+	[qmt_stream_chunk_id] = heard_chunk, [qmt_stream_end_id] = heard_end};
+static void listener_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)state;
+	if (((const struct kit_poke *)body)->value == END)
+		qmt_stop_self(ctx);
+}
+static qmt_handler *const listener_pokes[kit_message_count] = {[kit_poke_id] = listener_poke};
+static const struct qmt_actor_desc listener_desc = {
+	.abi = QMT_ABI,
+	.name = "listener",
+	.state_size = sizeof(struct listener),
+	.accepts = {{&kit_protocol, listener_pokes}, {&qmt_stream_protocol, listener_handlers}},
+};
+
+static void listen_to(const char *script, uint32_t credit, uint64_t timeout_ms)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct qmt_child_options options = {.argv = argv, .timeout_ms = timeout_ms};
+	struct qmt_stream_config config = {.id = 9, .child = &options, .chunk_bytes = 1000, .credit = credit};
+	struct kit kit;
+
+	memset(&seen, 0, sizeof seen);
+	kit_start(&kit, 2);
+	kit_latch_reset(&child_ended);
+	config.to = kit_spawn(&kit, &listener_desc, NULL);
+	struct qmt_ref stream = spawn_stream(&kit, &config);
+	kit_latch_wait(&child_ended, 1);
+	kit_wait_gone(&kit, stream);
+	kit_stop(&kit);
+}
+
+/* What a child writes comes while it runs, stdout and stderr apart; the end says how it ended. */
+static void child_output(void **unused)
+{
+	(void)unused;
+	listen_to("echo out; echo err >&2; exit 3", 8, 0);
+	assert_string_equal(seen.out_text, "out\n");
+	assert_string_equal(seen.err_text, "err\n");
+	assert_int_equal(seen.end.exit_code, 3);
+	assert_int_equal(seen.end.fail, 0);
+	assert_int_equal(seen.end.id, 9);
+	listen_to("echo x; kill -TERM $$", 8, 0);
+	assert_int_equal(seen.end.exit_code, -1);
+	assert_int_equal(seen.end.signal, 15);
+	/* the timeout kills the group; what it had said is there */
+	listen_to("echo early; exec sleep 1000", 8, 100);
+	assert_true(seen.end.timed_out);
+	assert_string_equal(seen.out_text, "early\n");
+}
+
+/* Much more than pipes and credit hold comes whole, whatever the credit is; and what is left behind by a child that is
+ * over is read too. */
+static void child_credit(void **unused)
+{
+	(void)unused;
+	listen_to("head -c 300000 /dev/zero; head -c 200000 /dev/zero >&2", 1, 0);
+	assert_int_equal(seen.bytes, 500000);
+	listen_to("head -c 60000 /dev/zero", 1, 0);
+	assert_int_equal(seen.bytes, 60000);
+}
+
+/* A child that cannot be started: the end says why. */
+static void child_not_there(void **unused)
+{
+	(void)unused;
+	const char *const argv[] = {"/nowhere/at-all", NULL};
+	const struct qmt_child_options options = {.argv = argv};
+	struct qmt_stream_config config = {.id = 9, .child = &options};
+	struct kit kit;
+
+	memset(&seen, 0, sizeof seen);
+	kit_start(&kit, 2);
+	kit_latch_reset(&child_ended);
+	config.to = kit_spawn(&kit, &listener_desc, NULL);
+	struct qmt_ref stream = spawn_stream(&kit, &config);
+	kit_latch_wait(&child_ended, 1);
+	kit_wait_gone(&kit, stream);
+	assert_int_equal(seen.end.fail, QMT_FAIL_FAILED);
+	assert_non_null(strstr(seen.text, "/nowhere/at-all"));
+	config.chunk_bytes = 16385;
+	stream = spawn_stream(&kit, &config);
+	kit_wait_gone(&kit, stream); /* refused: told by the log */
+	kit_stop(&kit);
+}
+
+/* When the consumer ends, so does the child, with all its group. */
+static void child_ends_with_consumer(void **unused)
+{
+	(void)unused;
+	int pipes[2];
+	char byte, script[100];
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct qmt_child_options options = {.argv = argv};
+	struct qmt_stream_config config = {.id = 7, .child = &options, .chunk_bytes = 1000, .credit = 1};
+	struct kit kit;
+
+	assert_int_equal(pipe(pipes), 0); /* the child's end is closed with the last of its group */
+	(void)snprintf(script, sizeof script, "exec 3>/proc/%ld/fd/%d; yes", (long)getpid(), pipes[1]);
+	kit_start(&kit, 2);
+	config.to = kit_spawn(&kit, &eater_desc, NULL);
+	tell(&kit, config.to, END);
+	struct qmt_ref stream = spawn_stream(&kit, &config);
+	kit_wait_gone(&kit, stream);
+	kit_stop(&kit);
+	close(pipes[1]);
+	assert_int_equal(read(pipes[0], &byte, 1), 0);
+	close(pipes[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +528,10 @@ int main(void)
 		cmocka_unit_test(descriptor),
 		cmocka_unit_test(bad_descriptor),
 		cmocka_unit_test(job_on_threads),
+		cmocka_unit_test(child_output),
+		cmocka_unit_test(child_credit),
+		cmocka_unit_test(child_not_there),
+		cmocka_unit_test(child_ends_with_consumer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
