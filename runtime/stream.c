@@ -6,9 +6,9 @@
  *                         v                taken        +-+
  *                       ENDING ------> gone
  *
- * READING with a descriptor: it is watched. READING with a child: it is not paused. READING with `read`: a job runs. The
- * job's room is not part of the state: an incarnation may end while the job writes there, so it belongs to the source,
- * which the last of the two frees.
+ * READING with a descriptor: it is watched. READING with a child: it is not paused. READING with `read`: a job runs.
+ * The job's room is not part of the state: an incarnation may end while the job writes there, so it belongs to the
+ * source, which the last of the two frees.
  */
 #include "states.h"
 #include "stream.h"
