@@ -13,7 +13,7 @@ B       := build$(if $(SAN),/$(SAN))$(if $(COVER),/cover)
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 
-PKGS    := libzmq libsodium jansson sqlite3 libcurl
+PKGS    := libzmq libsodium jansson sqlite3 libcurl libqrencode
 PKGS_QMT := libczmq
 PKGS_LAB := libuv libczmq
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wformat=2 -Werror
@@ -132,8 +132,8 @@ tests: all $(UNIT) $(TOOLS) $(B)/test/sim/sim
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
 DEPS := gcc g++ make pkg-config libzmq3-dev libczmq-dev libsodium-dev libmsgpack-dev libsqlite3-dev libinih-dev libjansson-dev \
-        libcurl4-openssl-dev libtomlplusplus-dev libuv1-dev libcmocka-dev nftables python3 python3-pytest ca-certificates
-DEPS_DEV := clang clang-format libclang-rt-14-dev strace valgrind linux-perf
+        libcurl4-openssl-dev libtomlplusplus-dev libqrencode-dev libuv1-dev libcmocka-dev nftables python3 python3-pytest ca-certificates
+DEPS_DEV := zbar-tools clang clang-format libclang-rt-14-dev strace valgrind linux-perf
 MISSING = $(shell dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(1) 2>/dev/null | awk '$$2=="ii"{print $$1}' | sort > /tmp/.qmt-have-$$$$; \
         printf '%s\n' $(1) | sort | comm -23 - /tmp/.qmt-have-$$$$; rm -f /tmp/.qmt-have-$$$$)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

@@ -204,27 +204,48 @@ int home_lock_database(const char *path, struct qmt_err *err)
 	return fd;
 }
 
-int home_identity(const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err)
+/* The folder that `path` is in. */
+static int make_folder_of(const char *path, struct qmt_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash && slash != path ? qmt_str_dup(qmt_strn(path, (size_t)(slash - path))) : NULL;
+	int rc = folder ? qmt_os_make_dirs(folder, err) : 0;
+
+	free(folder);
+	return rc;
+}
+
+int home_identity_write(const char *path, const struct identity *identity, bool replace, struct qmt_err *err)
+{
+	struct qmt_buf beside = {0};
+	int rc = make_folder_of(path, err);
+
+	if (rc == 0 && replace)
+		return qmt_os_file_write(path, identity->secret, IDENTITY_FILE_BYTES, 0600, err);
+	qmt_buf_printf(&beside, "%s.new-%ld", path, (long)getpid());
+	if (rc == 0 && beside.failed)
+		rc = qmt_err_set(err, -ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = qmt_os_file_write(beside.data, identity->secret, IDENTITY_FILE_BYTES, 0600, err);
+	/* link, not rename: it fails when somebody else was there first, on every file system */
+	if (rc == 0 && link(beside.data, path) != 0)
+		rc = qmt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (beside.data)
+		unlink(beside.data);
+	qmt_buf_free(&beside);
+	return rc;
+}
+
+static int read_identity(const char *path, struct identity *ret_identity, struct qmt_err *err)
 {
 	struct qmt_buf data = {0};
 	struct stat info;
 	int rc;
 
-	*ret_created = false;
-	if (stat(path, &info) != 0) {
-		int code = -errno;
-		struct identity identity;
-		if (code != -ENOENT || !create)
-			return qmt_err_set(err, code, "%s: %s", path, strerror(-code));
-		identity_generate(&identity);
-		rc = qmt_os_file_write(path, identity.secret, IDENTITY_FILE_BYTES, 0600, err);
-		if (rc == 0) {
-			*ret_identity = identity;
-			*ret_created = true;
-		}
-		identity_fini(&identity);
-		return rc;
-	}
+	if (stat(path, &info) != 0)
+		return qmt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(info.st_mode))
+		return qmt_err_set(err, -EINVAL, "%s: not a regular file", path);
 	if (info.st_mode & 077)
 		return qmt_err_set(err, -EPERM, "%s: others may read or write this secret key: chmod 600 it", path);
 	rc = qmt_os_file_read(path, 4096, &data, err);
@@ -237,4 +258,22 @@ int home_identity(const char *path, bool create, struct identity *ret_identity, 
 		explicit_bzero(data.data, data.len);
 	qmt_buf_free(&data);
 	return rc;
+}
+
+int home_identity(const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err)
+{
+	struct identity identity;
+	int rc = read_identity(path, ret_identity, err);
+
+	*ret_created = false;
+	if (rc != -ENOENT || !create)
+		return rc;
+	identity_generate(&identity);
+	rc = home_identity_write(path, &identity, false, err);
+	if (rc == 0) {
+		*ret_identity = identity;
+		*ret_created = true;
+	}
+	identity_fini(&identity);
+	return rc == -EEXIST ? read_identity(path, ret_identity, err) : rc;
 }

@@ -97,41 +97,6 @@ int qmt_status(const struct cli *cli)
 	return node_ask_and_show(cli, "node_manager", &node_status_type, &(struct node_status){}, show_status);
 }
 
-/* Works from the file when no node runs; a running node knows best (identity_file may lie elsewhere). */
-int qmt_identity(const struct cli *cli)
-{
-	struct qmt_err err = {0};
-	struct control_client *client = NULL;
-	char *socket = home_socket(cli->home, &err);
-	char *file = home_file(cli->home, "mesh_identity.key");
-	char text[PEER_ID_TEXT + 1] = "";
-	int status = CLI_FAILED;
-
-	if (socket && control_client_open(socket, 0, -1, &client, &err) == 0) {
-		snprintf(text, sizeof text, "%s", control_client_node_id(client));
-		status = CLI_OK;
-	} else if (file && identity_crypto_init() == 0) {
-		struct identity identity;
-		bool created;
-		int rc = home_identity(file, false, &identity, &created, &err);
-		if (rc == 0) {
-			peer_id_text(&identity.id, text);
-			identity_fini(&identity);
-			status = CLI_OK;
-		} else if (rc == -ENOENT) {
-			cli_error("%s: no identity yet: it is made when qmtd first starts on this home", file);
-		} else {
-			cli_error("%s", err.text);
-		}
-	}
-	if (status == CLI_OK)
-		printf(cli->json ? "{\"peer_id\":\"%s\"}\n" : "%s\n", text);
-	control_client_close(client);
-	free(socket);
-	free(file);
-	return status;
-}
-
 static void show_nodes(const void *body)
 {
 	const struct node_nodes_reply *reply = body;

@@ -27,7 +27,7 @@ for name in $targets; do
 	mkdir -p "$found" "$corpus"
 	# shellcheck disable=SC2046,SC2086
 	clang++ $san -fsanitize=fuzzer -pthread -o "$program" "$build/test/fuzz/${name}_fuzz.o" $libs \
-		$(pkg-config --libs libzmq libsodium jansson sqlite3 libcurl) -lmsgpackc -linih -lm || { status=1; continue; }
+		$(pkg-config --libs libzmq libsodium jansson sqlite3 libcurl libqrencode) -lmsgpackc -linih -lm || { status=1; continue; }
 	if "$program" -max_total_time="${SECONDS_EACH:-60}" -rss_limit_mb=1024 -timeout=5 -print_final_stats=1 \
 		-artifact_prefix="$found/" "$found" "$corpus" >"$log" 2>&1; then
 		executions=$(sed -n 's/^stat::number_of_executed_units: //p' "$log")

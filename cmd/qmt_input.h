@@ -1,0 +1,18 @@
+/* cmd/qmt_input.h - arguments that may hold a secret, and so may come from standard input or a file instead.
+ *
+ * Threads: one.   Blocks: on standard input and files.
+ */
+#ifndef CMD_QMT_INPUT_H
+#define CMD_QMT_INPUT_H
+
+#include "runtime/base/bytes.h"
+#include "runtime/base/err.h"
+
+/* All of standard input, up to `limit` bytes. 0; <0 and err: longer, or unreadable. Wipe and free what comes back. */
+QMT_MUST_CHECK int input_read(size_t limit, struct qmt_buf *ret_data, struct qmt_err *err);
+/* What an argument TEXT|-|@FILE stands for: standard input, the file, or the text itself. From a file or standard input
+ * exactly one newline at the end is not part of it. 0; <0 and err. */
+QMT_MUST_CHECK int input_argument(const char *argument, size_t limit, struct qmt_buf *ret_text, struct qmt_err *err);
+void input_wipe(struct qmt_buf *data);
+
+#endif
