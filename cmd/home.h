@@ -29,7 +29,8 @@ int home_lock_database(const char *path, struct qmt_err *err);
  * read, and what is no regular file. 0, -ENOENT, <0. */
 QMT_MUST_CHECK int home_identity(
 	const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err);
-/* Writes one, 0600, as a whole or not at all, its folder too if need be. Without `replace` never over another: -EEXIST. */
+/* Writes one, 0600, as a whole or not at all, its folder too if need be. Without `replace` never over another:
+ * -EEXIST. */
 QMT_MUST_CHECK int home_identity_write(
 	const char *path, const struct identity *identity, bool replace, struct qmt_err *err);
 

@@ -156,7 +156,7 @@ int qmt_invite_show(const struct cli *cli)
 	return shown.outcome != 0 ? CLI_FAILED : status;
 }
 
-/* ---- QR ------------------------------------------------------------------------------------------------------------ */
+/* ---- QR ------------------------------------------------------------------------------------------------------ */
 
 static int write_picture(const char *path, const struct qmt_buf *data)
 {

@@ -18,7 +18,7 @@ enum { PREFIX = sizeof prefix - 1 };
 _Static_assert(PREFIX + INVITE_TOKEN == INVITE_URL, "a URL is the prefix and a token");
 _Static_assert(INVITE_TOKEN == (INVITE_BYTES * 4 + 2) / 3, "base64 without padding");
 
-/* ---- base64url ----------------------------------------------------------------------------------------------------- */
+/* ---- base64url ----------------------------------------------------------------------------------------------- */
 
 static int base64_value(char c)
 {
@@ -60,7 +60,7 @@ static int base64_decode(struct qmt_str text, uint8_t *ret_bytes, uint32_t *ret_
 	return 0;
 }
 
-/* ---- bytes --------------------------------------------------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------------------------------------------- */
 
 static uint64_t number(const uint8_t *bytes, int len)
 {
@@ -212,7 +212,7 @@ int invite_decode(struct qmt_str text, struct invite *ret_invite, struct qmt_err
 	return rc;
 }
 
-/* ---- what it means --------------------------------------------------------------------------------------------------- */
+/* ---- what it means ------------------------------------------------------------------------------------------- */
 
 int invite_inviter(const struct invite *invite, struct peer_id *ret_id, struct qmt_err *err)
 {

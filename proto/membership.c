@@ -10,7 +10,7 @@
 
 enum { FLAG_CAN_INVITE = 1, FLAG_CLIENT = 2 };
 
-/* ---- bytes --------------------------------------------------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------------------------------------------- */
 
 static uint8_t *put_number(uint8_t *at, uint64_t value, int len)
 {
@@ -167,7 +167,7 @@ int membership_decode(struct qmt_bytes bytes, struct membership *ret_membership,
 	return 0;
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------------------------------------------- */
 
 int membership_to_json(const struct membership *m, struct qmt_buf *out)
 {
@@ -283,7 +283,7 @@ int membership_from_json(struct qmt_str text, struct membership *ret_membership,
 	return rc != 0 ? form_because(err, "JSON", &why) : from_value(whole, ret_membership, err);
 }
 
-/* ---- what it means ------------------------------------------------------------------------------------------------- */
+/* ---- what it means ------------------------------------------------------------------------------------------- */
 
 int membership_verify(
 	const struct membership *m, struct qmt_str mesh_id, const struct peer_id *holder, uint64_t now, struct qmt_err *err)

@@ -1,8 +1,8 @@
 /* proto/membership.h - who was admitted to a mesh, signed by its inviter (reference 1.2).
  *
  * Threads: values.   Blocks: never.   Clock: none here; the caller says what time it is (Unix seconds).
- * Format:  signed are 01 | for each of mesh id, PeerId of the member, PeerId of who admitted, invite id, as text: length
- *          u16, bytes | issued_at u64 | expires_at u64 | flags u8 (1 can_invite, 2 role client); numbers big-endian. On
+ * Format:  signed are 01 | for each of mesh id, PeerId of the member, PeerId of who admitted, invite id, as text:
+ *          length u16, bytes | issued_at u64 | expires_at u64 | flags u8 (1 can_invite, 2 role client); numbers big-endian. On
  *          links it travels as these bytes and the 64 of the ed25519 signature; the original's form is JSON with the
  *          signature in hexadecimal.
  * Strict:  bytes and JSON are read exactly as they would be written (JSON in any order and spacing): PeerIds of ed25519
@@ -61,8 +61,8 @@ QMT_MUST_CHECK int membership_to_json(const struct membership *membership, struc
 /* 0; MEMBERSHIP_E_FORM and err; -ENOMEM. */
 QMT_MUST_CHECK int membership_from_json(struct qmt_str json, struct membership *ret_membership, struct qmt_err *err);
 
-/* Does it make `holder`, whose key was proven, a member of `mesh_id` now? 0; an outcome and err. In this order: expired,
- * signature, host, mesh, holder. */
+/* Does it make `holder`, whose key was proven, a member of `mesh_id` now? 0; an outcome and err. In this order:
+ * expired, signature, host, mesh, holder. */
 QMT_MUST_CHECK int membership_verify(const struct membership *membership, struct qmt_str mesh_id,
 	const struct peer_id *holder, uint64_t now, struct qmt_err *err);
 

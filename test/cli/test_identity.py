@@ -9,7 +9,8 @@ with open(os.path.join(qmt.ROOT, "test/vectors/invite.json")) as file:
 
 
 def run(*args, stdin=b"", env=None):
-	done = subprocess.run([os.path.join(qmt.BUILD, "qmt"), *args], input=stdin, capture_output=True, timeout=qmt.DEADLINE_S, env=dict(os.environ, **(env or {})))
+	done = subprocess.run([os.path.join(qmt.BUILD, "qmt"), *args], input=stdin, capture_output=True, timeout=qmt.DEADLINE_S,
+		env=dict(os.environ, **(env or {})))
 	return qmt.Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

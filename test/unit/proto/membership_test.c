@@ -186,8 +186,8 @@ static void test_each_bit(void **state)
 	assert_int_equal(membership_decode((struct qmt_bytes){bytes, len + 1}, &other, NULL), MEMBERSHIP_E_FORM);
 }
 
-/* JSON is read strictly: a role that is none (the original signs "admin" as member), a key twice, unknown, missing or of
- * another type, text behind it, too much of it. */
+/* JSON is read strictly: a role that is none (the original signs "admin" as member), a key twice, unknown, missing or
+ * of another type, text behind it, too much of it. */
 static void test_strict_json(void **state)
 {
 	static const struct {
