@@ -2,9 +2,9 @@
  *
  * Threads: values.   Blocks: never.   Clock: none here; the caller says what time it is (Unix seconds).
  * Format:  signed are 01 | for each of mesh id, PeerId of the member, PeerId of who admitted, invite id, as text:
- *          length u16, bytes | issued_at u64 | expires_at u64 | flags u8 (1 can_invite, 2 role client); numbers big-endian. On
- *          links it travels as these bytes and the 64 of the ed25519 signature; the original's form is JSON with the
- *          signature in hexadecimal.
+ *          length u16, bytes | issued_at u64 | expires_at u64 | flags u8 (1 can_invite, 2 role client); numbers
+ *          big-endian. On links it travels as these bytes and the 64 of the ed25519 signature; the original's form is
+ *          JSON with the signature in hexadecimal.
  * Strict:  bytes and JSON are read exactly as they would be written (JSON in any order and spacing): PeerIds of ed25519
  *          keys in their one form, a lower-case uuid, a role that is "member" or "client", no undefined bits, no key
  *          twice, none that is not known, nothing behind it.
