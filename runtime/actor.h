@@ -98,6 +98,7 @@ struct qmt_param {
 enum qmt_overflow { QMT_BLOCK, QMT_REFUSE, QMT_DROP_NEW, QMT_DROP_OLD };
 
 struct qmt_outgoing; /* port.h */
+struct qmt_bond;     /* port.h */
 
 struct qmt_actor_desc {
 	uint32_t abi;        /* QMT_ABI */
@@ -106,6 +107,9 @@ struct qmt_actor_desc {
 	uint32_t state_size;
 	uint32_t bound;      /* messages in the normal lane; 0: unbounded (refused beyond 2^21) */
 	uint8_t overflow;    /* enum qmt_overflow, at the bound */
+	/* Actors of other nodes that hold a ref to it may link with it (qmt_link), so their ends, and that of the
+	 * connection, are its own unless link_died says otherwise. False: they are told QMT_FAIL_NOT_ALLOWED. */
+	bool remote_links;
 	const struct qmt_param *params;        /* may be NULL */
 	struct qmt_supervision supervision;    /* of its children */
 	struct qmt_accept accepts[QMT_ACCEPTS_MAX];
@@ -132,6 +136,9 @@ struct qmt_actor_desc {
 	void (*flush)(struct qmt_ctx *ctx, void *state);
 	/* Link actors only (port.h): gets everything sent to refs with rid != 0 and to names behind it. */
 	void (*outgoing)(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *out);
+	/* Link actors only: what becomes of links (qmt_link) between an actor here and one behind it. Of MADE: 0, or the
+	 * enum qmt_fail that the actor here is told with its link_died. */
+	int (*bond)(struct qmt_ctx *ctx, void *state, const struct qmt_bond *bond);
 };
 
 /* ---- spawn and stop ---------------------------------------------------------------------------------------------- */
@@ -280,8 +287,12 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref wh
 QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
 /* Links this incarnation and that of `who`: when one of them ends, restarted afterwards or not, so does the other (see
  * the hook link_died). A link holds once; a restarted actor links again. Already gone: as if it ended soon. A muted
- * actor is told at once. Each link that both made is one of its own. Returns 0; QMT_FAIL_NO_ROUTE: it lives behind a
- * link to a peer (monitor it); <0 (out of memory, itself, nobody, or called from outside). */
+ * actor is told at once. Each link that both made is one of its own.
+ * An actor behind a link to a peer: as one here, if its descriptor says remote_links; what stands in the way comes as
+ * the reason of link_died: NOT_ALLOWED, NOT_RUNNING, FULL (bonds_max of the link, here or there), UNKNOWN_MESSAGE (the
+ * peer's version knows no links), PEER_GONE (the connection has ended: both sides are told). What a sender told before
+ * it ended may arrive after that.
+ * Returns 0; QMT_FAIL_NO_ROUTE: the port knows no links; <0 (out of memory, itself, nobody, or called from outside). */
 QMT_EXPORT QMT_MUST_CHECK int qmt_link(struct qmt_ctx *ctx, struct qmt_ref who);
 /* Undoes what this actor linked, and what `who` linked with it: after this link_died is not called for it. */
 QMT_EXPORT void qmt_unlink(struct qmt_ctx *ctx, struct qmt_ref who);

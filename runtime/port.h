@@ -40,6 +40,31 @@ QMT_EXPORT void qmt_outgoing_refuse(struct qmt_ctx *ctx, int fail);
 /* By a link: the actor that the peer exported under this number has ended. Those who monitor the ref are told
  * `down`. */
 QMT_EXPORT void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid);
+/* A bond: a link (qmt_link) between an actor here and one of the peer's. The runtime keeps it with the link actor, and
+ * tells `actor` QMT_FAIL_PEER_GONE when that ends. Its hook `bond` is called for what happens here, and is to tell the
+ * peer: */
+enum qmt_bond_event {
+	QMT_BOND_MADE,   /* `actor` has linked itself with `rid` */
+	QMT_BOND_UNDONE, /* by `actor`: qmt_unlink */
+	QMT_BOND_ENDED,  /* `actor` has ended, or could not be linked: reason, 0 for a wanted end */
+};
+struct qmt_bond {
+	uint8_t event;        /* enum qmt_bond_event */
+	uint64_t id;          /* one for each, of both directions; never used again */
+	struct qmt_ref actor; /* here; with a rid: behind another link */
+	uint32_t rid;         /* the peer's */
+	int reason;
+};
+/* By a link: the peer's actor `rid` wants to be linked with `who`. Afterwards the hook says what becomes of it. 0;
+ * QMT_FAIL_NOT_ALLOWED: its descriptor does not say remote_links; QMT_FAIL_NOT_RUNNING; behind another link:
+ * QMT_FAIL_PEER_GONE, QMT_FAIL_NO_ROUTE; <0. */
+QMT_EXPORT QMT_MUST_CHECK int qmt_bond_make(
+	struct qmt_ctx *ctx, struct qmt_ref who, uint32_t rid, uint64_t *ret_id);
+/* By a link: the peer's side has ended (reason: enum qmt_fail, 0 for a wanted end), or undone it. The hook is not
+ * called for it any more. An id that is over: nothing happens. */
+QMT_EXPORT void qmt_bond_end(struct qmt_ctx *ctx, uint64_t id, int reason);
+QMT_EXPORT void qmt_bond_undo(struct qmt_ctx *ctx, uint64_t id);
+
 /* Registers this actor under a name that `holder` has, without a moment in between where nobody has it. holder unset,
  * or it has ended meanwhile: as qmt_register. Afterwards nothing is sent to `holder` by that name; what was stands in
  * its mailbox before whatever this actor tells it next. Returns 0; QMT_FAIL_NAME_TAKEN: somebody else has it; <0 out of

@@ -240,6 +240,7 @@ static int send_claim(struct hello *hello, struct qmt_buf *out)
 		.capabilities = {self->capabilities, self->capability_count},
 		.scopes = bytes_of(macs, self->scope_count * SCOPE_MAC),
 		.body_bytes = self->body_bytes,
+		.features = self->features,
 	};
 	set_state(hello, HELLO_WAIT_WELCOME);
 	return put_frame(out, HELLO_STEP_CLAIM, &hello_claim_record, &claim) ? -ENOMEM : HELLO_MORE;
@@ -325,12 +326,14 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	peer->version = hello->versions[4];
 	peer->attempt = claim->attempt;
 	peer->body_bytes = claim->body_bytes;
+	peer->features = claim->features;
 	struct hello_welcome welcome = {
 		.node = qmt_str(self->node_name),
 		.boot = qmt_str(self->boot_id),
 		.capabilities = {self->capabilities, self->capability_count},
 		.scopes = bytes_of(macs, peer->scope_count * SCOPE_MAC),
 		.body_bytes = self->body_bytes,
+		.features = self->features,
 	};
 	set_state(hello, HELLO_OVER);
 	return put_frame(out, HELLO_STEP_WELCOME, &hello_welcome_record, &welcome) ? -ENOMEM : HELLO_DONE;
@@ -358,6 +361,7 @@ static int on_welcome(struct hello *hello, struct qmt_bytes frame, struct qmt_bu
 	if (peer->scope_count == 0 || peer->scope_count != welcome->scopes.len / SCOPE_MAC)
 		return refuse(hello, out, err, -ENOLINK, "no scope in common");
 	peer->body_bytes = welcome->body_bytes;
+	peer->features = welcome->features;
 	set_state(hello, HELLO_OVER);
 	return HELLO_DONE;
 }

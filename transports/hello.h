@@ -34,6 +34,9 @@ enum {
 	HELLO_SCOPES = 16,
 };
 
+/* What a version understands beyond HELLO_VERSION: bits of `features`. Append only. */
+enum { HELLO_FEATURE_BONDS = 1 /* LINK_BOND, LINK_BOND_OVER */ };
+
 #define HELLO_OFFER(F, T) \
 	F(T, U32, min, 1, "Lowest version that the dialer speaks.") \
 	F(T, U32, max, 2, "Highest one.") \
@@ -53,13 +56,15 @@ enum {
 	F(T, U64, attempt, 9, "Counts dials since the start.") \
 	F(T, STRS, capabilities, 10, "As configured.") \
 	F(T, BYTES, scopes, 11, "32 bytes for each scope offered.") \
-	F(T, U64, body_bytes, 12, "Largest message that this side takes.")
+	F(T, U64, body_bytes, 12, "Largest message that this side takes.") \
+	F(T, U64, features, 13, "What this side understands: bit 0 links between actors.")
 #define HELLO_WELCOME(F, T) \
 	F(T, STR, node, 7, "Node name.") \
 	F(T, STR, boot, 8, "As in claim.") \
 	F(T, STRS, capabilities, 10, "As configured.") \
 	F(T, BYTES, scopes, 11, "32 bytes for each shared scope, in the order of the offer: its number on the link.") \
-	F(T, U64, body_bytes, 12, "Largest message that this side takes.")
+	F(T, U64, body_bytes, 12, "Largest message that this side takes.") \
+	F(T, U64, features, 13, "As in claim.")
 #define HELLO_REFUSAL(F, T) \
 	F(T, U32, code, 1, "errno.") \
 	F(T, STR, text, 2, "For people.")
@@ -89,6 +94,7 @@ struct hello_self {
 	const char *const *scopes;       /* ids; at most HELLO_SCOPES */
 	uint32_t scope_count;
 	uint64_t body_bytes;
+	uint64_t features;               /* HELLO_FEATURE_* */
 };
 
 /* What the other side proved (id) and says of itself (the rest). Lives as long as the hello. */
@@ -102,6 +108,7 @@ struct hello_peer {
 	uint8_t scopes[HELLO_SCOPES];    /* number on the link -> index in self->scopes */
 	uint32_t scope_count;            /* at least 1 */
 	uint64_t body_bytes;
+	uint64_t features;
 };
 
 enum hello_state {

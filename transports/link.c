@@ -305,6 +305,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 	type_in_fini(&link->types_in);
 	export_fini(&link->exports);
 	export_fini(&link->dead);
+	free(link->bonds);
 	free(link->asks_out);
 	free(link->asks_in);
 	free(link->asks_in_buckets);
@@ -354,4 +355,5 @@ const struct qmt_actor_desc link_desc = {
 	.again = again,
 	.flush = flush,
 	.outgoing = link_outgoing,
+	.bond = link_bond,
 };

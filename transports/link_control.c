@@ -212,6 +212,12 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 				break; /* full: then it is the peer who says that nobody is there */
 		}
 		break;
+	case LINK_BOND:
+		link_take_bond(ctx, link, env);
+		break;
+	case LINK_BOND_OVER:
+		link_take_bond_over(ctx, link, env);
+		break;
 	case LINK_CUT:
 		take_cut(ctx, link, env);
 		break;

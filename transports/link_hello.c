@@ -17,6 +17,7 @@ void link_init_self(struct link *link)
 		.scopes = node->scopes,
 		.scope_count = node->scope_count,
 		.body_bytes = node->limits.body_bytes,
+		.features = HELLO_FEATURE_BONDS,
 	};
 }
 

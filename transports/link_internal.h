@@ -32,6 +32,7 @@ enum link_complaint {
 	COMPLAIN_EXPORTS,
 	COMPLAIN_WRONG_ANSWER,
 	COMPLAIN_NO_ANSWER,
+	COMPLAIN_BOND,
 	COMPLAINTS
 };
 
@@ -88,6 +89,9 @@ struct link {
 	uint32_t asks_in_bucket_count;
 	uint64_t asks_in_key; /* odd and secret: the peer chooses the ids, and must not choose buckets */
 	uint64_t ask_sequence;
+
+	struct link_bond_row *bonds; /* link_bonds.c */
+	uint32_t bond_room, bond_count;
 
 	/* the receiver by name that was looked up last */
 	char last_name[ENVELOPE_NAME + 1];
@@ -146,6 +150,11 @@ void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envel
 void link_sweep_asks(struct qmt_ctx *ctx, struct link *link);
 void link_fail_asks(struct qmt_ctx *ctx, struct link *link);
 void link_hold_end(struct qmt_ctx *ctx, struct link *link);
+
+/* link_bonds.c */
+int link_bond(struct qmt_ctx *ctx, void *state, const struct qmt_bond *bond);
+void link_take_bond(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+void link_take_bond_over(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
 
 /* link_in.c */
 int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err);

@@ -6,6 +6,8 @@
 QMT_DEFINE_RECORD(link_stamp, LINK_STAMP, "A clock reading, returned as it is.")
 QMT_DEFINE_RECORD(link_number, LINK_NUMBER, "Names an export.")
 QMT_DEFINE_RECORD(link_piece, LINK_PIECE_FIELDS, "A piece of an envelope longer than piece_bytes.")
+QMT_DEFINE_RECORD(link_bond, LINK_BOND_FIELDS, "Two actors are linked: when one ends, the other is told.")
+QMT_DEFINE_RECORD(link_bond_over, LINK_BOND_OVER_FIELDS, "What became of a link_bond.")
 QMT_DEFINE_RECORD(link_error, LINK_ERROR, "Why an ask has no answer.")
 
 struct link_error link_error_clean(const struct link_error *error, struct link_error_room *ret_room)

@@ -20,6 +20,8 @@ enum link_control {
 	LINK_DROP = 7,    /* link_number: that export is gone, its actor has ended */
 	LINK_PIECE = 8,   /* link_piece; id numbers the transfer: the next piece of one long envelope */
 	LINK_CUT = 9,     /* link_error: this side ends the connection, and why */
+	LINK_BOND = 10,   /* link_bond: an actor of this side is linked with an exported one of the reader's */
+	LINK_BOND_OVER = 11, /* link_bond_over: ended, undone or refused */
 };
 
 #define LINK_STAMP(F, T) F(T, U64, stamp, 1, "Clock of the side that asked, ns.")
@@ -33,6 +35,18 @@ enum link_control {
 	F(T, STR, text, 3, "For people.") \
 	F(T, U64, retry_after_ms, 4, "0: unknown.")
 
+#define LINK_BOND_FIELDS(F, T) \
+	F(T, U64, id, 1, "Made by the writer, for LINK_BOND_OVER.") \
+	F(T, U64, to, 2, "Number of the reader's export.") \
+	F(T, U64, from, 3, "The writer's actor, as a ref in a body.")
+#define LINK_BOND_OVER_FIELDS(F, T) \
+	F(T, U64, id, 1, "Which.") \
+	F(T, BOOL, yours, 2, "The reader made the id; else the writer.") \
+	F(T, BOOL, undone, 3, "Nobody has ended.") \
+	F(T, U32, reason, 4, "enum qmt_fail; 0: a wanted end.")
+
+QMT_DECLARE_RECORD(link_bond, LINK_BOND_FIELDS)
+QMT_DECLARE_RECORD(link_bond_over, LINK_BOND_OVER_FIELDS)
 QMT_DECLARE_RECORD(link_stamp, LINK_STAMP)
 QMT_DECLARE_RECORD(link_number, LINK_NUMBER)
 QMT_DECLARE_RECORD(link_piece, LINK_PIECE_FIELDS)

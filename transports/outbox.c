@@ -276,6 +276,11 @@ int outbox_control_end(struct outbox *box)
 	return 0;
 }
 
+bool outbox_control_is_deep(const struct outbox *box)
+{
+	return box->control.bytes > OUTBOX_CONTROL_BYTES / 2;
+}
+
 /* Takes the lane at *at out of the list; before: the one in front of it. */
 static void take_lane(struct outbox *box, struct outbox_lane **at, struct outbox_lane *before)
 {

@@ -71,6 +71,8 @@ void outbox_cancel(struct outbox *box);
 /* The same for a control envelope. */
 struct qmt_buf *outbox_control_begin(struct outbox *box);
 QMT_MUST_CHECK int outbox_control_end(struct outbox *box);
+/* More than half of what control may take is waiting: what can be refused is. */
+bool outbox_control_is_deep(const struct outbox *box);
 
 /* The next frame to hand to the socket; false: none (or gated). Valid until the next call on the outbox. */
 bool outbox_front(struct outbox *box, struct qmt_bytes *ret_frame);

@@ -182,9 +182,14 @@ static void print_control(void)
 		{"DROP", LINK_DROP, &link_number_record, "That export is gone: its actor has ended."},
 		{"PIECE", LINK_PIECE, &link_piece_record, "The next piece of one long envelope; id numbers the transfer."},
 		{"CUT", LINK_CUT, &link_error_record, "This side ends the connection, and why."},
+		{"BOND", LINK_BOND, &link_bond_record,
+			"An actor of this side is linked with one of yours. Only to whom `features` in HELLO says so."},
+		{"BOND_OVER", LINK_BOND_OVER, &link_bond_over_record,
+			"One of them has ended, undone it, or was not to be linked."},
 	};
 	static const struct qmt_record *const bodies[] = {
-		&link_stamp_record, &link_number_record, &link_piece_record, &link_error_record};
+		&link_stamp_record, &link_number_record, &link_piece_record, &link_error_record, &link_bond_record,
+		&link_bond_over_record};
 
 	printf("\n## Control\n\nEnvelopes of kind CONTROL are the link's own. An envelope of kind ERROR has a link_error "
 		   "as its body.\n\n"
