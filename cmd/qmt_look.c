@@ -281,9 +281,26 @@ int qmt_metrics(const struct cli *cli)
 
 /* ---- actors ------------------------------------------------------------------------------------------------------ */
 
+/* "muted 12 ms for queue work", "waiting 1500 ms for store store, deadlock" */
+static void status_text(const struct node_actors_reply *reply, const struct node_actor *actor, struct qmt_buf *text)
+{
+	qmt_buf_consume(text, text->len);
+	qmt_buf_printf(text, "%.*s", QMT_STR_ARG(actor->status));
+	if (actor->waits_for && actor->waits_for <= reply->actors.count) {
+		const struct node_actor *on = &reply->actors.items[actor->waits_for - 1];
+
+		qmt_buf_printf(text, " %llu ms for %.*s%s%.*s", (unsigned long long)actor->waits_ms, QMT_STR_ARG(on->kind),
+			on->name.len ? " " : "", QMT_STR_ARG(on->name));
+	}
+	if (actor->deadlocked)
+		qmt_buf_str(text, ", deadlock");
+}
+
 static void show_rows(const struct node_actors_reply *reply, bool tree)
 {
-	struct cli_rows rows = {.columns = 5};
+	struct cli_rows rows = {.columns = 7};
+	struct qmt_buf text QMT_CLEANUP(qmt_buf_free) = {0};
+	char busy[32];
 	uint32_t *depth = calloc(reply->actors.count + 1u, sizeof *depth); /* by number */
 
 	for (uint32_t i = 0; depth && i < reply->actors.count; i++) {
@@ -299,9 +316,13 @@ static void show_rows(const struct node_actors_reply *reply, bool tree)
 		cli_cell(&rows, actor->name.len ? actor->name : qmt_str("-"));
 		cli_cell_number(&rows, actor->waiting);
 		cli_cell_number(&rows, actor->handled);
+		snprintf(busy, sizeof busy, "%llu ms", (unsigned long long)(actor->busy_us / 1000));
+		cli_cell(&rows, qmt_str(busy));
 		cli_cell_number(&rows, actor->restarts);
+		status_text(reply, actor, &text);
+		cli_cell(&rows, qmt_buf_view(&text));
 	}
-	cli_rows_print(&rows, (const char *const[]){"ACTOR", "NAME", "WAITING", "HANDLED", "RESTARTS"});
+	cli_rows_print(&rows, (const char *const[]){"ACTOR", "NAME", "WAITING", "HANDLED", "BUSY", "RESTARTS", "STATUS"});
 	free(depth);
 }
 

@@ -153,7 +153,6 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	a->host = NULL;
 	a->local = a->local_last = NULL;
 	a->seen = 0;
-	atomic_store_explicit(&a->incarnation, 0, RELAXED);
 	atomic_store_explicit(&a->done, 0, RELAXED);
 	a->children = a->sibling_next = a->sibling_prev = NULL;
 	a->asks = NULL;
@@ -161,12 +160,14 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	a->config = opt ? opt->config : NULL;
 	a->timer_at = 0;
 	a->timer_pos = 0;
-	a->serial = ctx->sim ? atomic_fetch_add_explicit(&ctx->sys->serial, 1, RELAXED) : 0;
-	a->status = STATUS_NEW;
+	atomic_store_explicit(&a->ticks, 0, RELAXED);
+	if (unlikely(ctx->sim != NULL))
+		a->serial = atomic_fetch_add_explicit(&ctx->sys->serial, 1, RELAXED);
+	status_set(a, STATUS_NEW);
 	a->class = (uint8_t)class;
 	a->restart = (uint8_t)(opt ? opt->restart : QMT_TEMPORARY) & 3;
 	a->flags = big ? ACTOR_BIG : 0;
-	a->standing = CTL_NEW; /* the first turn runs `start` */
+	SHOW(a->standing, CTL_NEW); /* the first turn runs `start` */
 	a->reason = 0;
 	atomic_store_explicit(&a->cycle, 0, RELAXED);
 	if (!big)
@@ -347,10 +348,10 @@ void qmt_hold(struct qmt_ctx *ctx, bool on)
 	if (!ctx->cur)
 		return;
 	if (on) {
-		ctx->cur->standing |= CTL_HOLD;
+		standing_set(ctx->cur, CTL_HOLD);
 		ctx->ctl |= CTL_HOLD;
 	} else {
-		ctx->cur->standing &= (uint16_t)~CTL_HOLD;
+		standing_clear(ctx->cur, CTL_HOLD);
 		ctx->ctl &= ~(uint32_t)CTL_HOLD;
 	}
 }

@@ -235,8 +235,8 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, co
 	qmt_ask(ctx, to, &msg##_type, &(struct msg){__VA_ARGS__}, timeout_ms, then, arg)
 /* Like qmt_ask, and until `then` was called this actor takes no normal message, other replies neither; system and
  * urgent lane, timers, descriptors and jobs go on. For handlers whose state must not change meanwhile. A circle of such
- * asks ends with the first deadline. The answer passes qmt_hold. QMT_FAIL_BAD_REQUEST: of itself, or another one is
- * under way. */
+ * asks ends with the first deadline, and is reported (system.h, deadlock_ms). The answer passes qmt_hold.
+ * QMT_FAIL_BAD_REQUEST: of itself, or another one is under way. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
 /* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error

@@ -72,8 +72,8 @@ static void exclusive_end(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor
 	qmt_msg_free(ctx, ext->exclusive_reply);
 	ext->exclusive_reply = NULL;
 	ext->exclusive = NULL;
-	ext->waits_for = (struct qmt_ref){0};
-	a->standing &= (uint16_t)~CTL_EXCLUSIVE;
+	qmt__wait_end(ext, WAIT_ANSWER);
+	standing_clear(a, CTL_EXCLUSIVE);
 	ctx->ctl &= ~(uint32_t)CTL_EXCLUSIVE;
 }
 
@@ -212,9 +212,10 @@ int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_t
 	if (failed)
 		return failed;
 	ext->exclusive = a->asks; /* the newest stands first */
-	ext->waits_for = to;
-	a->standing |= CTL_EXCLUSIVE;
+	qmt__wait_begin(ctx, ext, WAIT_ANSWER, to);
 	ctx->ctl |= CTL_EXCLUSIVE;
+	standing_set(a, CTL_EXCLUSIVE);
+	qmt__wait_look(ctx, a, to.actor);
 	return 0;
 }
 

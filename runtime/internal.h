@@ -28,6 +28,9 @@
 #define CACHE_LINE _Alignas(64)
 /* Off the path of a message: keeps the hot functions' registers free. */
 #define COLD __attribute__((noinline))
+/* Of a plain field with one writer at a time: what others may look at meanwhile. */
+#define SHOW(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+#define LOOK(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define HOT inline __attribute__((always_inline))
 
 /* Our own invariants. Stays on; says which actor and message were at work. */
@@ -120,6 +123,7 @@ enum internal {
 	INTERNAL_LINK_DIED,
 	INTERNAL_AWAIT_START, /* await.c: struct await; kept and sent back as the reply */
 	INTERNAL_AWAIT_END,
+	INTERNAL_SUSPECT,  /* to the root: `from` may wait in a circle; struct suspicion (waits.c) */
 	INTERNAL_FD,       /* struct fd_event */
 	INTERNAL_JOB,      /* embedded in a struct job */
 };
@@ -218,7 +222,7 @@ struct qmt_actor {
 	CACHE_LINE struct qmt_msg *local;        /* taken, in order */
 	struct qmt_msg *local_last;              /* valid while local is set */
 	uint32_t seen;                           /* count up to which messages were taken */
-	_Atomic uint32_t incarnation;            /* restarts */
+	uint32_t timer_pos;                      /* position in the timer heap + 1; timer lock */
 	_Atomic uint64_t done;                   /* messages dealt with, modulo 2^64; readers: senders, the turn of `top` */
 	struct qmt_actor *_Atomic parent;
 	struct qmt_actor *children, *sibling_next, *sibling_prev; /* sibling_*: the parent's turn */
@@ -227,23 +231,39 @@ struct qmt_actor {
 	struct actor_ext *_Atomic ext;           /* what only some need; NULL until then */
 	const void *config;
 	uint64_t timer_at;                       /* when the next look at timers and asks is armed; 0: not */
-	uint32_t timer_pos;                      /* position in the timer heap + 1; timer lock */
-	uint32_t serial;                         /* order of spawning, for the trace of a seeded run */
-	uint8_t status;
+	union {
+		_Atomic uint64_t ticks;              /* of clock_ticks, in turns; extrapolated (scheduler.c) */
+		uint32_t serial;                     /* seeded: order of spawning, for the trace */
+	};
+	uint8_t status;                          /* enum status; status_set */
 	uint8_t class;                           /* slab class */
 	uint8_t restart : 7;                     /* enum qmt_restart; const after spawn */
 	uint8_t mixed : 1;                       /* `local` may hold urgent messages among the others */
 	uint8_t flags;                           /* ACTOR_* */
-	uint16_t standing;                       /* CTL_STANDING bits, CTL_NEW */
+	uint16_t standing;                       /* CTL_STANDING bits, CTL_NEW; standing_set */
 	uint8_t reason;                          /* enum qmt_fail, of the end */
 	_Atomic uint8_t cycle;                   /* supervisor.c: the parent's; while CYCLE_STARTING the turn's own */
 	_Alignas(16) unsigned char state[];
 };
 _Static_assert(offsetof(struct qmt_actor, state) == 176, "192 bytes with a state of 16");
 
+/* Why an actor does not go on, and for whom it waits: an edge of the wait-for graph (waits.c). Written by its own turn,
+ * looked at by anybody who holds the registry's lock. */
+enum wait_kind { WAIT_ANSWER /* qmt_ask_exclusive */, WAIT_ROOM /* muted */, WAIT_KINDS };
+struct wait_edge {
+	_Atomic uint64_t number;        /* 0: it does not wait; else another one for each wait of this actor */
+	struct qmt_actor *_Atomic on;
+	_Atomic uint32_t on_gen;
+	_Atomic uint64_t since_ns;
+};
+
 /* Rarely used parts of an actor. */
 struct actor_ext {
 	/* for the whole life */
+	_Atomic uint32_t restarts;
+	struct wait_edge waits[WAIT_KINDS];
+	uint64_t waits_begun;           /* numbers given to edges */
+	uint64_t deadlocked;            /* edge with which it stood in a circle that was reported; registry's lock */
 	struct name_entry *names;       /* registry.c; changed under the registry's lock only */
 	void *initial;                  /* state with parameters filled in, and their texts; NULL: zeroes */
 	void *big_state;
@@ -262,7 +282,6 @@ struct actor_ext {
 	uint64_t urgent_done;           /* part of actor.done */
 	uint64_t urgent_mark;           /* done - urgent_done, when urgent_run was 0 */
 	struct ask *exclusive;          /* qmt_ask_exclusive: what is waited for; NULL: nothing */
-	struct qmt_ref waits_for;       /* of whom: the wait-for edge */
 	struct qmt_msg *exclusive_reply; /* has come, and waits until we may go on */
 	struct restart_window *window;  /* supervisor.c: of our children */
 	struct qmt_actor *cycle_at;     /* supervisor.c: the child that the cycle waits for */
@@ -289,6 +308,29 @@ static inline struct actor_ext *actor_ext(struct qmt_actor *a)
 static inline uint32_t actor_gen(struct qmt_actor *a)
 {
 	return atomic_load_explicit(&a->gen, RELAXED);
+}
+
+static inline uint32_t actor_restarts(struct qmt_actor *a)
+{
+	struct actor_ext *ext = actor_ext(a);
+
+	return ext ? atomic_load_explicit(&ext->restarts, RELAXED) : 0;
+}
+
+/* By who has the right to run it; qmt_system_actors looks on. */
+static inline void status_set(struct qmt_actor *a, enum status status)
+{
+	SHOW(a->status, (uint8_t)status);
+}
+
+static inline void standing_set(struct qmt_actor *a, uint32_t bits)
+{
+	SHOW(a->standing, (uint16_t)(a->standing | bits));
+}
+
+static inline void standing_clear(struct qmt_actor *a, uint32_t bits)
+{
+	SHOW(a->standing, (uint16_t)(a->standing & ~bits));
 }
 
 static inline struct qmt_ref actor_ref(struct qmt_actor *a)
@@ -368,6 +410,7 @@ struct qmt_ctx {
 	struct qmt_system *sys;
 	struct sim *sim;                           /* seeded systems only */
 	uint32_t spin, parks, random;
+	uint32_t skipped;                          /* turns that were not run before the next timed one (scheduler.c) */
 	char fail_text[200];                       /* CTL_FAIL */
 	struct qmt_token fail_token;               /* CTL_FAIL: of the ask that was being handled */
 	struct cache cache[CLASSES];
@@ -432,7 +475,11 @@ struct qmt_system {
 	struct qmt_kit_faults *faults; /* test_kit.c: which allocation of a turn fails; NULL: none. Seeded only */
 	int epoll_fd, wake_fd, timer_fd, watch_fd;
 	void (*root_failed)(void *arg);
-	void *root_failed_arg;
+	qmt_deadlock_fn *deadlock;
+	void *callback_arg;
+	uint64_t deadlock_ms;
+	uint64_t start_ticks, start_ns; /* clock_ticks and now_ns at the same moment */
+	struct suspects *suspects;      /* waits.c; the root's turn */
 
 	CACHE_LINE _Atomic uint64_t sleep;   /* park.c: sleepers | tokens << 32 */
 	_Atomic uint32_t watching;           /* the watch timer is armed */
@@ -448,7 +495,7 @@ struct qmt_system {
 	_Atomic bool stopping;               /* no more spawns from outside */
 	_Atomic uint64_t link_ids;
 	struct {
-		_Atomic uint64_t dead_letters, dropped, failed, restarted, gave_up;
+		_Atomic uint64_t dead_letters, dropped, failed, restarted, gave_up, deadlocks;
 	} counters; /* qmt_system_counters */
 
 	CACHE_LINE pthread_mutex_t inject_lock; /* guards inject_first, inject_last, and writes of injected */
@@ -553,6 +600,15 @@ void qmt__undeliver(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, stru
 void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m);
 void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *closed);
 void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a);
+void qmt__unmute(struct qmt_ctx *ctx, struct qmt_actor *a);
+
+/* waits.c */
+/* The turn of the one whose ext it is waits from now on. */
+void qmt__wait_begin(struct qmt_ctx *ctx, struct actor_ext *ext, enum wait_kind kind, struct qmt_ref on);
+void qmt__wait_end(struct actor_ext *ext, enum wait_kind kind);
+/* After `a` shows that it waits: whether that has closed a circle. */
+void qmt__wait_look(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *on);
+void qmt__suspect_message(struct qmt_ctx *ctx, struct qmt_actor *root, struct qmt_msg *m); /* takes m */
 
 /* outgoing.c */
 struct outgoing_box {

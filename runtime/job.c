@@ -88,7 +88,7 @@ void qmt__job_done(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	struct job *job = (struct job *)(void *)m->body;
 
-	if (m->to_gen != actor_gen(a) || job->incarnation != atomic_load_explicit(&a->incarnation, RELAXED) ||
+	if (m->to_gen != actor_gen(a) || job->incarnation != actor_restarts(a) ||
 		a->status != STATUS_RUN || ctx->ctl & (CTL_STOP | CTL_FAIL)) {
 		qmt__job_drop(m);
 		return;
@@ -194,7 +194,7 @@ static int job_add(struct qmt_ctx *ctx, const struct qmt_job *calls, void *arg, 
 	*job = (struct job){.message = m, .calls = *calls, .arg = arg, .owner = ctx->cur, .detached = detached};
 	if (ctx->cur) {
 		m->to_gen = actor_gen(ctx->cur);
-		job->incarnation = atomic_load_explicit(&ctx->cur->incarnation, RELAXED);
+		job->incarnation = actor_restarts(ctx->cur);
 	}
 	if (ctx->sim) {
 		failed = qmt__sim_job(ctx->sim, job);

@@ -39,8 +39,8 @@ static bool need_actor(struct qmt_ctx *ctx)
 	if (qmt__actor_new(ctx, &qmt__outside_desc, NULL, &a, NULL) != 0)
 		return false;
 	a->flags |= ACTOR_OUTSIDE;
-	a->status = STATUS_RUN;
-	a->standing = 0;
+	status_set(a, STATUS_RUN);
+	SHOW(a->standing, 0);
 	a->host = ctx;
 	atomic_store_explicit(&a->parent, NULL, RELAXED);
 	atomic_store_explicit(&a->top, 0, RELEASE); /* idle */

@@ -4,6 +4,7 @@
  * looks after the actor's timers by itself, and lives as long as the actor does, over restarts. It ends when the
  * parent, which frees the actor, tells it to.
  */
+#include "clock.h"
 #include "scheduler.h"
 #include "slab.h"
 
@@ -189,8 +190,14 @@ static void thread_main(void *arg)
 	struct thread_record *record = arg;
 	struct qmt_ctx *host = record->ctx;
 
-	while (qmt__host_wait(host))
+	while (qmt__host_wait(host)) {
+		const uint32_t gen = actor_gen(host->hosted);
+		uint64_t begin = clock_ticks();
+
 		qmt__turn(host, host->hosted);
+		if (actor_gen(host->hosted) == gen) /* else that was its end */
+			atomic_fetch_add_explicit(&host->hosted->ticks, clock_ticks() - begin, RELAXED);
+	}
 	qmt__thread_ended(host->sys, record);
 }
 

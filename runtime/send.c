@@ -385,10 +385,15 @@ void qmt__waiters_release(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 	}
 }
 
-static void unmute_self(struct qmt_ctx *ctx, struct qmt_actor *a)
+/* On the turn of `a`. */
+void qmt__unmute(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
-	a->standing &= (uint16_t)~CTL_MUTED;
+	struct actor_ext *ext = actor_ext(a);
+
+	standing_clear(a, CTL_MUTED);
 	ctx->ctl &= ~(uint32_t)CTL_MUTED;
+	if (ext)
+		qmt__wait_end(ext, WAIT_ROOM);
 }
 
 /* The turn of `a` has overfilled ctx->full. */
@@ -397,6 +402,7 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 	struct qmt_actor *full = ctx->full;
 	uint32_t bound = actor_desc(a)->bound;
 	struct qmt_msg *waiter, *first;
+	struct actor_ext *ext;
 
 	ctx->ctl &= ~(uint32_t)CTL_FULL;
 	if (a->standing & CTL_MUTED || atomic_load(&a->waiters) || (bound && mailbox_depth(a) >= bound))
@@ -407,22 +413,27 @@ void qmt__mute(struct qmt_ctx *ctx, struct qmt_actor *a)
 	waiter->flags = 0;
 	waiter->from = a;
 	waiter->src_gen = actor_gen(a);
-	a->standing |= CTL_MUTED;
+	ext = qmt__actor_need_ext(a);
+	if (ext) /* else it waits unseen */
+		qmt__wait_begin(ctx, ext, WAIT_ROOM, (struct qmt_ref){full, ctx->full_gen, 0});
+	standing_set(a, CTL_MUTED);
 	ctx->ctl |= CTL_MUTED;
 	first = atomic_load_explicit(&full->waiters, RELAXED);
 	do {
 		if (first == WAITERS_CLOSED) {
 			msg_free(ctx, waiter);
-			unmute_self(ctx, a);
+			qmt__unmute(ctx, a);
 			return;
 		}
 		waiter->next = first;
 		/* seq_cst: pairs with look_for_waiters, and with the load of our own waiters by rule 2 */
 	} while (!atomic_compare_exchange_weak(&full->waiters, &first, waiter));
 	if (atomic_load(&a->waiters) || actor_gen(full) != ctx->full_gen)
-		unmute_self(ctx, a); /* rule 2, or the target has ended; the note left behind is a look for nothing later on */
+		qmt__unmute(ctx, a); /* rule 2, or the target has ended; the note left behind is a look for nothing later on */
 	else if (mailbox_depth(full) <= actor_desc(full)->bound / 2)
 		qmt__waiters_release(ctx, full, NULL);
+	else
+		qmt__wait_look(ctx, a, full);
 }
 
 /* ---- the system lane --------------------------------------------------------------------------------------------- */

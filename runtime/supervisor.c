@@ -59,8 +59,8 @@ void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 	const struct qmt_actor_desc *desc = actor_desc(a);
 	int failed;
 
-	a->status = STATUS_RUN;
-	a->standing &= (uint16_t)~CTL_NEW;
+	status_set(a, STATUS_RUN);
+	standing_clear(a, CTL_NEW);
 	ctx->ctl &= ~(uint32_t)CTL_NEW;
 	a->flags |= ACTOR_STARTED;
 	if (desc->start) {
@@ -83,6 +83,7 @@ static void quiesce(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt__fds_release(ctx, a);
 		qmt__monitors_release(ctx, a);
 		qmt__links_release(ctx, actor_ext(a), a->reason);
+		qmt__wait_end(actor_ext(a), WAIT_ROOM);
 	}
 }
 
@@ -138,11 +139,11 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 			qmt__actor_name(ctx->sys, a, (char[ACTOR_NAME_SHOWN]){0}), "reason", ctx->fail_text, NULL);
 	}
 	if (a->reason == QMT_FAIL_FAILED && a == ctx->sys->root && ctx->sys->root_failed)
-		ctx->sys->root_failed(ctx->sys->root_failed_arg);
+		ctx->sys->root_failed(ctx->sys->callback_arg);
 	if (a->restart == QMT_TEMPORARY || (a->restart == QMT_TRANSIENT && !a->reason && !(a->flags & ACTOR_CYCLE)))
 		a->flags |= ACTOR_FINAL;
-	a->status = STATUS_STOPPING;
-	a->standing = CTL_DOWN;
+	status_set(a, STATUS_STOPPING);
+	SHOW(a->standing, CTL_DOWN);
 	ctx->ctl = CTL_DOWN;
 	quiesce(ctx, a);
 	if (a->local) {
@@ -191,7 +192,7 @@ static void end_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 	if (a->flags & ACTOR_FINAL || !atomic_load_explicit(&a->parent, RELAXED))
 		qmt__bury(ctx, a, a->reason);
 	else
-		a->status = STATUS_ENDED;
+		status_set(a, STATUS_ENDED);
 	give_to_parent(ctx, a);
 }
 
@@ -211,7 +212,7 @@ static void renew(struct qmt_ctx *ctx, struct qmt_actor *a)
 		free(ext->window);
 		ext->window = NULL;
 	}
-	a->standing = 0;
+	SHOW(a->standing, 0);
 	ctx->ctl = 0;
 	qmt__start_incarnation(ctx, a);
 	if (!(ctx->ctl & CTL_FAIL))
@@ -247,7 +248,7 @@ bool qmt__end_step(struct qmt_ctx *ctx, struct qmt_actor *a)
 			a->flags |= ACTOR_FINAL;
 		if (a->flags & ACTOR_KILLED)
 			a->reason = QMT_FAIL_CANCELLED;
-		a->status = STATUS_STOPPING;
+		status_set(a, STATUS_STOPPING);
 		break;
 	default:
 		break;
@@ -313,7 +314,7 @@ void qmt__bury(struct qmt_ctx *ctx, struct qmt_actor *a, int reason)
 	uint64_t top;
 	uint32_t count;
 
-	a->status = STATUS_DEAD;
+	status_set(a, STATUS_DEAD);
 	if (ext)
 		qmt__registry_drop(ctx->sys, a); /* ext is ours alone now: who looks at it does so under the registry's lock */
 	top = atomic_exchange_explicit(&a->top, WORD_CLOSED, ACQ_REL);
@@ -550,8 +551,8 @@ static void restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *
 	free(ext->fail_text);
 	ext->fail_text = NULL;
 	count_one(&ctx->sys->counters.restarted);
-	atomic_fetch_add_explicit(&child->incarnation, 1, RELAXED);
-	child->status = STATUS_RESTARTING;
+	atomic_fetch_add_explicit(&ext->restarts, 1, RELAXED);
+	status_set(child, STATUS_RESTARTING);
 	schedule_last(ctx, child);
 	if (actor_desc(a)->child_ended)
 		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);

@@ -1,4 +1,5 @@
 /* runtime/system.c - a whole runtime: its start, its stop, and what it shows of itself. */
+#include "clock.h"
 #include "scheduler.h"
 #include "slab.h"
 
@@ -115,6 +116,8 @@ static int start(struct qmt_system *sys, const struct qmt_system_options *opt)
 	sys->os = qmt_os_new(opt->seeded, opt->seed, opt->start_wall_ms);
 	if (!sys->os)
 		return -ENOMEM;
+	sys->start_ns = qmt_os_now_ns(sys->os);
+	sys->start_ticks = clock_ticks();
 	failed = opt->seeded ? qmt__sim_init(sys) : qmt__park_init(sys);
 	if (failed)
 		return failed;
@@ -142,7 +145,9 @@ struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct
 	memset(sys, 0, sizeof *sys);
 	sys->log = opt->log;
 	sys->root_failed = opt->root_failed;
-	sys->root_failed_arg = opt->arg;
+	sys->deadlock = opt->deadlock;
+	sys->deadlock_ms = opt->deadlock_ms ? opt->deadlock_ms : QMT_DEADLOCK_DEFAULT_MS;
+	sys->callback_arg = opt->arg;
 	sys->worker_count = opt->seeded ? 1 : opt->workers ? opt->workers : cores();
 	if (sys->worker_count > WORKERS_MAX)
 		sys->worker_count = WORKERS_MAX;
@@ -309,41 +314,12 @@ struct qmt_system *qmt_system_free(struct qmt_system *sys)
 	pthread_cond_destroy(&sys->state_changed);
 	pthread_mutex_destroy(&sys->state_lock);
 	pthread_mutex_destroy(&sys->inject_lock);
+	free(sys->suspects);
 	free(sys);
 	return NULL;
 }
 
 /* ---- what is there ----------------------------------------------------------------------------------------------- */
-
-struct actor_visit {
-	struct qmt_system *sys;
-	void (*fn)(const struct qmt_actor_info *info, void *arg);
-	void *arg;
-};
-
-/* Reads only what is atomic, or guarded by the registry's lock. */
-static void visit(struct qmt_actor *a, void *arg)
-{
-	struct actor_visit *visit = arg;
-	const struct qmt_actor_desc *desc = atomic_load_explicit(&a->desc, ACQUIRE);
-	struct qmt_actor_info info = {0};
-	struct qmt_actor *parent;
-	char name[ACTOR_NAME_SHOWN];
-
-	if (!desc || desc == &qmt__outside_desc || word_is_closed(atomic_load_explicit(&a->top, RELAXED)))
-		return;
-	if (*qmt__actor_name(visit->sys, a, name))
-		info.name = name;
-	parent = atomic_load_explicit(&a->parent, RELAXED);
-	info.self = a;
-	info.parent = parent && atomic_load_explicit(&parent->desc, RELAXED) != &qmt__outside_desc ? parent : NULL;
-	info.kind = desc->name;
-	info.parent_kind = parent ? atomic_load_explicit(&parent->desc, RELAXED)->name : NULL;
-	info.depth = mailbox_depth(a);
-	info.restarts = atomic_load_explicit(&a->incarnation, RELAXED);
-	info.handled = atomic_load_explicit(&a->done, RELAXED);
-	visit->fn(&info, visit->arg);
-}
 
 void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters)
 {
@@ -353,12 +329,6 @@ void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counte
 		.failed = atomic_load_explicit(&sys->counters.failed, RELAXED),
 		.restarted = atomic_load_explicit(&sys->counters.restarted, RELAXED),
 		.gave_up = atomic_load_explicit(&sys->counters.gave_up, RELAXED),
+		.deadlocks = atomic_load_explicit(&sys->counters.deadlocks, RELAXED),
 	};
-}
-
-void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg), void *arg)
-{
-	struct actor_visit how = {sys, fn, arg};
-
-	qmt__slab_each_actor(sys, visit, &how);
 }

@@ -16,6 +16,45 @@
 extern "C" {
 #endif
 
+/* ---- what actors are and wait for -------------------------------------------------------------------------------- */
+
+/* S(name, text, doc) */
+#define QMT_ACTOR_STATUS_LIST(S) \
+	S(STARTING, "starting", "Its first turn has not come yet.") \
+	S(RUNNING, "running", "Handles what comes; it may be at it.") \
+	S(HOLDING, "holding", "Runs, and takes no normal messages: qmt_hold.") \
+	S(WAITING, "waiting", "For the answer to qmt_ask_exclusive; takes no normal messages until then.") \
+	S(MUTED, "muted", "For room in the mailbox of another (QMT_BLOCK); takes nothing until then.") \
+	S(RESTARTING, "restarting", "Down, until its supervisor's backoff is over or its turn has come.") \
+	S(STOPPING, "stopping", "Its incarnation is ending: its children first.")
+enum qmt_actor_status {
+#define QMT_ACTOR_STATUS(name, text, doc) QMT_ACTOR_##name,
+	QMT_ACTOR_STATUS_LIST(QMT_ACTOR_STATUS)
+#undef QMT_ACTOR_STATUS
+};
+QMT_EXPORT const char *qmt_actor_status_name(uint32_t status); /* "running"; "unknown" for others */
+
+struct qmt_actor_info {
+	const void *self, *parent;   /* to tell who is whose child, within one picture; nothing lies behind them */
+	const char *kind, *name, *parent_kind; /* name, parent_kind: NULL without one */
+	uint32_t depth, restarts;    /* depth: messages of both lanes that wait or are being handled */
+	uint64_t handled;
+	uint32_t status;             /* enum qmt_actor_status */
+	/* WAITING, MUTED: for whom (as self; behind a link to a peer: the link) and how long. Else NULL and 0. */
+	const void *waits_for;
+	const char *waits_for_kind, *waits_for_name;
+	uint64_t waits_ms;
+	bool deadlocked;             /* waits in a circle that was reported, and still does */
+	/* Time in its handlers, as the clock on the wall counts. An estimate: one turn in about 64 is measured and stands
+	 * for all; good for many short turns, rough for few long ones. own_thread: exact. Seeded: 0. */
+	uint64_t busy_us;
+};
+
+/* The members of a circle, each waits for the next one, the last for the first. Valid until it returns. */
+typedef void qmt_deadlock_fn(const struct qmt_actor_info *members, uint32_t count, void *arg);
+
+enum { QMT_DEADLOCK_DEFAULT_MS = 500, QMT_DEADLOCK_MEMBERS = 64 };
+
 struct qmt_system_options {
 	uint32_t workers;      /* 0: one a core */
 	uint32_t job_threads;  /* most blocking jobs at once; 0: 4; started on demand, end after 10 s idle */
@@ -26,7 +65,15 @@ struct qmt_system_options {
 	/* Called once, on a worker's thread, when actors spawned from outside failed too often (5 restarts in 5 s) and the
 	 * root has given up: everything is being stopped. Must not block. NULL: only logged. */
 	void (*root_failed)(void *arg);
-	void *arg;
+	void *arg; /* of root_failed and deadlock */
+	/* Actors that wait for each other in a circle (each by qmt_ask_exclusive, or muted) and in which nothing has moved
+	 * for this long are a deadlock: one warning `actor.deadlock` with the names in their order, one call (on a worker's
+	 * thread; must not block; NULL: none), one in the counters. It ends with the first deadline of an ask, or when one
+	 * of them is stopped. A circle that is freed from outside in time is none (a timer, a job, or somebody to whom the
+	 * right to answer was passed on). Not seen: circles of more than QMT_DEADLOCK_MEMBERS, circles through another
+	 * node, more than 256 that close at once. 0: QMT_DEADLOCK_DEFAULT_MS. */
+	uint32_t deadlock_ms;
+	qmt_deadlock_fn *deadlock;
 };
 
 /* NULL and err when memory or descriptors are out. */
@@ -58,13 +105,8 @@ QMT_EXPORT int qmt_outside_await_end(struct qmt_ctx *ctx, struct qmt_ref who, ui
 QMT_EXPORT uint64_t qmt_system_run(struct qmt_system *sys, uint64_t for_ms);
 QMT_EXPORT uint64_t qmt_system_trace_hash(const struct qmt_system *sys);
 
-/* What is there, for status and tests: calls fn for each live actor (any order, a moment's picture). */
-struct qmt_actor_info {
-	const void *self, *parent;   /* to tell who is whose child, within one picture; nothing lies behind them */
-	const char *kind, *name, *parent_kind; /* name, parent_kind: NULL without one */
-	uint32_t depth, restarts;
-	uint64_t handled;
-};
+/* What is there, for status and tests: calls fn for each live actor (any order, a moment's picture; any thread, actors
+ * go on meanwhile). */
 QMT_EXPORT void qmt_system_actors(struct qmt_system *sys, void (*fn)(const struct qmt_actor_info *info, void *arg),
 	void *arg);
 
@@ -75,6 +117,7 @@ struct qmt_counters {
 	uint64_t failed;       /* incarnations that ended by a failure */
 	uint64_t restarted;    /* actors that were to be started again, those that are so along with another too */
 	uint64_t gave_up;      /* supervisors that failed because of their children */
+	uint64_t deadlocks;    /* circles of waiting actors that were reported */
 };
 QMT_EXPORT void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters);
 

@@ -151,6 +151,9 @@ static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 	case INTERNAL_AWAIT_END:
 		qmt__await_message(ctx, a, m);
 		break;
+	case INTERNAL_SUSPECT:
+		qmt__suspect_message(ctx, a, m);
+		break;
 	case INTERNAL_FD:
 		qmt__fd_event(ctx, a, m);
 		break;
@@ -228,10 +231,8 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 	}
 	if (pending & (PENDING_CYCLE | PENDING_GO | PENDING_STARTED))
 		qmt__cycle_pending(ctx, a, pending);
-	if ((pending & PENDING_UNMUTE) && (a->standing & CTL_MUTED)) {
-		a->standing &= (uint16_t)~CTL_MUTED;
-		ctx->ctl &= ~(uint32_t)CTL_MUTED;
-	}
+	if ((pending & PENDING_UNMUTE) && (a->standing & CTL_MUTED))
+		qmt__unmute(ctx, a);
 	if (atomic_load_explicit(&a->zombies, RELAXED))
 		qmt__reap(ctx, a);
 	if (ctx->ctl & CTL_NEW && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))

@@ -9,7 +9,7 @@ enum { NAME_SHOWN = 128, AT_ONCE_MAX = 100000 };
 
 struct picture {
 	struct row {
-		const void *self, *parent;
+		const void *self, *parent, *waits_for;
 		char kind[NAME_SHOWN], name[NAME_SHOWN];
 		struct node_actor shown;
 	} * rows;
@@ -37,7 +37,14 @@ static void take(const struct qmt_actor_info *info, void *arg)
 
 	*row = (struct row){.self = info->self,
 		.parent = info->parent,
-		.shown = {.waiting = info->depth, .handled = info->handled, .restarts = info->restarts}};
+		.waits_for = info->waits_for,
+		.shown = {.waiting = info->depth,
+			.handled = info->handled,
+			.restarts = info->restarts,
+			.status = qmt_str(qmt_actor_status_name(info->status)),
+			.busy_us = info->busy_us,
+			.waits_ms = info->waits_ms,
+			.deadlocked = info->deadlocked}};
 	snprintf(row->kind, sizeof row->kind, "%s", info->kind);
 	snprintf(row->name, sizeof row->name, "%s", info->name ? info->name : "");
 }
@@ -66,6 +73,27 @@ static uint32_t number(struct picture *picture, const void *parent, uint32_t par
 	return last;
 }
 
+static int by_self(const void *a_, const void *b_)
+{
+	const struct row *a = a_, *b = b_;
+
+	return a->self < b->self ? -1 : a->self > b->self;
+}
+
+/* Says whom each one waits for, by its number. Leaves the rows in the order of addresses, to find them by. */
+static void resolve(struct picture *picture)
+{
+	qsort(picture->rows, picture->count, sizeof *picture->rows, by_self);
+	for (uint32_t i = 0; i < picture->count; i++) {
+		struct row *row = &picture->rows[i];
+		const struct row *on = row->waits_for ? bsearch(&(struct row){.self = row->waits_for}, picture->rows,
+			picture->count, sizeof *picture->rows, by_self) : NULL;
+
+		if (on)
+			row->shown.waits_for = on->shown.id;
+	}
+}
+
 void node_on_actors(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct picture picture = {0};
@@ -90,6 +118,11 @@ void node_on_actors(struct qmt_ctx *ctx, void *state, const void *body)
 			row->shown.id = ++last;
 			last = number(&picture, row->self, row->shown.id, last);
 		}
+	}
+	resolve(&picture);
+	for (uint32_t i = 0; i < picture.count; i++) {
+		struct row *row = &picture.rows[i];
+
 		row->shown.kind = qmt_str(row->kind);
 		row->shown.name = qmt_str(row->name);
 		actors[row->shown.id - 1] = row->shown;

@@ -264,6 +264,8 @@ def test_actors(house):
 	assert by_kind["session"]["parent"] == by_kind["node_manager"]["id"] and by_kind["session"]["name"].startswith("session/")
 	assert by_kind["store"]["handled"] > 0 and by_kind["store"]["parent"] == actors[0]["id"] and by_kind["store"]["restarts"] == 0
 	assert actors[0]["parent"] == 0 and all(0 < a["parent"] < a["id"] for a in actors[1:])
+	assert by_kind["store"]["status"] == "running" and all(a["waits_for"] == 0 and not a["deadlocked"] for a in actors)
+	assert by_kind["store"]["busy_us"] > 0  # on a thread of its own: measured, not sampled
 	lines = node.qmt("actors", "--tree").out.splitlines()
 	[at] = [i for i, line in enumerate(lines) if line.startswith("  node_manager")]
 	assert lines[at + 1].startswith("    session ")

@@ -215,7 +215,7 @@ static void normal_lane_waits(void **unused)
 		say(&kit, asker, TIMER, nobody);
 		say(&kit, asker, ASK, server);
 		say(&kit, asker, ASK_EXCLUSIVE, server);
-		assert_ptr_equal(atomic_load(&asker.actor->ext)->waits_for.actor, server.actor);
+		assert_ptr_equal(atomic_load(&atomic_load(&asker.actor->ext)->waits[WAIT_ANSWER].on), server.actor);
 		say(&kit, asker, 1, nobody);
 		say(&kit, asker, 2, nobody);
 		say(&kit, server, OLDEST, nobody); /* answers the plain one: waits */
@@ -225,7 +225,7 @@ static void normal_lane_waits(void **unused)
 		say(&kit, asker, 4, nobody);
 		say(&kit, server, OLDEST, nobody);
 		assert_seen(&first, TIMED, 3, ANSWERED + 1, 1, 2, PLAIN + ANSWERED + 1, 4);
-		assert_null(atomic_load(&asker.actor->ext)->waits_for.actor);
+		assert_true(atomic_load(&atomic_load(&asker.actor->ext)->waits[WAIT_ANSWER].number) == 0);
 		/* one after the other, each from the continuation of the one before */
 		first.count = 0;
 		say(&kit, asker, ASK_AGAIN, server);
@@ -263,7 +263,7 @@ static void deadline_ends_it(void **unused)
 	say(&kit, asker, ASK_SELF, nobody);
 	say(&kit, asker, 2, nobody);
 	assert_seen(&first, FAILED + QMT_FAIL_DEADLINE, 1, 2);
-	assert_null(atomic_load(&asker.actor->ext)->waits_for.actor);
+	assert_true(atomic_load(&atomic_load(&asker.actor->ext)->waits[WAIT_ANSWER].number) == 0);
 	/* who is asked ends: the answer is at once */
 	say(&kit, asker, ASK_EXCLUSIVE, server);
 	qmt_stop(kit.out, server);
