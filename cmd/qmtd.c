@@ -420,6 +420,7 @@ int main(int argc, char **argv)
 			printf("qmtd %s\n", QMT_VERSION);
 		return CLI_OK;
 	}
+	qmt_os_heap_keep();
 	signal(SIGPIPE, SIG_IGN);
 	/* Tools run as the same user: they shall not find keys in this process's environment or memory. */
 	prctl(PR_SET_DUMPABLE, 0);

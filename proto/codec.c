@@ -3,7 +3,10 @@
  * Decoding is one walk, done twice. The first time (codec_measure) it has nowhere to write: it checks every byte and
  * counts what the variable parts will need. The second time (codec_decode) it fills struct and room. Both times the
  * same code reads, so nothing can be accepted by one and misread by the other, and the second walk checks its bounds
- * all the same.
+ * all the same. A record without lists needs no counting (its parts are no longer than its bytes), so there one walk
+ * does both (codec_decode_one).
+ *
+ * Flat records take a shorter way (codec_flat.h), which leaves everything unusual to the walk.
  *
  * The room is filled from both ends: lists, which are aligned, from the front; texts and bytes from the back. So what
  * was counted is exactly what is used, whatever the order.
@@ -13,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "codec_flat.h"
 #include "pack.h"
 #include "unpack.h"
 #include "utf8.h"
@@ -187,8 +191,11 @@ static int put_record(struct qmt_buf *out, const struct qmt_record *record, cons
 int codec_encode(const struct qmt_record *record, const void *body, const struct codec_refs *refs, struct qmt_buf *out)
 {
 	size_t before = out->len;
-	int r = put_record(out, record, body, refs, 1);
+	int r;
 
+	if (flat_encode(record, body, out))
+		return 0;
+	r = put_record(out, record, body, refs, 1);
 	if (r == 0 && out->failed)
 		r = -ENOMEM;
 	if (r < 0)
@@ -202,6 +209,7 @@ int codec_encode(const struct qmt_record *record, const void *body, const struct
 struct walk {
 	struct unpack in;
 	bool fill;          /* false: measuring, there is no body and no room */
+	bool measured;      /* by a walk before this one */
 	char *front, *back; /* what is left of the room */
 	size_t need, most;  /* bytes of variable parts that were counted, and that may be */
 	const struct codec_refs *refs;
@@ -256,14 +264,14 @@ static const char *take_bytes(struct walk *walk, size_t len, const char **ret_pa
 	return NULL;
 }
 
-/* UTF-8 is looked at only once, while measuring. */
+/* UTF-8 is looked at only once, by the first walk. */
 static const char *take_text(struct walk *walk, const struct unpack_head *head, struct qmt_str *ret_text)
 {
 	const char *part;
 
 	if (head->type != UNPACK_STR)
 		return "not a text";
-	if (!walk->fill && !utf8_check(qmt_strn((const char *)walk->in.at, head->value)))
+	if (!walk->measured && !utf8_check(qmt_strn((const char *)walk->in.at, head->value)))
 		return "text is not UTF-8";
 
 	const char *fault = take_bytes(walk, head->value, &part);
@@ -501,7 +509,7 @@ int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const s
 	void *room, size_t room_size, struct qmt_err *err)
 {
 	char no_room;
-	struct walk walk = {.in = unpack_from(data), .fill = true, .refs = refs, .err = err};
+	struct walk walk = {.in = unpack_from(data), .fill = true, .measured = true, .refs = refs, .err = err};
 
 	walk.front = room_size > 0 ? room : &no_room;
 	walk.back = walk.front + room_size;
@@ -511,6 +519,36 @@ int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const s
 
 	if (r < 0)
 		memset(ret_body, 0, record->size); /* no half of a message */
+	return r;
+}
+
+bool codec_in_one(const struct qmt_record *record)
+{
+	for (const struct qmt_field *field = record->fields; field->kind != QMT_KIND_END; field++) {
+		if (field->kind == QMT_KIND_LIST || field->kind == QMT_KIND_STRS)
+			return false;
+		if (field->kind == QMT_KIND_REC && !codec_in_one(field->record))
+			return false;
+	}
+	return true;
+}
+
+int codec_decode_one(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs,
+	void *ret_body, void *room, struct qmt_err *err)
+{
+	struct walk walk = {.in = unpack_from(data), .fill = true, .refs = refs, .err = err};
+
+	memset(ret_body, 0, record->size);
+	if (flat_decode(record, data, ret_body, room))
+		return 0;
+	memset(ret_body, 0, record->size);
+	walk.front = room;
+	walk.back = walk.front + data.len;
+
+	int r = walk_all(&walk, record, ret_body);
+
+	if (r < 0)
+		memset(ret_body, 0, record->size);
 	return r;
 }
 

@@ -53,6 +53,12 @@ QMT_MUST_CHECK int codec_measure(
 QMT_MUST_CHECK int codec_decode(const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs,
 	void *ret_body, void *room, size_t room_size, struct qmt_err *err);
 
+/* Both in one, for records without lists: then the parts need no more room than data.len, and there is nothing to
+ * measure. The result is that of codec_measure and codec_decode. */
+bool codec_in_one(const struct qmt_record *record); /* no lists, also in the records inside */
+QMT_MUST_CHECK int codec_decode_one(const struct qmt_record *record, struct qmt_bytes data,
+	const struct codec_refs *refs, void *ret_body, void *room, struct qmt_err *err);
+
 /* A heap block that holds struct and parts; free() it. For clients and tests. NULL and err. */
 void *codec_decode_new(
 	const struct qmt_record *record, struct qmt_bytes data, const struct codec_refs *refs, struct qmt_err *err);

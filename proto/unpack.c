@@ -176,6 +176,35 @@ const char *unpack_head_long(struct unpack *in, struct unpack_head *ret_head)
 	}
 }
 
+/* Passes over values of the common kinds that hold no others, at most `most`, and as long as they are whole. Returns how
+ * many. */
+static uint64_t skip_plain(struct unpack *in, uint64_t most)
+{
+	uint64_t count = 0;
+
+	for (; count < most; count++) {
+		size_t left = unpack_left(in), size = 1;
+
+		if (left < 2) /* the last byte of all is left to the long way, so that two can be looked at */
+			break;
+		uint8_t first = in->at[0];
+		if (first >= 0x80 && first < 0xe0) {
+			if ((first & 0xe0) == 0xa0)
+				size += first & 0x1f;
+			else if (first >= 0xcc && first <= 0xd3)
+				size += (size_t)1 << (first & 3);
+			else if (first == 0xc4 || first == 0xd9)
+				size += 1 + (size_t)in->at[1];
+			else if (first != 0xc0 && first != 0xc2 && first != 0xc3)
+				break;
+		}
+		if (size > left)
+			break;
+		in->at += size;
+	}
+	return count;
+}
+
 const char *unpack_skip(struct unpack *in, unsigned depth)
 {
 	uint64_t todo[UNPACK_DEPTH + 1]; /* values that are still to come, in each open container */
@@ -185,6 +214,7 @@ const char *unpack_skip(struct unpack *in, unsigned depth)
 	for (;;) {
 		struct unpack_head head;
 
+		todo[open] -= skip_plain(in, todo[open]);
 		while (todo[open] == 0) {
 			if (open == 0)
 				return NULL;

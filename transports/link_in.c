@@ -1,8 +1,8 @@
 /* transports/link_in.c - from the peer to this node: the gate, decoding, delivery.
  *
  * Each message passes: scope (one that HELLO agreed on) -> receiver (an export, or a name) -> type (one that the
- * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Only then memory is taken for
- * it. A refused ask is answered with an error; a refused tell too, under id 0. The first refusal of each kind is
+ * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Memory is taken for it only
+ * then: as much as the body measures, or as it has bytes when it cannot measure more (codec_in_one). A refused ask is answered with an error; a refused tell too, under id 0. The first refusal of each kind is
  * logged.
  */
 #include <errno.h>
@@ -20,17 +20,19 @@ struct refusal {
 	struct qmt_err err;
 };
 
-struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body,
-	uint32_t origin_offset, struct qmt_err *err)
+struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct type_in_row *row,
+	struct qmt_bytes body, bool is_answer, struct qmt_err *err)
 {
 	static const uint8_t empty_map = 0x80;
 	struct link_refs_arg arg = {ctx, link};
 	struct codec_refs refs = {link_ref_out, link_ref_in, &arg};
 	struct qmt_bytes data = body.len ? body : (struct qmt_bytes){&empty_map, 1};
-	size_t extra, origin = origin_offset == TYPE_NO_ORIGIN ? 0 : sizeof(link->peer);
+	const struct qmt_type *type = row->last_type;
+	size_t extra = data.len, origin = is_answer || row->origin_offset == TYPE_NO_ORIGIN ? 0 : sizeof(link->peer);
 	struct qmt_msg *msg;
+	int rc;
 
-	if (codec_measure(&type->record, data, &extra, err))
+	if (!row->in_one && codec_measure(&type->record, data, &extra, err))
 		return NULL;
 	msg = qmt_msg_new(ctx, type, extra + origin);
 	if (!msg) {
@@ -38,12 +40,16 @@ struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct
 		return NULL;
 	}
 	char *room = qmt_msg_extra(msg, type);
-	if (codec_decode(&type->record, data, &refs, qmt_msg_body(msg), room, extra, err)) {
+	if (row->in_one)
+		rc = codec_decode_one(&type->record, data, &refs, qmt_msg_body(msg), room, err);
+	else
+		rc = codec_decode(&type->record, data, &refs, qmt_msg_body(msg), room, extra, err);
+	if (rc) {
 		qmt_msg_free(ctx, msg);
 		return NULL;
 	}
 	if (origin) { /* who asks is said by the link, whatever the sender wrote */
-		struct qmt_str *who = (struct qmt_str *)(void *)((char *)qmt_msg_body(msg) + origin_offset);
+		struct qmt_str *who = (struct qmt_str *)(void *)((char *)qmt_msg_body(msg) + row->origin_offset);
 
 		*who = (struct qmt_str){0};
 		if (link->config->of_mesh) {
@@ -216,9 +222,7 @@ static const struct qmt_type *find_type(struct qmt_ctx *ctx, struct type_in_row 
 {
 	if (row->last_type && qmt_ref_eq(row->last_to, to))
 		return row->last_type;
-	row->last_to = to;
-	row->last_type = to.rid ? contract_type(qmt_str(row->name)) : qmt_accepts(ctx, to, qmt_str(row->name));
-	row->origin_offset = row->last_type ? type_origin_offset(row->last_type) : TYPE_NO_ORIGIN;
+	type_in_found(row, to, to.rid ? contract_type(qmt_str(row->name)) : qmt_accepts(ctx, to, qmt_str(row->name)));
 	return row->last_type;
 }
 
@@ -271,7 +275,7 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;
 		return 1;
 	}
-	struct qmt_msg *msg = link_decode(ctx, link, type, env->body, row->origin_offset, &refusal->err);
+	struct qmt_msg *msg = link_decode(ctx, link, row, env->body, false, &refusal->err);
 	if (!msg) {
 		refusal->complaint = COMPLAIN_BAD_BODY;
 		refusal->fail = QMT_FAIL_BAD_REQUEST;

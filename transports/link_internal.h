@@ -158,9 +158,9 @@ void link_take_bond_over(struct qmt_ctx *ctx, struct link *link, const struct en
 
 /* link_in.c */
 int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err);
-/* Decodes a body into a message. NULL and err: bad bytes, unknown refs, out of memory. */
-struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct qmt_type *type, struct qmt_bytes body,
-	uint32_t origin_offset, struct qmt_err *err);
+/* Decodes a body into a message of row->last_type. NULL and err: bad bytes, unknown refs, out of memory. */
+struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct type_in_row *row,
+	struct qmt_bytes body, bool is_answer, struct qmt_err *err);
 
 /* link_metrics.c */
 extern qmt_handler *const link_metrics_handlers[metrics_message_count];

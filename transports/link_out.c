@@ -376,10 +376,9 @@ static int answer(
 			link_complain(ctx, link, COMPLAIN_WRONG_ANSWER, err->text, ask->asked->record.name);
 			return -EPROTO;
 		}
-		row->last_to = (struct qmt_ref){0};
-		row->last_type = expected;
+		type_in_found(row, (struct qmt_ref){0}, expected);
 	}
-	struct qmt_msg *msg = link_decode(ctx, link, expected, env->body, TYPE_NO_ORIGIN, err);
+	struct qmt_msg *msg = link_decode(ctx, link, row, env->body, true, err);
 	if (!msg) {
 		qmt_err_prefix(err, "%s", row->name);
 		link_complain(ctx, link, COMPLAIN_BAD_BODY, err->text, "reply");

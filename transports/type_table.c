@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "proto/codec.h"
+
 static uint32_t slot_of(const struct type_out *table, const struct qmt_type *type)
 {
 	uint64_t hash = (uint64_t)(uintptr_t)type * 0x9e3779b97f4a7c15u;
@@ -95,6 +97,14 @@ struct type_in_row *type_in_row(struct type_in *table, uint32_t number, struct q
 		return NULL;
 	}
 	return row;
+}
+
+void type_in_found(struct type_in_row *row, struct qmt_ref to, const struct qmt_type *type)
+{
+	row->last_to = to;
+	row->last_type = type;
+	row->origin_offset = type ? type_origin_offset(type) : TYPE_NO_ORIGIN;
+	row->in_one = type && codec_in_one(&type->record);
 }
 
 uint32_t type_origin_offset(const struct qmt_type *type)

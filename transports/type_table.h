@@ -32,6 +32,7 @@ struct type_in_row {
 	struct qmt_ref last_to;
 	const struct qmt_type *last_type;
 	uint32_t origin_offset; /* of last_type's field `origin`, TYPE_NO_ORIGIN: none */
+	bool in_one;            /* codec_in_one of last_type */
 };
 struct type_in {
 	struct type_in_row *rows; /* index: number */
@@ -41,6 +42,8 @@ void type_in_init(struct type_in *table, uint32_t limit);
 /* name: absent when the envelope had only the number. NULL: an unknown number, another name than before, beyond the
  * limit, or out of memory; *ret_why says which. Valid until the next call. */
 struct type_in_row *type_in_row(struct type_in *table, uint32_t number, struct qmt_str name, const char **ret_why);
+/* Keeps what a lookup gave. type: NULL, the receiver does not know it. */
+void type_in_found(struct type_in_row *row, struct qmt_ref to, const struct qmt_type *type);
 /* Where a type's text field called "origin" lies (the link fills it in), or TYPE_NO_ORIGIN. */
 uint32_t type_origin_offset(const struct qmt_type *type);
 void type_in_fini(struct type_in *table);

@@ -6,6 +6,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -170,4 +171,14 @@ uint64_t qmt_os_real_wall_ms(void *unused)
 {
 	(void)unused;
 	return clock_ns(CLOCK_REALTIME) / NS_PER_MS;
+}
+
+void qmt_os_heap_keep(void)
+{
+	enum { KEEP = 1 << 20, GROW = 256 << 10, OWN_MAPPING = 512 << 10 };
+
+	/* Each of them also stops glibc from moving the other two by itself. */
+	(void)mallopt(M_TRIM_THRESHOLD, KEEP);
+	(void)mallopt(M_TOP_PAD, GROW);
+	(void)mallopt(M_MMAP_THRESHOLD, OWN_MAPPING);
 }

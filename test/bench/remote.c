@@ -2,12 +2,15 @@
  *
  *      remote rserver WORKERS            prints the address to give to the client, serves until killed
  *      remote rclient WORKERS ADDRESS    3,000 + 30,000 asks with 100 bytes, then 1,000,000 tells of 100 bytes and
- * one ask that
- *                                        returns the count; prints remote_ask_p50_us, remote_ask_p99_us,
- * remote_tell_kmps
+ *                                        one ask that returns the count; prints remote_ask_p50_us,
+ *                                        remote_ask_p99_us, remote_tell_kmps, remote_tell_cpu_ns
+ *
+ * remote_tell_cpu_ns is the processor time of both processes, all threads, for one tell: what it costs, whoever else
+ * wants the processors. QMT_BENCH_ASKS and QMT_BENCH_TELLS set other numbers (for profiles).
  */
 #include <errno.h>
 #include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/contract/contract.h"
@@ -18,17 +21,33 @@
 	F(T, U64, n, 1, "Number.") \
 	F(T, BYTES, data, 2, "100 bytes.")
 #define BENCH_WHERE(F, T) F(T, REF, service, 1, "Whom to send to.")
-#define BENCH_MESSAGES(M)                                                                 \
-	M(bench, where, QMT_NO_FIELDS, "node_info", "Where it is.", here)                     \
-	M(bench, echo, BENCH_PAYLOAD, "node_info", "Says it back.", echoed)                   \
-	M(bench, count, BENCH_PAYLOAD, "node_info", "Counted.")                               \
-	M(bench, report, QMT_NO_FIELDS, "node_info", "n of the answer is the count.", echoed) \
-	M(bench, here, BENCH_WHERE, "reply", "Answer.")                                       \
+#define BENCH_MESSAGES(M)                                                                                        \
+	M(bench, where, QMT_NO_FIELDS, "node_info", "Where it is.", here)                                            \
+	M(bench, echo, BENCH_PAYLOAD, "node_info", "Says it back.", echoed)                                          \
+	M(bench, count, BENCH_PAYLOAD, "node_info", "Counted.")                                                      \
+	M(bench, report, QMT_NO_FIELDS, "node_info", "n of the answer is the count, data the processor time in ns.", \
+		echoed)                                                                                                  \
+	M(bench, here, BENCH_WHERE, "reply", "Answer.")                                                              \
 	M(bench, echoed, BENCH_PAYLOAD, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(bench, BENCH_MESSAGES)
 QMT_DEFINE_PROTOCOL(bench, BENCH_MESSAGES, "For measuring links.")
 
 enum { WARM = 3000, ASKS = 30000, TELLS = 1000000, BURST = 256, SIZE = 100, CONNECT_MS = 10000 };
+
+static uint64_t process_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t from_env(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoull(text, NULL, 10) : otherwise;
+}
 
 static const uint8_t payload[SIZE] = {7};
 
@@ -65,9 +84,11 @@ static void on_count(struct qmt_ctx *ctx, void *state, const void *body)
 static void on_report(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct service *service = state;
+	uint64_t used = process_ns();
 
 	(void)body;
-	QMT_REPLY(ctx, qmt_token(ctx), bench_echoed, .n = service->count);
+	QMT_REPLY(ctx, qmt_token(ctx), bench_echoed, .n = service->count,
+		.data = {(const uint8_t *)&used, (uint32_t)sizeof(used)});
 	service->count = 0;
 }
 
@@ -89,7 +110,8 @@ static const struct qmt_actor_desc service_desc = {
 struct client {
 	const char *peer;
 	struct qmt_ref service;
-	uint64_t asked, began_ns, left;
+	uint64_t asked, began_ns, left, asks, tells;
+	uint64_t used_ns; /* by both processes before the tells */
 	uint64_t *latencies;
 };
 
@@ -106,18 +128,30 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Processor time of the server, which it has reported, and of this process. */
+static uint64_t used_by_both(const struct qmt_result *result)
+{
+	struct qmt_bytes data = ((const struct bench_echoed *)result->body)->data;
+	uint64_t used = 0;
+
+	if (data.len == sizeof(used))
+		memcpy(&used, data.p, sizeof(used));
+	return used + process_ns();
+}
+
 static void on_total(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct client *client = state;
-	uint64_t took = qmt_now_ns(ctx) - client->began_ns;
+	uint64_t took = qmt_now_ns(ctx) - client->began_ns, used;
 
 	(void)arg;
-	if (result->fail || ((const struct bench_echoed *)result->body)->n != TELLS)
+	if (result->fail || ((const struct bench_echoed *)result->body)->n != client->tells)
 		die(result->fail ? qmt_fail_name(result->fail) : "messages were lost");
-	qsort(client->latencies, ASKS, sizeof(uint64_t), compare);
-	printf("remote_ask_p50_us %.2f\nremote_ask_p99_us %.2f\nremote_tell_kmps %.0f\n",
-		(double)client->latencies[ASKS / 2] / 1e3, (double)client->latencies[ASKS * 99 / 100] / 1e3,
-		TELLS * 1e6 / (double)took);
+	used = used_by_both(result) - client->used_ns;
+	qsort(client->latencies, client->asks, sizeof(uint64_t), compare);
+	printf("remote_ask_p50_us %.2f\nremote_ask_p99_us %.2f\nremote_tell_kmps %.0f\nremote_tell_cpu_ns %.0f\n",
+		(double)client->latencies[client->asks / 2] / 1e3, (double)client->latencies[client->asks * 99 / 100] / 1e3,
+		(double)client->tells * 1e6 / (double)took, (double)used / (double)client->tells);
 	(void)fflush(stdout);
 	_exit(0);
 }
@@ -136,6 +170,19 @@ static void tell_on(struct qmt_ctx *ctx, void *state)
 		die("the last ask was refused");
 }
 
+static void on_ready(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	struct client *client = state;
+
+	(void)arg;
+	if (result->fail)
+		die(qmt_fail_name(result->fail));
+	client->used_ns = used_by_both(result);
+	client->began_ns = qmt_now_ns(ctx);
+	client->left = client->tells;
+	tell_on(ctx, client);
+}
+
 static void ask_next(struct qmt_ctx *ctx, struct client *client);
 
 static void on_echoed(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -148,13 +195,10 @@ static void on_echoed(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 		die(result->fail ? qmt_fail_name(result->fail) : "a wrong answer");
 	if (client->asked >= WARM)
 		client->latencies[client->asked - WARM] = qmt_now_ns(ctx) - client->began_ns;
-	if (++client->asked < WARM + ASKS) {
+	if (++client->asked < WARM + client->asks)
 		ask_next(ctx, client);
-		return;
-	}
-	client->began_ns = qmt_now_ns(ctx);
-	client->left = TELLS;
-	tell_on(ctx, client);
+	else if (QMT_ASK(ctx, client->service, 0, on_ready, NULL, bench_report, ))
+		die("an ask was refused");
 }
 
 static void ask_next(struct qmt_ctx *ctx, struct client *client)
@@ -180,7 +224,9 @@ static int client_start(struct qmt_ctx *ctx, void *state, const void *config)
 	struct client *client = state;
 
 	client->peer = config;
-	client->latencies = calloc(ASKS, sizeof(uint64_t));
+	client->asks = from_env("QMT_BENCH_ASKS", ASKS);
+	client->tells = from_env("QMT_BENCH_TELLS", TELLS);
+	client->latencies = calloc(client->asks + 1, sizeof(uint64_t));
 	if (!client->latencies ||
 		qmt_ask_name(ctx, client->peer, "service", &bench_where_type, &(struct bench_where){}, 0, on_here, NULL))
 		die("the server cannot be asked");
@@ -243,6 +289,7 @@ int main(int argc, char **argv)
 	}
 	if (!serves && multiaddr_parse(qmt_str(argv[3]), &server.addr, &err))
 		die(err.text);
+	qmt_os_heap_keep(); /* as qmtd does */
 	if (identity_crypto_init())
 		die("libsodium does not start");
 	identity_generate(&identity);
