@@ -2,11 +2,12 @@
  *
  *     actors NAME WORKERS      pingpong ring fanin fork ask spawn skynet
  *
- * Prints lines `<metric> <value>`. An unknown name prints nothing and ends with 2. Set-up is not timed: the actors
+ * Prints lines `<metric> <value>`; `<work>_cpu_ns` is the processor time of the process for one. An unknown name prints nothing and ends with 2. Set-up is not timed: the actors
  * exist and are idle before the clock starts. QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
  */
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/base/os.h"
@@ -18,13 +19,13 @@ enum { GIVE_WAY = 256, PATIENCE_MS = 300000 };
 #define BENCH_PEERS(F, T) F(T, REF, next, 1, "Whom to send to.") F(T, U64, count, 2, "How many.")
 #define BENCH_ITEM(F, T) F(T, U64, value, 1, "Any.")
 #define BENCH_RANGE(F, T) F(T, U64, first, 1, "First number.") F(T, U64, size, 2, "How many.")
-#define BENCH_MESSAGES(M) \
-	M(bench, ball, BENCH_BALL, "local", "Goes around.") \
-	M(bench, peers, BENCH_PEERS, "local", "Set-up.", ready) \
+#define BENCH_MESSAGES(M)                                                \
+	M(bench, ball, BENCH_BALL, "local", "Goes around.")                  \
+	M(bench, peers, BENCH_PEERS, "local", "Set-up.", ready)              \
 	M(bench, ready, QMT_NO_FIELDS, "reply", "Answer to peers and wait.") \
-	M(bench, go, QMT_NO_FIELDS, "local", "The clock runs.") \
-	M(bench, item, BENCH_ITEM, "local", "Counted, summed or echoed.") \
-	M(bench, range, BENCH_RANGE, "local", "To add up.") \
+	M(bench, go, QMT_NO_FIELDS, "local", "The clock runs.")              \
+	M(bench, item, BENCH_ITEM, "local", "Counted, summed or echoed.")    \
+	M(bench, range, BENCH_RANGE, "local", "To add up.")                  \
 	M(bench, wait, QMT_NO_FIELDS, "local", "To the referee: answered when all is done.", ready)
 QMT_DECLARE_PROTOCOL(bench, BENCH_MESSAGES)
 QMT_DEFINE_PROTOCOL(bench, BENCH_MESSAGES, "Benchmarks.")
@@ -81,8 +82,10 @@ static void referee_item(struct qmt_ctx *ctx, void *state, const void *body)
 
 static qmt_handler *const referee_handlers[bench_message_count] = {
 	[bench_peers_id] = referee_peers, [bench_wait_id] = referee_wait, [bench_item_id] = referee_item};
-static const struct qmt_actor_desc referee_desc = {.abi = QMT_ABI, .name = "referee",
-	.state_size = sizeof(struct referee), .accepts = {{&bench_protocol, referee_handlers}}};
+static const struct qmt_actor_desc referee_desc = {.abi = QMT_ABI,
+	.name = "referee",
+	.state_size = sizeof(struct referee),
+	.accepts = {{&bench_protocol, referee_handlers}}};
 
 static void done(struct qmt_ctx *ctx, uint64_t value)
 {
@@ -112,10 +115,10 @@ static void node_ball(struct qmt_ctx *ctx, void *state, const void *body)
 		QMT_TELL(ctx, ((struct node *)state)->next, bench_ball, .left = left - 1);
 }
 
-static qmt_handler *const node_handlers[bench_message_count] = {[bench_peers_id] = node_peers,
-	[bench_ball_id] = node_ball};
-static const struct qmt_actor_desc node_desc = {.abi = QMT_ABI, .name = "node", .state_size = sizeof(struct node),
-	.accepts = {{&bench_protocol, node_handlers}}};
+static qmt_handler *const node_handlers[bench_message_count] = {
+	[bench_peers_id] = node_peers, [bench_ball_id] = node_ball};
+static const struct qmt_actor_desc node_desc = {
+	.abi = QMT_ABI, .name = "node", .state_size = sizeof(struct node), .accepts = {{&bench_protocol, node_handlers}}};
 
 /* ---- fan-in: senders give way, the bounded counter makes them wait ----------------------------------------------- */
 
@@ -148,10 +151,13 @@ static void sender_go(struct qmt_ctx *ctx, void *state, const void *body)
 	sender_again(ctx, state);
 }
 
-static qmt_handler *const sender_handlers[bench_message_count] = {[bench_peers_id] = sender_peers,
-	[bench_go_id] = sender_go};
-static const struct qmt_actor_desc sender_desc = {.abi = QMT_ABI, .name = "sender", .state_size = sizeof(struct sender),
-	.accepts = {{&bench_protocol, sender_handlers}}, .again = sender_again};
+static qmt_handler *const sender_handlers[bench_message_count] = {
+	[bench_peers_id] = sender_peers, [bench_go_id] = sender_go};
+static const struct qmt_actor_desc sender_desc = {.abi = QMT_ABI,
+	.name = "sender",
+	.state_size = sizeof(struct sender),
+	.accepts = {{&bench_protocol, sender_handlers}},
+	.again = sender_again};
 
 struct counter {
 	uint64_t left, sum;
@@ -172,10 +178,13 @@ static void counter_item(struct qmt_ctx *ctx, void *state, const void *body)
 		done(ctx, counter->sum);
 }
 
-static qmt_handler *const counter_handlers[bench_message_count] = {[bench_peers_id] = counter_peers,
-	[bench_item_id] = counter_item};
-static const struct qmt_actor_desc counter_desc = {.abi = QMT_ABI, .name = "counter",
-	.state_size = sizeof(struct counter), .bound = 1024, .accepts = {{&bench_protocol, counter_handlers}}};
+static qmt_handler *const counter_handlers[bench_message_count] = {
+	[bench_peers_id] = counter_peers, [bench_item_id] = counter_item};
+static const struct qmt_actor_desc counter_desc = {.abi = QMT_ABI,
+	.name = "counter",
+	.state_size = sizeof(struct counter),
+	.bound = 1024,
+	.accepts = {{&bench_protocol, counter_handlers}}};
 
 /* ---- fork: one driver, round robin over 64 counters -------------------------------------------------------------- */
 
@@ -214,10 +223,13 @@ static void driver_go(struct qmt_ctx *ctx, void *state, const void *body)
 	driver_again(ctx, state);
 }
 
-static qmt_handler *const driver_handlers[bench_message_count] = {[bench_peers_id] = driver_peers,
-	[bench_go_id] = driver_go};
-static const struct qmt_actor_desc driver_desc = {.abi = QMT_ABI, .name = "driver", .state_size = sizeof(struct driver),
-	.accepts = {{&bench_protocol, driver_handlers}}, .again = driver_again};
+static qmt_handler *const driver_handlers[bench_message_count] = {
+	[bench_peers_id] = driver_peers, [bench_go_id] = driver_go};
+static const struct qmt_actor_desc driver_desc = {.abi = QMT_ABI,
+	.name = "driver",
+	.state_size = sizeof(struct driver),
+	.accepts = {{&bench_protocol, driver_handlers}},
+	.again = driver_again};
 
 /* ---- ask --------------------------------------------------------------------------------------------------------- */
 
@@ -261,9 +273,11 @@ static void asker_go(struct qmt_ctx *ctx, void *state, const void *body)
 	asker_next(ctx, state);
 }
 
-static qmt_handler *const asker_handlers[bench_message_count] = {[bench_peers_id] = asker_peers,
-	[bench_go_id] = asker_go};
-static const struct qmt_actor_desc asker_desc = {.abi = QMT_ABI, .name = "asker", .state_size = sizeof(struct asker),
+static qmt_handler *const asker_handlers[bench_message_count] = {
+	[bench_peers_id] = asker_peers, [bench_go_id] = asker_go};
+static const struct qmt_actor_desc asker_desc = {.abi = QMT_ABI,
+	.name = "asker",
+	.state_size = sizeof(struct asker),
 	.accepts = {{&bench_protocol, asker_handlers}}};
 
 static void echo_item(struct qmt_ctx *ctx, void *state, const void *body)
@@ -274,8 +288,8 @@ static void echo_item(struct qmt_ctx *ctx, void *state, const void *body)
 }
 
 static qmt_handler *const echo_handlers[bench_message_count] = {[bench_item_id] = echo_item};
-static const struct qmt_actor_desc echo_desc = {.abi = QMT_ABI, .name = "echo",
-	.accepts = {{&bench_protocol, echo_handlers}}};
+static const struct qmt_actor_desc echo_desc = {
+	.abi = QMT_ABI, .name = "echo", .accepts = {{&bench_protocol, echo_handlers}}};
 
 /* ---- spawn: kept, each has run its start ------------------------------------------------------------------------- */
 
@@ -290,8 +304,8 @@ static int idler_start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 
-static const struct qmt_actor_desc idler_desc = {.abi = QMT_ABI, .name = "idler", .state_size = sizeof(uint64_t),
-	.start = idler_start};
+static const struct qmt_actor_desc idler_desc = {
+	.abi = QMT_ABI, .name = "idler", .state_size = sizeof(uint64_t), .start = idler_start};
 
 struct nursery {
 	struct qmt_ref *kept;
@@ -332,10 +346,13 @@ static void nursery_stop(struct qmt_ctx *ctx, void *state)
 	free(((struct nursery *)state)->kept);
 }
 
-static qmt_handler *const nursery_handlers[bench_message_count] = {[bench_peers_id] = nursery_peers,
-	[bench_go_id] = nursery_go};
-static const struct qmt_actor_desc nursery_desc = {.abi = QMT_ABI, .name = "nursery",
-	.state_size = sizeof(struct nursery), .accepts = {{&bench_protocol, nursery_handlers}}, .again = nursery_again,
+static qmt_handler *const nursery_handlers[bench_message_count] = {
+	[bench_peers_id] = nursery_peers, [bench_go_id] = nursery_go};
+static const struct qmt_actor_desc nursery_desc = {.abi = QMT_ABI,
+	.name = "nursery",
+	.state_size = sizeof(struct nursery),
+	.accepts = {{&bench_protocol, nursery_handlers}},
+	.again = nursery_again,
 	.stop = nursery_stop};
 
 /* ---- skynet: ten children each; sums go up, who has reported ends ------------------------------------------------ */
@@ -393,8 +410,11 @@ static void sky_item(struct qmt_ctx *ctx, void *state, const void *body)
 }
 
 static qmt_handler *const sky_handlers[bench_message_count] = {[bench_item_id] = sky_item};
-static const struct qmt_actor_desc sky_desc = {.abi = QMT_ABI, .name = "sky", .state_size = sizeof(struct sky),
-	.accepts = {{&bench_protocol, sky_handlers}}, .start = sky_start};
+static const struct qmt_actor_desc sky_desc = {.abi = QMT_ABI,
+	.name = "sky",
+	.state_size = sizeof(struct sky),
+	.accepts = {{&bench_protocol, sky_handlers}},
+	.start = sky_start};
 
 /* Parent of the whole tree: gets the result. */
 struct ground {
@@ -420,9 +440,11 @@ static void ground_item(struct qmt_ctx *ctx, void *state, const void *body)
 	done(ctx, sum);
 }
 
-static qmt_handler *const ground_handlers[bench_message_count] = {[bench_range_id] = ground_range,
-	[bench_item_id] = ground_item};
-static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI, .name = "ground", .state_size = sizeof(struct ground),
+static qmt_handler *const ground_handlers[bench_message_count] = {
+	[bench_range_id] = ground_range, [bench_item_id] = ground_item};
+static const struct qmt_actor_desc ground_desc = {.abi = QMT_ABI,
+	.name = "ground",
+	.state_size = sizeof(struct ground),
 	.accepts = {{&bench_protocol, ground_handlers}}};
 
 /* ---- the runs, from the thread outside --------------------------------------------------------------------------- */
@@ -457,19 +479,35 @@ static void set_up(struct qmt_ref who, struct qmt_ref next, uint64_t count)
 	ask(who, &bench_peers_type, &(struct bench_peers){.next = next, .count = count});
 }
 
+static uint64_t process_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static double cpu_ns; /* processor time of what run timed last */
+
 /* Sends `type` to each of them, waits until the referee has its items; nanoseconds. */
 static double run(const struct qmt_ref *who, unsigned count, const struct qmt_type *type, const void *body)
 {
-	uint64_t start = qmt_now_ns(outside);
+	uint64_t used = process_ns(), start = qmt_now_ns(outside);
 
 	for (unsigned i = 0; i < count; i++)
 		if (qmt_tell(outside, who[i], type, body))
 			abort();
 	ask(referee_ref, &bench_wait_type, NULL);
+	cpu_ns = (double)(process_ns() - used);
 	return (double)(qmt_now_ns(outside) - start);
 }
 
-static void bench_circle(const char *metric, unsigned count, uint64_t hops)
+static void say_cpu(const char *work, double units)
+{
+	printf("%s_cpu_ns %.1f\n", work, cpu_ns / units);
+}
+
+static void bench_circle(const char *work, unsigned count, uint64_t hops)
 {
 	struct qmt_ref nodes[503];
 
@@ -478,17 +516,18 @@ static void bench_circle(const char *metric, unsigned count, uint64_t hops)
 	for (unsigned i = 0; i < count; i++)
 		set_up(nodes[i], nodes[(i + 1) % count], 0);
 	set_up(referee_ref, (struct qmt_ref){0}, 1);
-	printf("%s %.1f\n", metric, run(nodes, 1, &bench_ball_type, &(struct bench_ball){.left = hops}) / (double)hops);
+	printf("%s_ns %.1f\n", work, run(nodes, 1, &bench_ball_type, &(struct bench_ball){.left = hops}) / (double)hops);
+	say_cpu(work, (double)hops);
 }
 
 static void bench_pingpong(void)
 {
-	bench_circle("pingpong_ns", 2, 2000000 / divisor);
+	bench_circle("pingpong", 2, 2000000 / divisor);
 }
 
 static void bench_ring(void)
 {
-	bench_circle("ring_ns", 503, 5000000 / divisor);
+	bench_circle("ring", 503, 5000000 / divisor);
 }
 
 static void bench_fanin(void)
@@ -503,6 +542,7 @@ static void bench_fanin(void)
 	}
 	set_up(referee_ref, (struct qmt_ref){0}, 1);
 	printf("fanin_mps %.3f\n", 4e3 * (double)each / run(senders, 4, &bench_go_type, NULL));
+	say_cpu("fanin", 4 * (double)each);
 }
 
 static void bench_fork(void)
@@ -518,6 +558,7 @@ static void bench_fork(void)
 	}
 	set_up(referee_ref, (struct qmt_ref){0}, FORK_WIDTH);
 	printf("fork_mps %.3f\n", FORK_WIDTH * 1e3 * (double)each / run(&driver, 1, &bench_go_type, NULL));
+	say_cpu("fork", FORK_WIDTH * (double)each);
 }
 
 static void bench_ask(void)
@@ -528,6 +569,7 @@ static void bench_ask(void)
 	set_up(asker, echo, asks);
 	set_up(referee_ref, (struct qmt_ref){0}, 1);
 	printf("ask_ns %.1f\n", run(&asker, 1, &bench_go_type, NULL) / (double)asks);
+	say_cpu("ask", (double)asks);
 }
 
 static double resident_bytes(void)
@@ -545,6 +587,7 @@ static void bench_spawn(void)
 {
 	uint64_t count = 1000000 / divisor;
 	struct qmt_ref nursery = spawn(&nursery_desc);
+	struct qmt_result result;
 	double before, took;
 
 	atomic_store(&idlers_left, count);
@@ -553,6 +596,18 @@ static void bench_spawn(void)
 	before = resident_bytes();
 	took = run(&nursery, 1, &bench_go_type, NULL);
 	printf("spawn_ns %.1f\nspawn_rss %.0f\n", took / (double)count, (resident_bytes() - before) / (double)count);
+	say_cpu("spawn", (double)count);
+
+	/* Once more, in memory that has been touched: what is left is the runtime's own. */
+	if (qmt_stop(outside, nursery) || qmt_outside_await_end(outside, nursery, PATIENCE_MS, &result))
+		abort();
+	nursery = spawn(&nursery_desc);
+	atomic_store(&idlers_left, count);
+	set_up(nursery, (struct qmt_ref){0}, count);
+	set_up(referee_ref, (struct qmt_ref){0}, 1);
+	took = run(&nursery, 1, &bench_go_type, NULL);
+	printf("spawn_warm_ns %.1f\n", took / (double)count);
+	say_cpu("spawn_warm", (double)count);
 }
 
 static void bench_skynet(void)
@@ -568,9 +623,13 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } benches[] = {
-	{"pingpong", bench_pingpong}, {"ring", bench_ring}, {"fanin", bench_fanin}, {"fork", bench_fork},
-		{"ask", bench_ask},
-	{"spawn", bench_spawn}, {"skynet", bench_skynet},
+	{"pingpong", bench_pingpong},
+	{"ring", bench_ring},
+	{"fanin", bench_fanin},
+	{"fork", bench_fork},
+	{"ask", bench_ask},
+	{"spawn", bench_spawn},
+	{"skynet", bench_skynet},
 };
 
 int main(int argc, char **argv)
