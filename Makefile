@@ -202,9 +202,9 @@ SECONDS_EACH ?= 60
 fuzz:
 	@BUILD=$(B) SECONDS_EACH=$(SECONDS_EACH) sh test/fuzz/fuzz.sh
 
-## measure: the benchmarks; figures and commands are in docs/performance.md
+## measure: our figures beside the raw limits and the installed peers, under 10 minutes (docs/performance.md)
 bench: all
-	@BUILD=$(B) sh test/bench/bench.sh
+	@$(PYTHON) test/bench/bench.py --build $(B) $(BENCH_ARGS)
 
 ## measure: prints the functions that no unit or port test ran
 cover:
