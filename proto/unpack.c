@@ -176,8 +176,8 @@ const char *unpack_head_long(struct unpack *in, struct unpack_head *ret_head)
 	}
 }
 
-/* Passes over values of the common kinds that hold no others, at most `most`, and as long as they are whole. Returns how
- * many. */
+/* Passes over values of the common kinds that hold no others, at most `most`, and as long as they are whole. Returns
+ * how many. */
 static uint64_t skip_plain(struct unpack *in, uint64_t most)
 {
 	uint64_t count = 0;

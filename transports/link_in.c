@@ -1,9 +1,9 @@
 /* transports/link_in.c - from the peer to this node: the gate, decoding, delivery.
  *
  * Each message passes: scope (one that HELLO agreed on) -> receiver (an export, or a name) -> type (one that the
- * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Memory is taken for it only
- * then: as much as the body measures, or as it has bytes when it cannot measure more (codec_in_one). A refused ask is answered with an error; a refused tell too, under id 0. The first refusal of each kind is
- * logged.
+ * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Only then memory is taken for
+ * it: as much as the body measures, or as it has bytes when it cannot measure more (codec_in_one). A refused ask is
+ * answered with an error; a refused tell too, under id 0. The first refusal of each kind is logged.
  */
 #include <errno.h>
 #include <stdarg.h>

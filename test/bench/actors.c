@@ -2,8 +2,9 @@
  *
  *     actors NAME WORKERS      pingpong ring fanin fork ask spawn skynet
  *
- * Prints lines `<metric> <value>`; `<work>_cpu_ns` is the processor time of the process for one. An unknown name prints nothing and ends with 2. Set-up is not timed: the actors
- * exist and are idle before the clock starts. QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
+ * Prints lines `<metric> <value>`; `<work>_cpu_ns` is the processor time of the process for one. An unknown name prints
+ * nothing and ends with 2. Set-up is not timed: the actors exist and are idle before the clock starts.
+ * QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
  */
 #include <inttypes.h>
 #include <stdatomic.h>

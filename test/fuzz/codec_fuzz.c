@@ -2,8 +2,8 @@
  *
  * The first byte selects a table: a record with every kind of field, then every message of the contracts. What is
  * accepted decodes into exactly the room that was measured, within the bound of codec.h, and encodes to bytes that
- * decode and encode to themselves, in one walk where that is possible; as JSON it is text that parses. What is refused stays harmless when it is decoded
- * all the same. */
+ * decode and encode to themselves, in one walk where that is possible; as JSON it is text that parses. What is refused
+ * stays harmless when it is decoded all the same. */
 #include <errno.h>
 
 #include "proto/codec.h"
