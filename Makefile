@@ -221,7 +221,7 @@ docs: $(MAINS:%=$(B)/%) $(TOOLS)
 
 # ---- install ---------------------------------------------------------------------------------------------------------
 PUBLIC_H := runtime/actor.h runtime/system.h runtime/port.h runtime/message.h runtime/failures.def runtime/test_kit.h \
-            runtime/pool.h runtime/delivery.h runtime/pubsub.h runtime/broker.h runtime/interval.h runtime/stream.h runtime/states.h
+            runtime/pool.h runtime/delivery.h runtime/pubsub.h runtime/broker.h runtime/names.h runtime/interval.h runtime/stream.h runtime/states.h
 PUBLIC_BASE_H := runtime/base/bytes.h runtime/base/err.h runtime/base/log.h
 ## install: programs, library, headers, man pages and examples below PREFIX (default /usr/local; DESTDIR works)
 install: all

@@ -15,6 +15,8 @@
 #include "cmd/config_modules.h"
 #include "cmd/home.h"
 #include "runtime/base/os.h"
+#include "runtime/broker.h"
+#include "runtime/names.h"
 #include "transports/transports.h"
 
 /* How many limits the store has. */
@@ -249,6 +251,23 @@ static int spawn(
 	return spawn_as(node, desc, &(struct qmt_spawn){.name = name, .config = config, .restart = QMT_PERMANENT}, err);
 }
 
+/* Peers find it by the name that it has here. */
+static int name_in_mesh(struct node *node, const char *name, struct qmt_err *err)
+{
+	struct qmt_result result = {0};
+	struct qmt_ref names, who;
+	int rc = qmt_lookup(node->ctx, "names", &names);
+
+	if (rc == 0)
+		rc = qmt_lookup(node->ctx, name, &who);
+	if (rc == 0)
+		rc = qmt_outside_ask(node->ctx, names, &qmt_names_register_type,
+			&(struct qmt_names_register){.name = qmt_str(name), .who = who}, 0, &result);
+	if (rc != 0)
+		qmt_err_set(err, rc, "%s: no name in the mesh: %s", name, rc > 0 ? qmt_fail_name(rc) : "out of memory");
+	return rc;
+}
+
 static int spawn_all(struct node *node, struct qmt_err *err)
 {
 	int rc = spawn_as(node, &store_desc,
@@ -259,10 +278,16 @@ static int spawn_all(struct node *node, struct qmt_err *err)
 			.own_thread = true},
 		err);
 
+	/* before the links, which tell it of peers */
+	if (rc == 0)
+		rc = spawn(node, &qmt_names_desc, "names", NULL, err);
 	for (uint32_t i = 0; rc == 0 && i < node->config->root.providers.count; i++) {
 		char name[160];
 		snprintf(name, sizeof name, "provider/%s", node->providers[i].name);
 		rc = spawn(node, provider_desc(node->providers[i].kind), name, &node->providers[i], err);
+		/* names are levels of text; a provider with a star in its name goes without */
+		if (rc == 0 && qmt_topic_is_valid(qmt_str(name)) && strlen(name) <= QMT_NAMES_TEXT_MAX)
+			rc = name_in_mesh(node, name, err);
 	}
 	if (rc == 0)
 		rc = spawn(node, &router_desc, "router", &node->router, err);

@@ -12,27 +12,30 @@ enum rule {
 	YES,
 	BY_REF,   /* only to a ref that this node gave out: who has it was meant to write to it */
 	SESSIONS, /* when allow_remote_sessions is set */
+	NAMED,    /* not to this one: the configuration has to name it */
 };
 
-/* A(operation, rule for a peer, rule for the owner). A role that has no column may nothing. */
-#define AUTHORITY(A)               \
-	A(node_info, YES, YES)         \
-	A(provider_use, YES, YES)      \
-	A(stream, BY_REF, BY_REF)      \
-	A(session_host, SESSIONS, YES) \
-	A(control, NO, YES)            \
-	A(local, NO, NO)               \
-	A(reply, NO, NO)
+/* A(operation, rule for a peer, for one that is named, for the owner). A role that has no column may nothing. */
+#define AUTHORITY(A)                         \
+	A(node_info, YES, YES, YES)              \
+	A(provider_use, YES, YES, YES)           \
+	A(stream, BY_REF, BY_REF, BY_REF)        \
+	A(session_host, SESSIONS, SESSIONS, YES) \
+	A(names, NAMED, YES, NO)                    \
+	A(control, NO, NO, YES)                  \
+	A(local, NO, NO, NO)                     \
+	A(reply, NO, NO, NO)
 
 struct row {
 	const char *operation;
 	enum rule rules[AUTHORITY_ROLES];
 };
 
-#define ROW(operation, peer, owner) {#operation, {[AUTHORITY_PEER] = peer, [AUTHORITY_OWNER] = owner}},
+#define ROW(operation, peer, known, owner) \
+	{#operation, {[AUTHORITY_PEER] = peer, [AUTHORITY_KNOWN_PEER] = known, [AUTHORITY_OWNER] = owner}},
 static const struct row table[] = {AUTHORITY(ROW)};
 
-static const char *const role_names[AUTHORITY_ROLES] = {"nobody in particular", "a peer", "the owner"};
+static const char *const role_names[AUTHORITY_ROLES] = {"nobody in particular", "a peer", "a peer", "the owner"};
 
 static enum rule rule_of(enum authority_role role, const char *operation)
 {
@@ -64,6 +67,10 @@ bool authority_allows(enum authority_role role, const struct authority_grants *g
 			return true;
 		qmt_err_set(err, -EACCES,
 			"%s: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)", name);
+		return false;
+	case NAMED:
+		qmt_err_set(
+			err, -EACCES, "%s: this node does not name that peer (name it in [[mesh.peers]] on this node)", name);
 		return false;
 	case NO:
 		break;

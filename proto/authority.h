@@ -10,7 +10,13 @@
 #include "runtime/base/err.h"
 #include "runtime/message.h"
 
-enum authority_role { AUTHORITY_NONE, AUTHORITY_PEER, AUTHORITY_OWNER, AUTHORITY_ROLES };
+enum authority_role {
+	AUTHORITY_NONE,
+	AUTHORITY_PEER,       /* whom HELLO proved, and nobody named */
+	AUTHORITY_KNOWN_PEER, /* that this node's configuration names ([[mesh.peers]]) */
+	AUTHORITY_OWNER,
+	AUTHORITY_ROLES
+};
 
 /* What this node's configuration opens; all false by default. */
 struct authority_grants {

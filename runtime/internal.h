@@ -658,6 +658,11 @@ const char *qmt__name_text(const struct name_entry *name);
 /* Finds prefix + name. True: the name stays with who has it until qmt__registry_release, which comes soon. */
 bool qmt__registry_hold(struct qmt_system *sys, const char *prefix, const char *name, struct qmt_ref *ret_ref);
 void qmt__registry_release(struct qmt_system *sys);
+/* What the holder of prefix + name says of itself: see qmt_peer_up. */
+void qmt__registry_note(struct qmt_system *sys, const char *prefix, const char *name, bool shares);
+/* fn for each name that begins so, under the lock: it only takes notes. name: what follows the prefix. */
+void qmt__registry_each(struct qmt_system *sys, const char *prefix,
+	void (*fn)(void *arg, const char *name, struct qmt_ref ref, bool shares), void *arg);
 
 /* monitor.c */
 void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */

@@ -71,6 +71,11 @@ QMT_EXPORT void qmt_bond_undo(struct qmt_ctx *ctx, uint64_t id);
  * memory. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char *name, struct qmt_ref holder);
 
+/* By a link that has registered "peer/<PeerId>", each time: it is in use. The actor "names" (names.h), if there is one,
+ * is told: it tells those who watch peers, and exchanges names with this one if it `shares`: both sides' configurations
+ * name the other. Again when that changes. Its end is noticed. */
+QMT_EXPORT void qmt_peer_up(struct qmt_ctx *ctx, const char *peer, bool shares);
+
 /* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.
  * Owned by the caller until sent. */
 QMT_EXPORT struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, size_t extra);

@@ -13,6 +13,7 @@ struct name_entry {
 	struct name_entry *own_next;  /* of the same actor */
 	struct qmt_actor *actor;
 	uint64_t hash;
+	bool shares; /* qmt_peer_up */
 	char text[];
 };
 
@@ -108,6 +109,7 @@ int qmt__registry_add(struct qmt_system *sys, const char *name, struct qmt_actor
 	}
 	entry->actor = a;
 	entry->hash = hash;
+	entry->shares = false;
 	memcpy(entry->text, name, size);
 	pthread_mutex_lock(&registry->lock);
 	taken = find(registry, hash, "", name);
@@ -210,6 +212,31 @@ int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref)
 		return QMT_FAIL_NO_ROUTE;
 	qmt__registry_release(ctx->sys);
 	return 0;
+}
+
+void qmt__registry_note(struct qmt_system *sys, const char *prefix, const char *name, bool shares)
+{
+	struct name_entry *entry;
+
+	pthread_mutex_lock(&sys->registry.lock);
+	entry = find(&sys->registry, hash_of(prefix, name), prefix, name);
+	if (entry)
+		entry->shares = shares;
+	pthread_mutex_unlock(&sys->registry.lock);
+}
+
+void qmt__registry_each(struct qmt_system *sys, const char *prefix,
+	void (*fn)(void *arg, const char *name, struct qmt_ref ref, bool shares), void *arg)
+{
+	const struct registry *registry = &sys->registry;
+	size_t len = strlen(prefix);
+
+	pthread_mutex_lock(&sys->registry.lock);
+	for (uint32_t i = 0; i < registry->bucket_count; i++)
+		for (const struct name_entry *entry = registry->buckets[i]; entry; entry = entry->next)
+			if (strncmp(entry->text, prefix, len) == 0)
+				fn(arg, entry->text + len, actor_ref(entry->actor), entry->shares);
+	pthread_mutex_unlock(&sys->registry.lock);
 }
 
 /* Takes the entry away from who has it. The lock is held. */

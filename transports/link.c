@@ -258,6 +258,7 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 
 	link->config = config;
 	link->limits = &link->config->node->limits;
+	link->role = (uint8_t)link->config->role;
 	link->self = qmt_self(ctx);
 	link_init_self(link);
 	outbox_init(&link->outbox,

@@ -97,7 +97,8 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 #define LINK_TAKE(F, T) \
 	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \
 	F(T, U64, sequence, 2, "Of this node's choices, when it decides.") \
-	F(T, BOOL, late, 3, "Chosen, but a later choice came first: only deliver what is in flight and end.")
+	F(T, BOOL, late, 3, "Chosen, but a later choice came first: only deliver what is in flight and end.") \
+	F(T, BOOL, known, 4, "The peer is one that this node's configuration names.")
 #define LINK_RETIRE(F, T) F(T, REF, to, 1, "The link that takes over; told when all that went out here has arrived.")
 #define LINK_END(F, T) F(T, STR, why, 1, "For people, at both ends.")
 
@@ -110,6 +111,7 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 	M(link, take, LINK_TAKE, "local", "Be the link in use.") \
 	M(link, retire, LINK_RETIRE, "local", "Another link is in use: deliver what is in flight and end.") \
 	M(link, retired, QMT_NO_FIELDS, "local", "To the one that took over: go on.") \
+	M(link, known, QMT_NO_FIELDS, "local", "The peer is one that the configuration names, as it turned out.") \
 	M(link, end, LINK_END, "local", "Cut.")
 QMT_DECLARE_PROTOCOL(link, LINK_MESSAGES)
 

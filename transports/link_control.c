@@ -27,6 +27,20 @@ void link_open_gate(struct qmt_ctx *ctx, struct link *link)
 	qmt_want_flush(ctx);
 }
 
+/* Names are exchanged between nodes that name each other; whoever is not named there need not try. */
+static void tell_names(struct qmt_ctx *ctx, const struct link *link)
+{
+	qmt_peer_up(ctx, link->peer, link->role == AUTHORITY_KNOWN_PEER && link->named_there);
+}
+
+static void become_known(struct qmt_ctx *ctx, struct link *link)
+{
+	if (link->role != AUTHORITY_PEER)
+		return;
+	link->role = AUTHORITY_KNOWN_PEER;
+	link_send_control(ctx, link, LINK_KNOWN, NULL, NULL);
+}
+
 static void go_up(struct qmt_ctx *ctx, struct link *link)
 {
 	link_set_state(link, LINK_UP);
@@ -64,6 +78,8 @@ static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 	go_up(ctx, link);
 	if (link->state != LINK_UP)
 		return;
+	if (msg->known)
+		become_known(ctx, link);
 	if (qmt_ref_is_set(msg->from)) {
 		link->predecessor = msg->from;
 		link->outbox.gated = true;
@@ -76,6 +92,7 @@ static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	link_pump(ctx, link);
 	(void)QMT_TELL(ctx, link->peers, link_taken, .link = link->self);
+	tell_names(ctx, link);
 	QMT_LOG(ctx, QMT_INFO, "link.up", "peer", link->peer, "transport", link->config->transport, "address",
 		link->config->address, "dialed", link->config->dialed ? "true" : "false");
 }
@@ -99,6 +116,17 @@ static void on_retired(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	(void)body;
 	link_open_gate(ctx, state);
+}
+
+/* A name without a PeerId was found to be this peer's when the link was in use already. */
+static void on_known(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct link *link = state;
+
+	(void)body;
+	become_known(ctx, link);
+	if (link->state == LINK_UP)
+		tell_names(ctx, link);
 }
 
 static void on_end(struct qmt_ctx *ctx, void *state, const void *body)
@@ -212,6 +240,11 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 				break; /* full: then it is the peer who says that nobody is there */
 		}
 		break;
+	case LINK_KNOWN:
+		link->named_there = true;
+		if (link->state == LINK_UP && link->config->of_mesh)
+			tell_names(ctx, link);
+		break;
 	case LINK_BOND:
 		link_take_bond(ctx, link, env);
 		break;
@@ -230,5 +263,6 @@ qmt_handler *const link_handlers[link_message_count] = {
 	[link_take_id] = on_take,
 	[link_retire_id] = on_retire,
 	[link_retired_id] = on_retired,
+	[link_known_id] = on_known,
 	[link_end_id] = on_end,
 };

@@ -270,7 +270,7 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 		return refuse(
 			refusal, COMPLAIN_UNKNOWN_MESSAGE, QMT_FAIL_UNKNOWN_MESSAGE, "the receiver does not know %s", row->name);
 	if (!authority_allows(
-			link->config->role, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
+			(enum authority_role)link->role, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
 		refusal->complaint = COMPLAIN_NOT_ALLOWED;
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;
 		return 1;

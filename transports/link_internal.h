@@ -63,6 +63,8 @@ struct link {
 	uint8_t state;     /* enum link_state */
 	bool ending;       /* only waits for the other side to hang up */
 	bool use_seen;     /* the deciding side chose this link */
+	bool named_there;  /* the peer's configuration names this node (LINK_KNOWN) */
+	uint8_t role;      /* enum authority_role; grows when "peers" says that it is a known one */
 	struct wire *wire; /* NULL: closed */
 	bool wire_full;
 	bool held;              /* qmt_hold */

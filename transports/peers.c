@@ -164,7 +164,7 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	struct known_link *before = remote->in_use;
 
 	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0},
-			.sequence = ++peers->choices))
+			.sequence = ++peers->choices, .known = peers_target_of(peers, &remote->id) != NULL))
 		return; /* it has just ended: link.ended follows */
 	link->state = KNOWN_IN_USE;
 	remote->in_use = link;
@@ -296,6 +296,14 @@ void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref ref, 
 		end_link(ctx, link, failure);
 	else
 		peers_reconsider(ctx, peers, &link->remote->id);
+}
+
+void peers_named(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+{
+	const struct remote *remote = peers_remote(peers, id);
+
+	if (remote && remote->in_use)
+		(void)QMT_TELL(ctx, remote->in_use->ref, link_known, );
 }
 
 /* The deciding side has spoken. */

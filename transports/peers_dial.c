@@ -327,6 +327,7 @@ static void on_pin(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 			return;
 		}
 		target->has_expected = true;
+		peers_named(ctx, peers, &target->expected);
 	}
 	target_go(ctx, peers, target);
 }
@@ -343,6 +344,8 @@ static void on_pinned(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	if (result->fail)
 		target->has_expected = false;
 	peers_pinned(ctx, peers, link, result->fail ? why : NULL);
+	if (!result->fail)
+		peers_named(ctx, peers, &target->expected);
 }
 
 /* First contact: whoever answered under this name is the one from now on. */

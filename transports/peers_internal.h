@@ -118,6 +118,8 @@ struct peers {
 struct remote *peers_remote(struct peers *peers, const struct peer_id *id);                /* NULL: no link to it */
 void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* a dial to it is over */
 
+void peers_named(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* it is a configured one */
+
 /* peers_dial.c */
 void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target); /* next step towards a link, now */
 void target_later(

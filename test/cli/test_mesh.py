@@ -36,6 +36,27 @@ def test_lists_show_both_nodes(house):
 	assert peer["state"] == "connected" and peer["configured"]
 
 
+def test_names_of_the_mesh(house):
+	"""`qmt names` shows the providers of both nodes when they name each other, a row for each name and node; of another peer, nothing."""
+	user, server = house.pair(planner={"extra": '[[providers]]\nname = "own"\nkind = "builtin"\n'})
+	own = [{"name": "provider/own", "scope": "lan:default", "peer": ""}]
+	assert user.qmt("names", "--json").json["rows"] == own
+	assert server.stop() == 0
+	server.configure(qmt.gpu_config(port=server.port, extra='[[mesh.peers]]\nname = "planner"\naddr = "%s"\n' % user.address))
+	server.start()
+	rows, end = [], time.monotonic() + qmt.DEADLINE_S
+	while len(rows) < 2 and time.monotonic() < end:
+		rows = user.qmt("names", "--json").json["rows"]
+	assert rows == [dict(own[0], name="provider/llm", peer=server.peer_id)] + own
+	assert {r["name"]: r["peer"] for r in server.qmt("names", "--json").json["rows"]} == {"provider/llm": "", "provider/own": user.peer_id}
+	lines = user.qmt("names").out.splitlines()
+	assert lines[0].split() == ["NAME", "SCOPE", "NODE"] and lines[2].endswith("this node") and server.peer_id in lines[1]
+	assert server.stop() == 0
+	while len(rows) > 1 and time.monotonic() < end:
+		rows = user.qmt("names", "--json").json["rows"]
+	assert rows == own
+
+
 def test_unresolved_peer_is_an_error(house):
 	"""When the peer is away the turn fails with a clear error, never a silent local run; it works again when the peer is back."""
 	user, server = house.pair(planner={"extra": '[[providers]]\nname = "llm"\nkind = "builtin"\n'})

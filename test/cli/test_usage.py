@@ -31,8 +31,8 @@ def test_wrong_usage_exits_2(args, says):
 def test_help_lists_every_command():
 	"""`qmt --help` and `qmt COMMAND --help` come from the table."""
 	done = run("qmt", "--help")
-	for word in ("status", "identity", "nodes", "peers", "providers", "models", "routes", "metrics", "actors", "session create", "session list", "session show",
-		"session resume", "chat"):
+	for word in ("status", "identity", "nodes", "peers", "providers", "models", "routes", "metrics", "names", "actors", "session create",
+		"session list", "session show", "session resume", "chat"):
 		assert word in done.out
 		assert run("qmt", *word.split(), "--help").out.startswith("usage: qmt " + word)
 	assert done.code == 0 and "--mesh" in run("qmtd", "--help").out

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "runtime/base/os.h"
+#include "runtime/names.h"
 
 /* ---- a store that only knows pins -------------------------------------------------------------------------------- */
 
@@ -130,6 +131,16 @@ void mesh_node_start(struct mesh_node *node)
 	if (!node->no_store)
 		assert_int_equal(qmt_spawn(node->ctx, &pins_desc, &(struct qmt_spawn){.name = "store"}, &node->store, &err), 0);
 	assert_int_equal(qmt_spawn(node->ctx, &probe_desc, &(struct qmt_spawn){.name = "probe"}, &node->probe, &err), 0);
+	if (node->names) {
+		static const struct qmt_param_value short_times[] = {
+			{"resync_ms", "20"}, {"peer_names_max", "200"}, {NULL, NULL}};
+		struct qmt_ref names;
+
+		assert_int_equal(qmt_spawn(node->ctx, &qmt_names_desc,
+							 &(struct qmt_spawn){.name = "names", .params = short_times, .restart = QMT_PERMANENT},
+							 &names, &err),
+			0);
+	}
 	node->config.identity = &node->identity;
 	node->config.node_name = node->name;
 	node->config.listen = &node->listen;

@@ -23,6 +23,7 @@ struct mesh_node {
 	char name[16], control[100];
 	int log_fd; /* -1: no log */
 	bool no_store;
+	bool names; /* spawn the actor of runtime/names.h, with short times */
 	uint32_t workers;
 	/* running */
 	struct qmt_log *log;

@@ -13,7 +13,7 @@ from source import C_ENDS, Findings, blank, files, read
 # ---- arrows ----------------------------------------------------------------------------------------------------------
 # Public headers of runtime/: what is installed, and what those include.
 RUNTIME_API = ("runtime/actor.h", "runtime/system.h", "runtime/port.h", "runtime/message.h", "runtime/failures.def",
-               "runtime/pool.h", "runtime/delivery.h", "runtime/pubsub.h", "runtime/broker.h", "runtime/interval.h",
+               "runtime/pool.h", "runtime/delivery.h", "runtime/pubsub.h", "runtime/broker.h", "runtime/names.h", "runtime/interval.h",
                "runtime/stream.h", "runtime/states.h", "runtime/base/")
 # proto walks the field tables that message.h declares; it knows nothing else of the runtime.
 ARROWS = (  # folder, what it may include besides itself; the first that fits counts

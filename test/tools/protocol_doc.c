@@ -6,6 +6,7 @@
 #include "proto/codec.h"
 #include "proto/contract/contract.h"
 #include "proto/envelope.h"
+#include "runtime/names.h"
 #include "transports/hello.h"
 #include "transports/link_records.h"
 
@@ -186,6 +187,7 @@ static void print_control(void)
 			"An actor of this side is linked with one of yours. Only to whom `features` in HELLO says so."},
 		{"BOND_OVER", LINK_BOND_OVER, &link_bond_over_record,
 			"One of them has ended, undone it, or was not to be linked."},
+		{"KNOWN", LINK_KNOWN, NULL, "This side's configuration names you, so it takes qmt_names.sync from you."},
 	};
 	static const struct qmt_record *const bodies[] = {
 		&link_stamp_record, &link_number_record, &link_piece_record, &link_error_record, &link_bond_record,
@@ -200,6 +202,10 @@ static void print_control(void)
 	for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
 		print_record(bodies[i]);
 }
+
+/* The contracts, and what a ready-made actor of the runtime says over links. */
+static const struct qmt_protocol *const documented[] = {&node_protocol, &provider_protocol, &session_protocol,
+	&store_protocol, &router_protocol, &peers_protocol, &metrics_protocol, &qmt_names_protocol, NULL};
 
 /* Asks the table that the link asks. */
 static const char *authority_cell(enum authority_role role, const struct qmt_type *type)
@@ -218,12 +224,12 @@ static void print_authority(void)
 	const char *known[32];
 	size_t count = 0;
 
-	printf("\n## Who may send what\n\nEach message names an operation. A peer is whom HELLO proved; the owner is who "
-		   "opens the control socket. What this\n"
+	printf("\n## Who may send what\n\nEach message names an operation. A peer is whom HELLO proved, a named one is in "
+		   "[[mesh.peers]] of the receiver;\nthe owner is who opens the control socket. What this\n"
 		   "table does not name is refused. *To a ref only*: to an actor that the receiver exported to this sender,\n"
 		   "not to a name. A field called `origin` is set by the receiver's link, whatever the sender wrote.\n\n"
-		   "| operation | peer | owner |\n|---|---|---|\n");
-	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
+		   "| operation | peer | named peer | owner |\n|---|---|---|---|\n");
+	for (const struct qmt_protocol *const *protocol = documented; *protocol; protocol++) {
 		for (uint32_t i = 0; i < (*protocol)->count; i++) {
 			const struct qmt_type *type = (*protocol)->types[i];
 			size_t k = 0;
@@ -233,8 +239,8 @@ static void print_authority(void)
 			if (k < count || count == sizeof known / sizeof *known)
 				continue;
 			known[count++] = type->access;
-			printf("| %s | %s | %s |\n", type->access, authority_cell(AUTHORITY_PEER, type),
-				authority_cell(AUTHORITY_OWNER, type));
+			printf("| %s | %s | %s | %s |\n", type->access, authority_cell(AUTHORITY_PEER, type),
+				authority_cell(AUTHORITY_KNOWN_PEER, type), authority_cell(AUTHORITY_OWNER, type));
 		}
 	}
 }
@@ -279,11 +285,11 @@ static void print_messages(void)
 	struct seen seen = {.count = 0};
 
 	printf("\n## Shared records\n");
-	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
+	for (const struct qmt_protocol *const *protocol = documented; *protocol; protocol++) {
 		for (uint32_t i = 0; i < (*protocol)->count; i++)
 			print_parts(&seen, &(*protocol)->types[i]->record);
 	}
-	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
+	for (const struct qmt_protocol *const *protocol = documented; *protocol; protocol++) {
 		printf("\n## Messages: %s\n\n%s\n", (*protocol)->name, (*protocol)->doc);
 		for (uint32_t i = 0; i < (*protocol)->count; i++) {
 			const struct qmt_type *type = (*protocol)->types[i];
