@@ -27,7 +27,8 @@ CXXFLAGS += -std=c++17 -Wall -Wextra -Werror $(OPT) $(SANFLAGS) -fvisibility=hid
 LDFLAGS += $(SANFLAGS) $(if $(COVER),--coverage) -pthread
 # A hundred test programs with much debug text: gold, which comes with binutils, needs a third of the time for each.
 $(B)/test/%: LDFLAGS += $(if $(shell command -v ld.gold),-fuse-ld=gold)
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmsgpackc -lm
+# libcurl is loaded when it is needed (actors/provider/curl_api.h), and nothing is linked that is not used.
+LDLIBS  += -Wl,--as-needed $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)) 2>/dev/null) -lmsgpackc -lm
 
 # ---- what there is: the tree decides ---------------------------------------------------------------------------------
 RUNTIME_C := $(wildcard runtime/*.c runtime/base/*.c)

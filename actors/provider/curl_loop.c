@@ -11,6 +11,7 @@
 #include <errno.h>
 
 struct curl_loop {
+	struct curl_api curl; /* const after new */
 	CURLM *multi;
 	void *state;
 	curl_loop_done_fn *done;
@@ -36,20 +37,25 @@ struct qmt_ctx *curl_loop_ctx(const struct curl_loop *loop)
 	return loop->ctx;
 }
 
+const struct curl_api *curl_loop_api(const struct curl_loop *loop)
+{
+	return &loop->curl;
+}
+
 /* Hands finished transfers on. `done` may add and remove others. */
 static void reap(struct qmt_ctx *ctx, struct curl_loop *loop)
 {
 	CURLMsg *message;
 	int left;
 
-	while ((message = curl_multi_info_read(loop->multi, &left))) {
+	while ((message = loop->curl.curl_multi_info_read(loop->multi, &left))) {
 		CURL *easy = message->easy_handle;
 		CURLcode result = message->data.result;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
-		curl_multi_remove_handle(loop->multi, easy); /* message is void from here */
-		loop->done(ctx, loop->state, easy, result);
+		loop->curl.curl_multi_remove_handle(loop->multi, easy); /* message is void from here */
+		loop->done(ctx, loop->state, &loop->curl, easy, result);
 	}
 }
 
@@ -57,12 +63,12 @@ static void act(struct qmt_ctx *ctx, struct curl_loop *loop, curl_socket_t socke
 {
 	struct qmt_ctx *outer = enter(loop, ctx);
 	int running;
-	CURLMcode code = curl_multi_socket_action(loop->multi, socket, events, &running);
+	CURLMcode code = loop->curl.curl_multi_socket_action(loop->multi, socket, events, &running);
 
 	if (code == CURLM_OK)
 		reap(ctx, loop);
 	else
-		qmt_fail(ctx, "libcurl: %s", curl_multi_strerror(code));
+		qmt_fail(ctx, "libcurl: %s", loop->curl.curl_multi_strerror(code));
 	leave(loop, outer);
 }
 
@@ -119,29 +125,39 @@ static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
 	return qmt_timer_start(loop->ctx, (uint64_t)timeout_ms, on_time, loop, &loop->timer) == 0 ? 0 : -1;
 }
 
-struct curl_loop *curl_loop_new(struct qmt_ctx *ctx, void *state, uint32_t idle_connections, curl_loop_done_fn *done)
+struct curl_loop *curl_loop_new(
+	struct qmt_ctx *ctx, void *state, uint32_t idle_connections, curl_loop_done_fn *done, struct qmt_err *err)
 {
 	struct curl_loop *loop = calloc(1, sizeof *loop);
 
 	(void)ctx;
-	if (!loop)
+	if (!loop) {
+		qmt_err_set(err, -ENOMEM, "out of memory");
 		return NULL;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) { /* counted, and guarded against other threads by libcurl */
+	}
+	if (curl_api_open(&loop->curl, err)) {
 		free(loop);
+		return NULL;
+	}
+	/* Counted, and guarded against other threads by libcurl. */
+	if (loop->curl.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		free(loop);
+		qmt_err_set(err, -ENOMEM, "libcurl does not start");
 		return NULL;
 	}
 	loop->state = state;
 	loop->done = done;
-	loop->multi = curl_multi_init();
+	loop->multi = loop->curl.curl_multi_init();
 	if (!loop->multi) {
 		curl_loop_free(ctx, loop);
+		qmt_err_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, loop);
-	curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
-	curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop);
-	curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, (long)idle_connections);
+	loop->curl.curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	loop->curl.curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, loop);
+	loop->curl.curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
+	loop->curl.curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop);
+	loop->curl.curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, (long)idle_connections);
 	return loop;
 }
 
@@ -150,9 +166,9 @@ void curl_loop_free(struct qmt_ctx *ctx, struct curl_loop *loop)
 	if (!loop)
 		return;
 	enter(loop, ctx);
-	curl_multi_cleanup(loop->multi);
+	loop->curl.curl_multi_cleanup(loop->multi);
 	qmt_timer_cancel(ctx, &loop->timer);
-	curl_global_cleanup();
+	loop->curl.curl_global_cleanup();
 	free(loop);
 }
 
@@ -161,7 +177,7 @@ int curl_loop_add(struct qmt_ctx *ctx, struct curl_loop *loop, CURL *easy)
 	struct qmt_ctx *outer = enter(loop, ctx);
 	CURLMcode code;
 
-	code = curl_multi_add_handle(loop->multi, easy);
+	code = loop->curl.curl_multi_add_handle(loop->multi, easy);
 	leave(loop, outer);
 	return code == CURLM_OK ? 0 : -ENOMEM;
 }
@@ -170,6 +186,6 @@ void curl_loop_remove(struct qmt_ctx *ctx, struct curl_loop *loop, CURL *easy)
 {
 	struct qmt_ctx *outer = enter(loop, ctx);
 
-	curl_multi_remove_handle(loop->multi, easy);
+	loop->curl.curl_multi_remove_handle(loop->multi, easy);
 	leave(loop, outer);
 }

@@ -460,10 +460,12 @@ static int openai_start(struct qmt_ctx *ctx, void *raw, const void *config)
 	if (ret == 0)
 		ret = openai_url(state->config->base_url, "models", &models_url, &err);
 	if (ret == 0) {
-		state->loop = curl_loop_new(ctx, state, state->config->max_requests, transfer_loop_done);
+		state->loop = curl_loop_new(ctx, state, state->config->max_requests, transfer_loop_done, &err);
 		if (state->loop)
 			state->info = openai_info_new(state->config, state->loop, models_url);
-		if (!state->info)
+		if (!state->loop)
+			ret = err.code;
+		else if (!state->info)
 			ret = qmt_err_set(&err, -ENOMEM, "out of memory");
 	}
 	free(models_url);

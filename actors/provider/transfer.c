@@ -12,6 +12,7 @@
 struct transfer {
 	/* const after new */
 	struct curl_loop *loop;
+	const struct curl_api *curl; /* the loop's */
 	CURL *easy;
 	struct curl_slist *headers;
 	struct qmt_buf request;
@@ -155,7 +156,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	return bytes.len;
 }
 
-void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode result)
+void transfer_loop_done(struct qmt_ctx *ctx, void *state, const struct curl_api *curl, CURL *easy, CURLcode result)
 {
 	struct transfer *t = NULL;
 	char text[256] = "";
@@ -163,7 +164,7 @@ void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode r
 	long os_errno = 0;
 
 	(void)state;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+	curl->curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
 	t->running = false;
 	if (t->too_large) {
 		bool header = t->header_bytes > t->options.header_bytes;
@@ -179,15 +180,15 @@ void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode r
 		snprintf(text, sizeof text, "no connection within %u ms (connect_timeout_ms)", t->options.connect_ms);
 	} else if (result != CURLE_OK) {
 		outcome = TRANSFER_BROKEN;
-		curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_errno);
+		t->curl->curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_errno);
 		if (result == CURLE_COULDNT_CONNECT)
 			snprintf(text, sizeof text, "no connection (%s); does the server at base_url run?",
 				os_errno ? strerrordesc_np((int)os_errno) : "all addresses failed");
 		else if (t->head_seen)
-			snprintf(
-				text, sizeof text, "the connection broke in the middle of the answer (%s)", curl_easy_strerror(result));
+			snprintf(text, sizeof text, "the connection broke in the middle of the answer (%s)",
+				t->curl->curl_easy_strerror(result));
 		else
-			snprintf(text, sizeof text, "no answer (%s)", curl_easy_strerror(result));
+			snprintf(text, sizeof text, "no answer (%s)", t->curl->curl_easy_strerror(result));
 	}
 	finish(ctx, t, outcome, text);
 }
@@ -201,7 +202,7 @@ static bool add_header(struct transfer *t, const char *name, const char *value)
 
 	qmt_buf_printf(&line, "%s%s", name, value);
 	if (!line.failed)
-		list = curl_slist_append(t->headers, line.data);
+		list = t->curl->curl_slist_append(t->headers, line.data);
 	if (line.data)
 		explicit_bzero(line.data, line.len); /* the token is one of them */
 	qmt_buf_free(&line);
@@ -219,31 +220,32 @@ static bool set_up(struct transfer *t, const struct transfer_options *options)
 		ok = ok && add_header(t, "Authorization: Bearer ", options->bearer);
 	if (options->post)
 		ok = ok && add_header(t, "Content-Type: ", "application/json") && add_header(t, "Expect:", "");
-	ok = ok && curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK;
-	ok =
-		ok && curl_easy_setopt(easy, CURLOPT_PROXY, options->proxy) == CURLE_OK; /* "" also keeps the environment out */
+	ok = ok && t->curl->curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK;
+	ok = ok &&
+		t->curl->curl_easy_setopt(easy, CURLOPT_PROXY, options->proxy) ==
+			CURLE_OK; /* "" also keeps the environment out */
 	if (options->ca_file[0])
-		ok = ok && curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file) == CURLE_OK;
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+		ok = ok && t->curl->curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file) == CURLE_OK;
+	t->curl->curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
+	t->curl->curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	t->curl->curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	t->curl->curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	t->curl->curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	t->curl->curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	/* A transfer that is taken away while its host's name is looked up leaves that thread to itself; without this it
 	 * would be waited for, and with it everything on this actor, as long as the resolver takes. */
-	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_ms);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->detail);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)t);
-	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	t->curl->curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+	t->curl->curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_ms);
+	t->curl->curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->detail);
+	t->curl->curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)t);
+	t->curl->curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	t->curl->curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	t->curl->curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	t->curl->curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 	if (options->post) {
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->request.data);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->request.len);
+		t->curl->curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		t->curl->curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->request.data);
+		t->curl->curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->request.len);
 	}
 	return ok;
 }
@@ -256,11 +258,12 @@ struct transfer *transfer_new(struct qmt_ctx *ctx, struct curl_loop *loop, const
 	if (!t)
 		return NULL;
 	t->loop = loop;
+	t->curl = curl_loop_api(loop);
 	t->events = *events;
 	t->arg = arg;
 	t->options = *options;
 	t->started_ms = qmt_now_ms(ctx);
-	t->easy = curl_easy_init();
+	t->easy = t->curl->curl_easy_init();
 	if (options->post)
 		t->request = *body;
 	if (!t->easy || !set_up(t, options) || curl_loop_add(ctx, loop, t->easy) < 0) {
@@ -281,10 +284,10 @@ struct transfer *transfer_free(struct qmt_ctx *ctx, struct transfer *t)
 	if (t->running)
 		curl_loop_remove(ctx, t->loop, t->easy);
 	qmt_timer_cancel(ctx, &t->timer);
-	curl_easy_cleanup(t->easy);
+	t->curl->curl_easy_cleanup(t->easy);
 	for (struct curl_slist *item = t->headers; item; item = item->next)
 		explicit_bzero(item->data, strlen(item->data));
-	curl_slist_free_all(t->headers);
+	t->curl->curl_slist_free_all(t->headers);
 	qmt_buf_free(&t->request);
 	free(t);
 	return NULL;
@@ -294,7 +297,7 @@ unsigned transfer_status(const struct transfer *t)
 {
 	long status = 0;
 
-	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->curl->curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	return (unsigned)status;
 }
 
@@ -303,7 +306,7 @@ struct qmt_str transfer_content_type(const struct transfer *t)
 	char *type = NULL;
 	struct qmt_str text;
 
-	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &type);
+	t->curl->curl_easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &type);
 	text = qmt_str(type);
 	for (uint32_t i = 0; i < text.len; i++)
 		if (type[i] == ';' || type[i] == ' ')

@@ -62,6 +62,6 @@ unsigned transfer_status(const struct transfer *transfer); /* from head on */
 struct qmt_str transfer_content_type(const struct transfer *transfer);
 
 /* Of the loop that these transfers run in. */
-void transfer_loop_done(struct qmt_ctx *ctx, void *state, CURL *easy, CURLcode result);
+void transfer_loop_done(struct qmt_ctx *ctx, void *state, const struct curl_api *curl, CURL *easy, CURLcode result);
 
 #endif

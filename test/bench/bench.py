@@ -21,7 +21,7 @@ import tempfile
 import time
 
 LOCAL = ("pingpong", "ring", "ask", "fanin", "fork", "spawn", "skynet")
-RAW = ("queue", "pages", "codec", "curve")
+RAW = {"queue": ("pingpong", "ring", "ask"), "pages": ("spawn",), "codec": ("remote",), "curve": ("remote",)}  # and whose limits they are
 TIMEOUT = 90  # seconds; a run that takes longer is left out
 SLOW = 6
 
@@ -140,7 +140,7 @@ class Bench:
 
     def round(self, systems, workers_list):
         works = self.args.work
-        for what in RAW:
+        for what in (raw for raw, users in RAW.items() if set(users) & set(works)):
             self.keep("raw", "-", self.call([f"{self.args.build}/bench/raw", what]))
         for workers in workers_list:
             for work in (w for w in LOCAL if w in works):
@@ -185,7 +185,7 @@ def verdict(row, bench, workers):
 
 def report(bench, systems, workers_list, rounds):
     load = os.getloadavg()[0]
-    say(f"\n{rounds} rounds, medians; {' / '.join(workers_list)} worker(s); load at the end {load:.1f}"
+    say(f"\n{rounds} round(s), medians; {' / '.join(workers_list)} worker(s); load at the end {load:.1f}"
         + ("" if load < 2.5 else ": NOT A QUIET MACHINE, only the table of processor time means something"))
     say("(!): the goal of the design is not reached in this run\n")
     others = [name for name in ("go", "caf", "erl", "proto") if name in systems]
@@ -207,21 +207,24 @@ def report(bench, systems, workers_list, rounds):
         if any(value is not None for value in mine):
             lines.append([title, show(limit), *map(show, mine), *(show(m / limit) if m and limit else "-" for m in mine)])
     table(lines)
-    say("\nThe codec, and tells without any encoding, 128 a frame (what libzmq with CURVE leaves to be had):\n")
     metrics = ("codec_encode_ns", "codec_decode_ns", "raw_tell128_bare_kmps", "raw_tell128_bare_cpu_ns", "raw_tell32_kmps")
-    table([list(metrics), [show(bench.figure("raw", "-", m)) for m in metrics]])
+    if bench.figure("raw", "-", metrics[0]):
+        say("\nThe codec, and tells without any encoding, 128 a frame (what libzmq with CURVE leaves to be had):\n")
+        table([list(metrics), [show(bench.figure("raw", "-", m)) for m in metrics]])
     spread = []
     for w in workers_list:
         values = sorted(bench.figures.get(("qmt", w, "ask_ns"), []))
         if values:
             spread.append(f"{w} worker(s) " + " ".join(f"{v:.0f}" for v in values))
-    say("\nask, every run, ns: " + "; ".join(spread))
+    if spread:
+        say("\nask, every run, ns: " + "; ".join(spread))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--peers", default=os.environ.get("PEERS", "../shared/bench"))
+    parser.add_argument("--peers-build", help="where they are built; default BUILD/bench-peers")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=int(os.environ.get("SECONDS_IN_ALL", "540")))
     parser.add_argument("--only", default="")
@@ -229,8 +232,8 @@ def main():
     parser.add_argument("--workers", default="1,2")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
-    args.work = args.work.split(",") if args.work else [*LOCAL, "remote"]
-    args.peers_build = f"{args.build}/bench-peers"
+    args.work = args.work.split(",") if args.work else [*LOCAL, "remote", "store"]
+    args.peers_build = os.path.abspath(args.peers_build or f"{args.build}/bench-peers")
     began = time.monotonic()
     systems = {"qmt": None, **build_peers(os.path.abspath(args.peers), args.peers_build)}
     if args.only:
@@ -254,7 +257,7 @@ def main():
             epmd.kill()
             epmd.wait()
     report(bench, systems, workers_list, rounds)
-    if os.path.exists(f"{args.build}/bench/store") and not args.only:
+    if os.path.exists(f"{args.build}/bench/store") and "store" in args.work:
         say("\nstore: durable appends against bare SQLite, and forks")
         with tempfile.TemporaryDirectory(dir=args.build) as folder:
             say(bench.call([f"{args.build}/bench/store", "--dir", folder, "--rounds", "3", "--rows", "10000"]).strip())

@@ -45,3 +45,16 @@ def test_idle_node_makes_no_system_call(house):
 	linked = calls_in(server, 10)
 	pings = 2 * 10 / 2.5  # both ends, each every suspect_ms / 2
 	assert linked.get("sendto", 0) <= 2 * pings and sum(linked.values()) <= 60 * pings, linked
+
+
+def resident_kb(node):
+	status = open("/proc/%d/status" % node.process.pid).read()
+	return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
+
+
+def test_idle_node_is_small(house):
+	"""A node with a session and a link, whose provider is not over HTTP, has at most 12 MB in memory: libcurl is not loaded."""
+	user, server = house.pair()
+	user.qmt("session", "create", "--name", "s")
+	for node in (user, server):
+		assert resident_kb(node) <= 12 * 1024, node.name
