@@ -274,10 +274,11 @@ QMT_EXPORT struct qmt_ref qmt_sender(struct qmt_ctx *ctx);
  * 0, QMT_FAIL_NAME_TAKEN, <0 (out of memory, or called from outside). */
 QMT_EXPORT QMT_MUST_CHECK int qmt_register(struct qmt_ctx *ctx, const char *name);
 QMT_EXPORT void qmt_unregister(struct qmt_ctx *ctx, const char *name); /* only this actor's own names */
-/* 0 or QMT_FAIL_NO_ROUTE */
+/* 0 or QMT_FAIL_UNKNOWN_ACTOR */
 QMT_EXPORT QMT_MUST_CHECK int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref);
 /* Sends to a *name* on a peer (PeerId text); empty or NULL peer: this node. The link in use is the one registered as
- * "peer/<PeerId>" at this moment; none: QMT_FAIL_NO_ROUTE. */
+ * "peer/<PeerId>" at this moment; none: QMT_FAIL_NO_ROUTE. Nobody of that name: QMT_FAIL_UNKNOWN_ACTOR, of a peer as
+ * the answer. */
 QMT_EXPORT int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type,
 	const void *body);
 QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name,

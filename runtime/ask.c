@@ -254,7 +254,7 @@ int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *name, const
 
 	if (!is_here(peer))
 		return qmt__outgoing_tell_name(ctx, peer, name, type, body);
-	return qmt_lookup(ctx, name, &to) ? QMT_FAIL_NO_ROUTE : qmt_tell(ctx, to, type, body);
+	return qmt_lookup(ctx, name, &to) ? QMT_FAIL_UNKNOWN_ACTOR : qmt_tell(ctx, to, type, body);
 }
 
 int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const struct qmt_type *type, const void *body,
@@ -267,7 +267,8 @@ int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const 
 	if (failed)
 		return failed;
 	if (is_here(peer))
-		return qmt_lookup(ctx, name, &to) ? QMT_FAIL_NO_ROUTE : qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
+		return qmt_lookup(ctx, name, &to) ? QMT_FAIL_UNKNOWN_ACTOR
+										  : qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
 	ask = ask_open(ctx, type, timeout_ms, then, arg);
 	if (!ask)
 		return -ENOMEM;

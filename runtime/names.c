@@ -307,7 +307,7 @@ static void on_lookup(struct qmt_ctx *ctx, void *state, const void *body)
 		QMT_REPLY(ctx, qmt_token(ctx), qmt_names_entry, .name = qmt_str(best->name), .scope = qmt_str(best->scope),
 			.peer = peer_of(best), .who = best->who);
 	else
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "nobody in the mesh is called %.*s",
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_UNKNOWN_ACTOR, NULL, 0, "nobody in the mesh is called %.*s",
 			QMT_STR_ARG(msg->name));
 }
 

@@ -91,7 +91,7 @@ enum { QMT_NAMES_TEXT_MAX = 128 /* bytes of a name; of a scope and a PeerId too 
 #define QMT_NAMES_MESSAGES(M)                                                                                          \
 	M(qmt_names, register, QMT_NAMES_REGISTER, "local", "Twice is once. BAD_REQUEST, FULL (names_max).", done)         \
 	M(qmt_names, unregister, QMT_NAMES_REGISTER, "local", "NOT_FOUND: it was not.", done)                              \
-	M(qmt_names, lookup, QMT_NAMES_LOOKUP, "local", "NO_ROUTE: nobody has it.", entry)                                 \
+	M(qmt_names, lookup, QMT_NAMES_LOOKUP, "local", "UNKNOWN_ACTOR: nobody.", entry)                                   \
 	M(qmt_names, lookup_all, QMT_NAMES_LOOKUP_ALL, "local", "All that match; none is no failure.", all)                \
 	M(qmt_names, watch, QMT_NAMES_WATCH, "local", "Gets added and removed. BAD_REQUEST, FULL (watches_max).", done)    \
 	M(qmt_names, unwatch, QMT_NAMES_UNWATCH, "local", "NOT_FOUND: it did not.", done)                                  \

@@ -216,7 +216,8 @@ static void on_synced(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	}
 	switch (result->fail) {
 	case QMT_FAIL_NOT_ALLOWED:     /* it does not name this node, or not yet */
-	case QMT_FAIL_NO_ROUTE:        /* nobody is called names there */
+	case QMT_FAIL_UNKNOWN_ACTOR:   /* nobody is called names there; an older version says no route */
+	case QMT_FAIL_NO_ROUTE:
 	case QMT_FAIL_UNKNOWN_MESSAGE: /* another one is */
 		peer->refused = true;
 		peer->knows = false;

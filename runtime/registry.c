@@ -209,7 +209,7 @@ void qmt_unregister(struct qmt_ctx *ctx, const char *name)
 int qmt_lookup(struct qmt_ctx *ctx, const char *name, struct qmt_ref *ret_ref)
 {
 	if (!qmt__registry_hold(ctx->sys, "", name, ret_ref))
-		return QMT_FAIL_NO_ROUTE;
+		return QMT_FAIL_UNKNOWN_ACTOR;
 	qmt__registry_release(ctx->sys);
 	return 0;
 }

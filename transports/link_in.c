@@ -200,7 +200,7 @@ static int find_receiver(
 	if (strlen(link->last_name) != env->to_name.len || qmt_lookup(ctx, link->last_name, &link->last_named)) {
 		link->last_name[0] = '\0';
 		return refuse(
-			refusal, COMPLAIN_NO_TARGET, QMT_FAIL_NO_ROUTE, "no actor called %.*s here", QMT_STR_ARG(env->to_name));
+			refusal, COMPLAIN_NO_TARGET, QMT_FAIL_UNKNOWN_ACTOR, "nobody called %.*s here", QMT_STR_ARG(env->to_name));
 	}
 	*ret_to = link->last_named;
 	return 0;
@@ -278,7 +278,7 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	struct qmt_msg *msg = link_decode(ctx, link, row, env->body, false, &refusal->err);
 	if (!msg) {
 		refusal->complaint = COMPLAIN_BAD_BODY;
-		refusal->fail = QMT_FAIL_BAD_REQUEST;
+		refusal->fail = refusal->err.code == -ENOMEM ? QMT_FAIL_FULL : QMT_FAIL_DECODE;
 		return 1;
 	}
 	int rc = pass_on(ctx, link, env, to, type, &msg, refusal);

@@ -276,7 +276,7 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 	if (!link->wire || link->ending || (link->state != LINK_UP && link->state != LINK_DRAINING))
 		fail = QMT_FAIL_PEER_GONE;
 	else if (out->rid ? link_import_is_dead(link, out->rid) : out->to_name.len == 0 || out->to_name.len > ENVELOPE_NAME)
-		fail = out->rid ? QMT_FAIL_NOT_RUNNING : QMT_FAIL_NO_ROUTE;
+		fail = out->rid ? QMT_FAIL_NOT_RUNNING : QMT_FAIL_UNKNOWN_ACTOR;
 	if (!fail && out->is_ask && !out->type->answer) { /* a mistake in its list: see runtime/message.h, Answer */
 		link_complain(
 			ctx, link, COMPLAIN_NO_ANSWER, "asked over a link, and its list names no answer", out->type->record.name);
@@ -429,7 +429,8 @@ void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envel
 	if (env->kind == ENVELOPE_ERROR)
 		answer_error(ctx, link, ask, env);
 	else if (answer(ctx, link, ask, env, &err))
-		(void)qmt_reply_fail(ctx, ask->token, QMT_FAIL_FAILED, NULL, 0, "the peer's answer was refused: %s", err.text);
+		(void)qmt_reply_fail(ctx, ask->token, err.code == -EBADMSG ? QMT_FAIL_DECODE : QMT_FAIL_FAILED, NULL, 0,
+			"the peer's answer was refused: %s", err.text);
 	ask_free(link, slot);
 	if (link->state == LINK_DRAINING)
 		link_drain_step(ctx, link);

@@ -90,7 +90,8 @@ static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struc
 	snprintf(class, sizeof(class), "%.*s", QMT_STR_ARG(kind.len ? kind : qmt_str(kind_of(fail))));
 
 	/* No route is no trouble of the moment: a configured peer that is back will be asked by the next prompt. */
-	bool again = worth_retry(qmt_str(class)) && fail != QMT_FAIL_NO_ROUTE && !t->call.text.len &&
+	bool again = worth_retry(qmt_str(class)) && fail != QMT_FAIL_NO_ROUTE &&
+		fail != QMT_FAIL_UNKNOWN_ACTOR && !t->call.text.len &&
 		t->retries < limits->max_retries && retry_after_ms <= limits->retry_wait_max_ms;
 	if (!again) {
 		turn_end(ctx, s, "failed", fail, class, retry_after_ms, "%s", text);

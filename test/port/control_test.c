@@ -86,7 +86,7 @@ static void is_refused_in_words(void **state)
 	control_reply_free(&reply);
 	assert_int_equal(CONTROL_ASK(client, "probe", 0, &reply, &err, stranger_hello, ), QMT_FAIL_UNKNOWN_MESSAGE);
 	control_reply_free(&reply);
-	assert_int_equal(CONTROL_ASK(client, "nobody", 0, &reply, &err, probe_say, ), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(CONTROL_ASK(client, "nobody", 0, &reply, &err, probe_say, ), QMT_FAIL_UNKNOWN_ACTOR);
 	assert_non_null(strstr(err.text, "nobody"));
 	control_reply_free(&reply);
 	assert_int_equal(CONTROL_ASK(client, "probe", 50, &reply, &err, probe_say, .never = true), -ETIMEDOUT);

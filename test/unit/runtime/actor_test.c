@@ -421,7 +421,7 @@ static void failed_start(void **unused)
 	kit_latch_wait(&stopped, 1);
 	kit_wait_gone(&kit, ref);
 	assert_true(kit_logged(&kit, "start returned -5"));
-	assert_int_equal(qmt_lookup(kit.out, "r", &ref), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_lookup(kit.out, "r", &ref), QMT_FAIL_UNKNOWN_ACTOR);
 	kit_stop(&kit);
 }
 

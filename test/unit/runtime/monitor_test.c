@@ -232,7 +232,7 @@ static void names(void **unused)
 	assert_non_null(strstr(err.text, "the name a is taken"));
 	assert_int_equal(qmt_lookup(kit.out, "a", &found), 0);
 	assert_true(qmt_ref_eq(found, a));
-	assert_int_equal(qmt_lookup(kit.out, "nobody", &found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_lookup(kit.out, "nobody", &found), QMT_FAIL_UNKNOWN_ACTOR);
 	/* as many as one likes; the same one again is fine; another's is not */
 	for (uint64_t i = 100; i < 500; i++)
 		assert_int_equal(poke(&kit, a, i), 0);
@@ -247,14 +247,14 @@ static void names(void **unused)
 		assert_true(qmt_ref_eq(found, a));
 	}
 	assert_int_equal(poke(&kit, a, UNWATCH), 0);
-	assert_int_equal(qmt_lookup(kit.out, "extra 100", &found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_lookup(kit.out, "extra 100", &found), QMT_FAIL_UNKNOWN_ACTOR);
 	assert_int_equal(poke(&kit, b, 100), 0);
 	assert_int_equal(qmt_tell_name(kit.out, NULL, "b", &kit_poke_type, &(struct kit_poke){.value = STOP}), 0);
 	qmt_system_run(kit.sys, 0);
-	assert_int_equal(qmt_lookup(kit.out, "b", &found), QMT_FAIL_NO_ROUTE);
-	assert_int_equal(qmt_lookup(kit.out, "extra 100", &found), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_lookup(kit.out, "b", &found), QMT_FAIL_UNKNOWN_ACTOR);
+	assert_int_equal(qmt_lookup(kit.out, "extra 100", &found), QMT_FAIL_UNKNOWN_ACTOR);
 	assert_int_equal(qmt_tell_name(kit.out, "", "b", &kit_poke_type, &(struct kit_poke){.value = STOP}),
-		QMT_FAIL_NO_ROUTE);
+		QMT_FAIL_UNKNOWN_ACTOR);
 	b = kit_spawn(&kit, &namer_desc, &(struct qmt_spawn){.name = "b"});
 	kit_stop(&kit);
 }

@@ -272,7 +272,7 @@ static bool found(struct world *w, const char *name, struct qmt_ref who)
 	int fail = ASK(w, &result, qmt_names_lookup, .name = qmt_str(name));
 
 	if (fail)
-		assert_int_equal(fail, QMT_FAIL_NO_ROUTE);
+		assert_int_equal(fail, QMT_FAIL_UNKNOWN_ACTOR);
 	return !fail && qmt_ref_eq(((const struct qmt_names_entry *)result.body)->who, who);
 }
 static uint32_t found_all(struct world *w, const char *pattern, char *ret_text, size_t room)

@@ -199,7 +199,7 @@ static void spawn(void **unused)
 			assert_true(has_failed && failed < 0);
 			assert_non_null(strstr(err.text, "out of memory"));
 			assert_false(qmt_ref_is_set(ref));
-			assert_int_equal(qmt_lookup(kit.out, "kid", &found), QMT_FAIL_NO_ROUTE);
+			assert_int_equal(qmt_lookup(kit.out, "kid", &found), QMT_FAIL_UNKNOWN_ACTOR);
 			ref = kit_spawn(&kit, &kid_desc, &opt);
 		}
 		assert_int_equal(kit_ask(&kit, ref, COUNT, 0, NULL), 0);

@@ -193,7 +193,7 @@ static void after_the_stop(void **unused)
 		assert_int_equal(qmt_spawn(kit.out, &echo_desc, NULL, &late, &err), QMT_FAIL_STOPPING);
 		assert_int_equal(kit_ask(&kit, ref, 1, 0, NULL), QMT_FAIL_NOT_RUNNING);
 		assert_int_equal(QMT_TELL(kit.out, ref, kit_poke, .value = 1), QMT_FAIL_NOT_RUNNING);
-		assert_int_equal(qmt_lookup(kit.out, "e", &late), QMT_FAIL_NO_ROUTE);
+		assert_int_equal(qmt_lookup(kit.out, "e", &late), QMT_FAIL_UNKNOWN_ACTOR);
 	}
 	qmt_outside_close(kit.out);
 	qmt_system_free(kit.sys);

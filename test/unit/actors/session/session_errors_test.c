@@ -165,7 +165,7 @@ static void test_provider_dies(void **state)
 	/* Nobody is there. */
 	world_prompt(w, "r2", "hi");
 	world_wait(w, "end ", 1);
-	assert_log(w, "prompted 2 running\nend failed  1 5 transport: provider/llm: no route\n");
+	assert_log(w, "prompted 2 running\nend failed  1 18 transport: provider/llm: unknown actor\n");
 	world_start_provider(w);
 	usable(w, "u");
 }

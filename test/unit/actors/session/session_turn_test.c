@@ -301,7 +301,7 @@ static void test_idle(void **state)
 	assert_log(w, "prompted 1 running\ndelta 0 a\ndelta 1 b\nend complete stop 1 (10+2)\n");
 	assert_int_equal(qmt_lookup(w->out, "session/0192", &ref), 0);
 	world_run(w, 60001);
-	assert_int_equal(qmt_lookup(w->out, "session/0192", &ref), QMT_FAIL_NO_ROUTE);
+	assert_int_equal(qmt_lookup(w->out, "session/0192", &ref), QMT_FAIL_UNKNOWN_ACTOR);
 }
 
 int main(void)
