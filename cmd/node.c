@@ -1,12 +1,13 @@
 /* cmd/node.c - wiring: configuration -> the configs of the modules -> actors.
  *
  * Everything that an actor borrows hangs on struct node and lives until the system is gone. The order of start is
- * the order of need: store, providers, router, node_manager, then links, which let others in. */
+ * the order of need: store, providers, router, node_manager, admission, then links, which let others in. */
 #include "cmd/node.h"
 
 #include <errno.h>
 #include <unistd.h>
 
+#include "actors/admission/admission.h"
 #include "actors/node_manager/node_manager.h"
 #include "actors/provider/provider.h"
 #include "actors/router/router.h"
@@ -44,6 +45,7 @@ struct node {
 	struct node_agent *node_agents;
 	const char **provider_names;
 	struct node_manager_config manager;
+	struct admission_config admission;
 	struct session_limits session_limits;
 	struct transports_config links;
 	struct transports_peer *peers;
@@ -294,6 +296,8 @@ static int spawn_all(struct node *node, struct qmt_err *err)
 	if (rc == 0)
 		rc = spawn(node, &node_manager_desc, "node_manager", &node->manager, err);
 	if (rc == 0)
+		rc = spawn(node, &admission_desc, "admission", &node->admission, err);
+	if (rc == 0)
 		rc = transports_start(node->ctx, &node->links, &node->transports, err);
 	return rc;
 }
@@ -349,6 +353,10 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 		return rc;
 	}
 	node->manager = manager_config(node, opt);
+	node->admission = (struct admission_config){.identity = opt->identity,
+		.advertised = node->advertised_strs,
+		.advertised_count = node->advertised_count,
+		.mesh = opt->config->root.mesh.enabled};
 	node->system = qmt_system_start(
 		&(struct qmt_system_options){.log = opt->log, .root_failed = opt->gave_up, .arg = opt->arg}, err);
 	if (!node->system) {
@@ -375,6 +383,22 @@ void node_listening(const struct node *node, struct qmt_buf *out)
 		multiaddr_text(&addr, text);
 		qmt_buf_printf(out, "%s%s", i ? "," : "", text);
 	}
+}
+
+int node_ask_own(struct node *node, const char *actor, const struct qmt_type *type, const void *body,
+	struct qmt_result *ret_result, struct qmt_err *err)
+{
+	enum { TIMEOUT_MS = 60000 }; /* the store may wait for a disk */
+	struct qmt_ref ref;
+	int rc;
+
+	if (qmt_lookup(node->ctx, actor, &ref) != 0)
+		return qmt_err_set(err, -ENOENT, "%s is not running", actor);
+	rc = qmt_outside_ask(node->ctx, ref, type, body, TIMEOUT_MS, ret_result);
+	if (rc != 0)
+		return qmt_err_set(err, rc < 0 ? rc : -EINVAL, "%s%s%.*s", qmt_fail_name(ret_result->fail),
+			ret_result->text.len ? ": " : "", QMT_STR_ARG(ret_result->text));
+	return 0;
 }
 
 const char *node_control_path(const struct node *node)

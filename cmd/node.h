@@ -30,6 +30,10 @@ struct node_options {
 QMT_MUST_CHECK int node_start(const struct node_options *opt, struct node **ret_node, struct qmt_err *err);
 /* The addresses with real ports and /p2p/<PeerId>, comma-separated, appended to out. */
 void node_listening(const struct node *node, struct qmt_buf *out);
+/* Asks one of its actors, as its owner: by the thread that started it. *ret_result lives until the next ask. 0; else
+ * err has the reason. */
+QMT_MUST_CHECK int node_ask_own(struct node *node, const char *actor, const struct qmt_type *type, const void *body,
+	struct qmt_result *ret_result, struct qmt_err *err);
 const char *node_control_path(const struct node *node);
 /* Ends running turns as interrupted (what was said is stored, watchers are told), then stops the tree, leaves first;
  * 0, or 1 and err names what did not end in time. Frees all. */

@@ -2,27 +2,14 @@
 #include "cmd/qmt_invite.h"
 
 #include <inttypes.h>
-#include <time.h>
 
+#include "cmd/invite_text.h"
 #include "cmd/qmt_input.h"
 #include "cmd/qmt_node.h"
 #include "cmd/qr.h"
 #include "proto/invite.h"
 #include "proto/json.h"
 #include "runtime/base/os.h"
-
-void invite_time(uint64_t unix_seconds, char ret_text[INVITE_TIME])
-{
-	time_t seconds = (time_t)unix_seconds;
-	struct tm parts;
-
-	if (unix_seconds == 0)
-		snprintf(ret_text, INVITE_TIME, "never");
-	else if (unix_seconds > UINT64_C(253402300799) || !gmtime_r(&seconds, &parts)) /* behind the year 9999 */
-		snprintf(ret_text, INVITE_TIME, "%" PRIu64 " s since 1970", unix_seconds);
-	else
-		strftime(ret_text, INVITE_TIME, "%Y-%m-%dT%H:%M:%SZ", &parts);
-}
 
 /* What was found out about one. */
 struct shown {
@@ -172,9 +159,8 @@ static int write_picture(const char *path, const struct qmt_buf *data)
 	return CLI_FAILED;
 }
 
-int invite_draw(const struct cli *cli, struct qmt_str url)
+int invite_draw(const char *png, const char *svg, struct qmt_str url)
 {
-	const char *png = cli->option[CLI_OPTION_png], *svg = cli->option[CLI_OPTION_svg];
 	struct qmt_buf out = {0};
 	struct qmt_err err = {0};
 	struct qr qr;
@@ -229,7 +215,7 @@ int qmt_invite_qr(const struct cli *cli)
 			cli_error("out of memory");
 			status = CLI_FAILED;
 		} else {
-			status = invite_draw(cli, qmt_buf_view(&url));
+			status = invite_draw(cli->option[CLI_OPTION_png], cli->option[CLI_OPTION_svg], qmt_buf_view(&url));
 		}
 	}
 	input_wipe(&text);

@@ -19,8 +19,10 @@
 #include "cmd/cli.h"
 #include "cmd/config.h"
 #include "cmd/home.h"
+#include "cmd/invite_text.h"
 #include "cmd/node.h"
 #include "cmd/qmtd_flags.def"
+#include "cmd/qr.h"
 #include "proto/multiaddr.h"
 #include "runtime/base/os.h"
 
@@ -45,6 +47,7 @@ struct daemon {
 	const char *config_path; /* NULL: none */
 	bool check;
 	uint64_t stop_timeout_ms;
+	struct admission_invite_create invite; /* with FLAG_mesh_invite */
 };
 
 static void complain(const char *format, ...) QMT_PRINTF(1, 2);
@@ -118,6 +121,31 @@ static int find_flag(const char *name, size_t len)
 	return -1;
 }
 
+static int parse_invite(struct daemon *daemon)
+{
+	const char *name = daemon->flag[FLAG_mesh_invite];
+	struct qmt_err err = {0};
+
+	if (!name && (daemon->flag[FLAG_invite_ttl] || daemon->flag[FLAG_invite_uses])) {
+		complain("--invite-ttl and --invite-uses go with --mesh-invite");
+		return CLI_USAGE;
+	}
+	daemon->invite.name = qmt_str(name);
+	if (invite_name(daemon->invite.name, &err) != 0) {
+		complain("--mesh-invite: %s", err.text);
+		return CLI_USAGE;
+	}
+	if (invite_ttl(daemon->flag[FLAG_invite_ttl], &daemon->invite.ttl_s, &err) != 0) {
+		complain("--invite-ttl: %s", err.text);
+		return CLI_USAGE;
+	}
+	if (invite_uses(daemon->flag[FLAG_invite_uses], &daemon->invite.max_uses, &err) != 0) {
+		complain("--invite-uses: %s", err.text);
+		return CLI_USAGE;
+	}
+	return CLI_OK;
+}
+
 static int parse(int argc, char **argv, struct daemon *daemon)
 {
 	int i = 1;
@@ -165,6 +193,8 @@ static int parse(int argc, char **argv, struct daemon *daemon)
 		complain("check wants a configuration file");
 		return CLI_USAGE;
 	}
+	if (parse_invite(daemon) != CLI_OK)
+		return CLI_USAGE;
 	daemon->stop_timeout_ms = 10000;
 	if (daemon->flag[FLAG_stop_timeout]) {
 		char *end;
@@ -208,10 +238,11 @@ static bool is_local(const struct multiaddr *addr)
 	return found;
 }
 
-/* --mesh[=ADDR] without a file is a small file; with one it must not say the opposite of it. */
+/* --mesh[=ADDR] without a file is a small file; with one it must not say the opposite of it. --mesh-invite alone is
+ * --mesh too. */
 static int mesh_text(const struct daemon *daemon, struct qmt_buf *out)
 {
-	const char *text = daemon->flag[FLAG_mesh];
+	const char *text = daemon->flag[FLAG_mesh] ? daemon->flag[FLAG_mesh] : "";
 	struct multiaddr addr;
 	struct qmt_err err = {0};
 
@@ -241,7 +272,7 @@ static int load(const struct daemon *daemon, struct config **ret_config)
 		complain("--mesh goes without a configuration file; there it is [mesh] enabled, listen and [[mesh.peers]]");
 		return CLI_USAGE;
 	}
-	if (!daemon->config_path && !daemon->flag[FLAG_mesh]) {
+	if (!daemon->config_path && !daemon->flag[FLAG_mesh] && !daemon->flag[FLAG_mesh_invite]) {
 		complain("nothing to run: give a configuration file, or --mesh (see qmtd --help)");
 		return CLI_USAGE;
 	}
@@ -347,6 +378,37 @@ static void ready(const struct node *node, const struct config *config, const st
 	notify("READY=1");
 }
 
+/* --mesh-invite: on standard output, behind the line that says that the node is ready; on a terminal as QR code,
+ * too. */
+static int print_invite(const struct daemon *daemon, struct node *node, struct qmt_err *err)
+{
+	struct qmt_result result;
+	struct qmt_buf drawn = {0};
+	struct invite_urls urls = {0};
+	struct qr qr = {0};
+	char summary[INVITE_SUMMARY];
+	int rc = node_ask_own(node, "admission", &admission_invite_create_type, &daemon->invite, &result, err);
+
+	if (rc != 0)
+		return qmt_err_prefix(err, "--mesh-invite");
+	if (invite_urls_make(result.body, &urls) != 0)
+		return qmt_err_set(err, -ENOMEM, "out of memory");
+	invite_summary(&((const struct admission_invite_created *)result.body)->invite, summary);
+	printf("invite %s\n", summary);
+	for (uint32_t i = 0; i < urls.count; i++)
+		printf("invite %s\n", urls.items[i]);
+	if (isatty(1) && qr_make(invite_urls_best(&urls), &qr, err) == 0) {
+		qr_terminal(&qr, &drawn);
+		if (!drawn.failed)
+			fwrite(drawn.data, 1, drawn.len, stdout);
+		qmt_buf_free(&drawn);
+		qr_free(&qr);
+	}
+	fflush(stdout);
+	invite_urls_free(&urls);
+	return 0;
+}
+
 static int run(const struct daemon *daemon, const struct config *config, const char *home, const struct qmt_log *log,
 	const sigset_t *signals)
 {
@@ -376,7 +438,10 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 		complain("%s", err.text);
 	} else {
 		ready(node, config, &identity);
-		signal_number = signal_wait(signals);
+		bool invited = !daemon->flag[FLAG_mesh_invite] || print_invite(daemon, node, &err) == 0;
+		if (!invited)
+			complain("%s", err.text);
+		signal_number = invited ? signal_wait(signals) : SIGTERM;
 		if (signal_number == GAVE_UP)
 			complain("an actor failed again and again, the node cannot go on: \"actor.failed\" in the log says why");
 		else
@@ -391,7 +456,7 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 		pthread_sigmask(SIG_UNBLOCK, &final, NULL);
 		if (node_stop(node, daemon->stop_timeout_ms, &err) != 0)
 			complain("%s", err.text);
-		else if (signal_number != GAVE_UP)
+		else if (signal_number != GAVE_UP && invited)
 			status = CLI_OK;
 	}
 	identity_fini(&identity);

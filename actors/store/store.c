@@ -245,6 +245,50 @@ static void on_pin_forget(struct qmt_ctx *ctx, void *state, const void *body)
 		end_request(ctx, store, store_db_pin_forget(store->db, body, &err), &err, &store_done_type, NULL);
 }
 
+static void on_invite_add(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store, store_db_invite_add(store->db, body, qmt_wall_ms(ctx), &store->arena, &err), &err,
+			&store_done_type, NULL);
+}
+
+static void on_invite_revoke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct store_invite_revoked revoked = {0};
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store,
+			store_db_invite_revoke(store->db, body, qmt_wall_ms(ctx), &store->arena, &revoked, &err), &err,
+			&store_invite_revoked_type, &revoked);
+}
+
+static void on_admit(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct store_admitted admitted = {0};
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store, store_db_admit(store->db, body, qmt_wall_ms(ctx), &store->arena, &admitted, &err), &err,
+			&store_admitted_type, &admitted);
+}
+
+static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	const struct store_audit_add *req = body;
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store, store_db_audit_add(store->db, &req->row, qmt_wall_ms(ctx), &err), &err,
+			&store_done_type, NULL);
+}
+
 /* ---- reads ------------------------------------------------------------------------------------------------------- */
 
 static void read_or_forward(struct qmt_ctx *ctx, struct store *store, uint32_t message, const void *body)
@@ -272,6 +316,8 @@ READ_HANDLER(session_find)
 READ_HANDLER(session_list)
 READ_HANDLER(history)
 READ_HANDLER(pin_get)
+READ_HANDLER(audit_list)
+READ_HANDLER(invite_list)
 
 static void on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -360,8 +406,14 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_turn_end_id] = on_turn_end,
 	[store_history_id] = on_history,
 	[store_pin_get_id] = on_pin_get,
+	[store_audit_list_id] = on_audit_list,
+	[store_invite_list_id] = on_invite_list,
 	[store_pin_put_id] = on_pin_put,
 	[store_pin_forget_id] = on_pin_forget,
+	[store_invite_add_id] = on_invite_add,
+	[store_invite_revoke_id] = on_invite_revoke,
+	[store_admit_id] = on_admit,
+	[store_audit_add_id] = on_audit_add,
 };
 
 static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};
@@ -373,7 +425,7 @@ static const struct qmt_param params[] = {STORE_LIMITS(LIMIT_PARAM){0}};
 const struct qmt_actor_desc store_desc = {
 	.abi = QMT_ABI,
 	.name = "store",
-	.doc = "Keeps sessions, their messages, and pinned peers, in one SQLite file.",
+	.doc = "Keeps sessions, their messages, pinned peers, invites and who was admitted, in one SQLite file.",
 	.state_size = sizeof(struct store),
 	.params = params,
 	.accepts = {{&store_protocol, handlers}, {&metrics_protocol, metrics_handlers}},

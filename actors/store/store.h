@@ -32,7 +32,8 @@
 	L(page_bytes, 4194304, 1, 1073741824, \
 		"Text in one page of history: the page ends with the message that passes this.") \
 	L(name_max_bytes, 256, 1, 65536, "Name of a session or a peer, agent, request id.") \
-	L(fork_depth_max, 64, 1, 4096, "Ancestors of a session.")
+	L(fork_depth_max, 64, 1, 4096, "Ancestors of a session.") \
+	L(audit_max, 100000, 1, 100000000, "Rows of the audit log that are kept, the newest.")
 
 struct store_limits {
 #define STORE_LIMIT_MEMBER(name, dflt, min, max, doc) uint64_t name;
@@ -49,6 +50,9 @@ struct store_limits {
 /* Bounds that the contract names. */
 enum { STORE_LIST_DEFAULT = 20, STORE_LIST_MAX = 100, STORE_HISTORY_DEFAULT = 100, STORE_HISTORY_MAX = 1000 };
 enum { STORE_PREFIX_MIN = 4, STORE_TITLE_CHARS = 80, STORE_CANDIDATES = 10 };
+
+enum { STORE_AUDIT_DEFAULT = 50, STORE_AUDIT_MAX = 1000, STORE_AUDIT_TEXT = 1024 };
+enum { STORE_MESH_BYTES = 308 /* a PeerId, a colon, a name of 255 bytes */, STORE_LIFETIME_MAX = 366 * 86400 };
 
 /* config of the spawn: borrowed until the actor has ended. */
 struct store_config {

@@ -72,6 +72,21 @@ QMT_MUST_CHECK int store_db_pin_put(
 	struct store_db *db, const struct store_pin_put *req, uint64_t now_ms, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_pin_forget(struct store_db *db, const struct store_pin_forget *req, struct qmt_err *err);
 
+/* STORE_E_BAD: an id that is there. */
+QMT_MUST_CHECK int store_db_invite_add(struct store_db *db, const struct store_invite_add *req, uint64_t now_ms,
+	struct store_arena *arena, struct qmt_err *err);
+/* By id or unique prefix. Memberships that came of it count as revoked, too. A second time nothing changes. */
+QMT_MUST_CHECK int store_db_invite_revoke(struct store_db *db, const struct store_invite_revoke *req, uint64_t now_ms,
+	struct store_arena *arena, struct store_invite_revoked *ret_revoked, struct qmt_err *err);
+/* Looks, counts the use, notes the membership and the audit row: whatever comes of it is an answer (0), in `outcome`:
+ * ok, already (admitted by this invite before: no use is spent), unknown, blocked, revoked, expired, used_up. Looked at
+ * in this order: unknown, blocked, revoked, expired, already, used_up. The caller has verified the grant. */
+QMT_MUST_CHECK int store_db_admit(struct store_db *db, const struct store_admit *req, uint64_t now_ms,
+	struct store_arena *arena, struct store_admitted *ret_admitted, struct qmt_err *err);
+/* seq and at_ms are the store's. */
+QMT_MUST_CHECK int store_db_audit_add(
+	struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err);
+
 /* ---- reads: outside a batch -------------------------------------------------------------------------------------- */
 
 /* Looks for the id, else for the exact name, else for the prefix of an id; the first of these that matches decides.
@@ -85,5 +100,9 @@ QMT_MUST_CHECK int store_db_history(struct store_db *db, const struct store_hist
 	struct store_page *ret_page, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_pin_get(struct store_db *db, const struct store_pin_get *req, struct store_arena *arena,
 	struct store_pin *ret_pin, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_invite_list(struct store_db *db, const struct store_invite_list *req,
+	struct store_arena *arena, struct store_invites *ret_invites, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_audit_list(struct store_db *db, const struct store_audit_list *req,
+	struct store_arena *arena, struct store_audits *ret_audits, struct qmt_err *err);
 
 #endif

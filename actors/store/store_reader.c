@@ -38,6 +38,8 @@ void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, c
 READ(session_list, sessions)
 READ(history, page)
 READ(pin_get, pin)
+READ(audit_list, audits)
+READ(invite_list, invites)
 
 static void read_session_find(struct qmt_ctx *ctx, struct store_db *db, struct store_arena *arena, const void *body)
 {
@@ -58,6 +60,8 @@ store_read *store_read_of(uint32_t message)
 		[store_session_list_id] = read_session_list,
 		[store_history_id] = read_history,
 		[store_pin_get_id] = read_pin_get,
+		[store_audit_list_id] = read_audit_list,
+		[store_invite_list_id] = read_invite_list,
 	};
 
 	return message < store_message_count ? reads[message] : NULL;
@@ -102,12 +106,16 @@ HANDLER(session_find)
 HANDLER(session_list)
 HANDLER(history)
 HANDLER(pin_get)
+HANDLER(audit_list)
+HANDLER(invite_list)
 
 static qmt_handler *const handlers[store_message_count] = {
 	[store_session_find_id] = on_session_find,
 	[store_session_list_id] = on_session_list,
 	[store_history_id] = on_history,
 	[store_pin_get_id] = on_pin_get,
+	[store_audit_list_id] = on_audit_list,
+	[store_invite_list_id] = on_invite_list,
 };
 
 /* The rest is the store's; the two rows of this name are added up by who asked both. */

@@ -89,6 +89,83 @@ const struct store_migration store_migrations[] = {
 		" peer_id TEXT NOT NULL,"
 		" created_ms INTEGER NOT NULL"
 		") STRICT;"},
+	/* Meshes and who is in them. A mesh is its id, <inviter PeerId>:<name>; times in _at are Unix
+	 * seconds, as signed. */
+	{2,
+		"CREATE TABLE invites ("
+		" id TEXT PRIMARY KEY," /* uuid */
+		" mesh TEXT NOT NULL,"
+		" name TEXT NOT NULL,"
+		" client INTEGER NOT NULL,"
+		" can_invite INTEGER NOT NULL,"
+		" expires_at INTEGER NOT NULL," /* 0: never */
+		" max_uses INTEGER NOT NULL,"   /* 0: no bound */
+		" uses INTEGER NOT NULL DEFAULT 0 CHECK (max_uses = 0 OR uses <= max_uses),"
+		" created_ms INTEGER NOT NULL,"
+		" revoked_ms INTEGER NOT NULL DEFAULT 0" /* 0: not */
+		") STRICT;"
+		"CREATE INDEX invites_created ON invites(created_ms);"
+		/* A row a use: who comes again with the same key spends none. */
+		"CREATE TABLE admissions ("
+		" invite TEXT NOT NULL REFERENCES invites(id),"
+		" peer_id TEXT NOT NULL,"
+		" admitted_ms INTEGER NOT NULL,"
+		" PRIMARY KEY (invite, peer_id)"
+		") STRICT;"
+		/* Issued here; the last one of each member. */
+		"CREATE TABLE memberships ("
+		" mesh TEXT NOT NULL,"
+		" peer_id TEXT NOT NULL,"
+		" invite TEXT NOT NULL,"
+		" client INTEGER NOT NULL,"
+		" can_invite INTEGER NOT NULL,"
+		" issued_at INTEGER NOT NULL,"
+		" expires_at INTEGER NOT NULL,"
+		" revoked_ms INTEGER NOT NULL DEFAULT 0,"
+		" PRIMARY KEY (mesh, peer_id)"
+		") STRICT;"
+		"CREATE INDEX memberships_invite ON memberships(invite);"
+		/* Made here or heard of; proof: what the mesh's inviter signed. */
+		"CREATE TABLE revocations ("
+		" mesh TEXT NOT NULL,"
+		" kind TEXT NOT NULL CHECK (kind IN ('invite', 'peer')),"
+		" subject TEXT NOT NULL," /* invite id, PeerId */
+		" revoked_at INTEGER NOT NULL,"
+		" proof BLOB,"
+		" PRIMARY KEY (mesh, kind, subject)"
+		") STRICT;"
+		/* Meshes of others that this node is in. */
+		"CREATE TABLE joined ("
+		" mesh TEXT PRIMARY KEY,"
+		" state TEXT NOT NULL CHECK (state IN ('joining', 'active', 'left', 'revoked')),"
+		" token TEXT NOT NULL," /* the invite: a secret */
+		" membership BLOB,"
+		" joined_ms INTEGER NOT NULL,"
+		" updated_ms INTEGER NOT NULL"
+		") STRICT;"
+		"CREATE TABLE joined_addresses ("
+		" mesh TEXT NOT NULL REFERENCES joined(mesh),"
+		" peer_id TEXT NOT NULL,"
+		" address TEXT NOT NULL,"
+		" seen_ms INTEGER NOT NULL,"
+		" PRIMARY KEY (mesh, peer_id, address)"
+		") STRICT;"
+		/* What the owner said of a peer. */
+		"CREATE TABLE peer_policy ("
+		" peer_id TEXT PRIMARY KEY,"
+		" policy TEXT NOT NULL CHECK (policy IN ('allow', 'block')),"
+		" name TEXT NOT NULL,"
+		" changed_ms INTEGER NOT NULL"
+		") STRICT;"
+		"CREATE TABLE audit ("
+		" seq INTEGER PRIMARY KEY,"
+		" at_ms INTEGER NOT NULL,"
+		" event TEXT NOT NULL,"
+		" mesh TEXT NOT NULL,"
+		" invite TEXT NOT NULL,"
+		" peer_id TEXT NOT NULL,"
+		" text TEXT NOT NULL"
+		") STRICT;"},
 	{0, NULL},
 };
 

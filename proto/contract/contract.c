@@ -8,6 +8,8 @@ QMT_DEFINE_RECORD(chat_usage, CHAT_USAGE, "Tokens used.")
 QMT_DEFINE_RECORD(metric, METRIC_FIELDS, "A number that a node keeps.")
 QMT_DEFINE_RECORD(provider_tool_delta, PROVIDER_TOOL_DELTA, "A piece of a tool call.")
 QMT_DEFINE_RECORD(store_session, STORE_SESSION, "A session as the store knows it.")
+QMT_DEFINE_RECORD(store_invite, STORE_INVITE, "An invite as the store knows it.")
+QMT_DEFINE_RECORD(store_audit, STORE_AUDIT, "A row of the audit log.")
 QMT_DEFINE_RECORD(router_route, ROUTER_ROUTE, "Where an agent's model calls go.")
 QMT_DEFINE_RECORD(peers_info, PEERS_INFO, "A peer and its link.")
 QMT_DEFINE_RECORD(node_actor, NODE_ACTOR, "What a node says of itself.")
@@ -21,9 +23,10 @@ QMT_DEFINE_PROTOCOL(store, STORE_MESSAGES, "What is kept: store.")
 QMT_DEFINE_PROTOCOL(router, ROUTER_MESSAGES, "Which provider an agent uses: router.")
 QMT_DEFINE_PROTOCOL(peers, PEERS_MESSAGES, "Peers and links: peers.")
 QMT_DEFINE_PROTOCOL(node, NODE_MESSAGES, "What a node does for its owner and its peers: node_manager.")
+QMT_DEFINE_PROTOCOL(admission, ADMISSION_MESSAGES, "Invites, and who was admitted: admission.")
 
 const struct qmt_protocol *const contract_protocols[] = {&node_protocol, &provider_protocol, &session_protocol,
-	&store_protocol, &router_protocol, &peers_protocol, &metrics_protocol, NULL};
+	&store_protocol, &admission_protocol, &router_protocol, &peers_protocol, &metrics_protocol, NULL};
 
 const struct metric_row metric_rows[METRIC_COUNT] = {
 #define METRIC_ROW(name, kind, unit, label, doc) {#name, #kind, unit, label, doc},

@@ -8,6 +8,7 @@
 
 #include "runtime/message.h"
 
+#include "admission.def"
 #include "chat.def"
 #include "metrics.def"
 #include "node.def"
@@ -24,6 +25,8 @@ QMT_DECLARE_RECORD(chat_usage, CHAT_USAGE)
 QMT_DECLARE_RECORD(metric, METRIC_FIELDS)
 QMT_DECLARE_RECORD(provider_tool_delta, PROVIDER_TOOL_DELTA)
 QMT_DECLARE_RECORD(store_session, STORE_SESSION)
+QMT_DECLARE_RECORD(store_invite, STORE_INVITE)
+QMT_DECLARE_RECORD(store_audit, STORE_AUDIT)
 QMT_DECLARE_RECORD(router_route, ROUTER_ROUTE)
 QMT_DECLARE_RECORD(peers_info, PEERS_INFO)
 QMT_DECLARE_RECORD(node_actor, NODE_ACTOR)
@@ -37,6 +40,7 @@ QMT_DECLARE_PROTOCOL(store, STORE_MESSAGES)
 QMT_DECLARE_PROTOCOL(router, ROUTER_MESSAGES)
 QMT_DECLARE_PROTOCOL(peers, PEERS_MESSAGES)
 QMT_DECLARE_PROTOCOL(node, NODE_MESSAGES)
+QMT_DECLARE_PROTOCOL(admission, ADMISSION_MESSAGES)
 
 /* Every protocol above; closed by NULL. */
 extern const struct qmt_protocol *const contract_protocols[];

@@ -45,6 +45,9 @@ static void mutate(struct wire *wire, const struct wire *other)
 {
 	size_t name = wire->bytes[AT_NAME_LEN], signature = wire->len - IDENTITY_SIGNATURE, at;
 
+	if (AT_NAME + name + IDENTITY_SIGNATURE > wire->len) /* an earlier change made the length a lie */
+		name = 0;
+
 	switch (draw(14)) {
 	case 0:
 		flip(wire, AT_ID, AT_KEY - 6);
@@ -73,7 +76,7 @@ static void mutate(struct wire *wire, const struct wire *other)
 		break;
 	case 8: /* the name longer or shorter, with its length */
 		at = AT_NAME + name;
-		if (draw(2) && name < 255) {
+		if (draw(2) && wire->bytes[AT_NAME_LEN] < 255) {
 			memmove(wire->bytes + at + 1, wire->bytes + at, wire->len - at);
 			wire->bytes[at] = (uint8_t)('a' + draw(26));
 			wire->bytes[AT_NAME_LEN]++;
