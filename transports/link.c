@@ -224,6 +224,7 @@ static void tick(struct qmt_ctx *ctx, struct link *link)
 		(void)QMT_TELL(
 			ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
 	}
+	link->bonds_fresh = 0;
 	link_sweep_asks(ctx, link);
 	link_tell_late_refs(ctx, link);
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});

@@ -10,7 +10,8 @@
  * no row for what the other says, and that is all.
  *
  * What a peer may not do: link with an actor that did not ask for it (qmt_actor_desc.remote_links), that this node did
- * not give it a ref to, in the name of an actor that is not its own, or more than bonds_max times.
+ * not give it a ref to, in the name of an actor that is not its own, or more than bonds_max times; nor make more than
+ * that between two ticks, for each is a note in the system lane of the actor, which passes its bound.
  */
 #include <errno.h>
 
@@ -122,8 +123,9 @@ static int try_bond(struct qmt_ctx *ctx, struct link *link, const struct link_bo
 	uint64_t local;
 	int rc;
 
-	*ret_why = "the peer has bonds_max links to actors here";
-	if (!is_served(link) || link->bond_count >= link->limits->bonds_max || !has_room(link))
+	*ret_why = "the peer has, or has just made, bonds_max links to actors here";
+	if (!is_served(link) || link->bond_count >= link->limits->bonds_max ||
+		link->bonds_fresh >= link->limits->bonds_max || !has_room(link))
 		return is_served(link) ? QMT_FAIL_FULL : QMT_FAIL_NOT_ALLOWED;
 	*ret_why = "it wants to be linked with an actor that has ended, or was not given to it";
 	if (record->to == 0 || record->to > UINT32_MAX || !export_find(&link->exports, (uint32_t)record->to, &target))
@@ -137,6 +139,7 @@ static int try_bond(struct qmt_ctx *ctx, struct link *link, const struct link_bo
 										  : qmt_fail_name(rc);
 	if (rc)
 		return rc > 0 ? rc : QMT_FAIL_FULL;
+	link->bonds_fresh++;
 	link->bonds[link->bond_count++] = (struct link_bond_row){.local = local, .wire = record->id, .theirs = true};
 	return 0;
 }

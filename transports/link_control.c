@@ -241,6 +241,8 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 		}
 		break;
 	case LINK_KNOWN:
+		if (link->named_there)
+			break; /* said once is enough: each is a message */
 		link->named_there = true;
 		if (link->state == LINK_UP && link->config->of_mesh)
 			tell_names(ctx, link);

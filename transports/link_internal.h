@@ -94,6 +94,7 @@ struct link {
 
 	struct link_bond_row *bonds; /* link_bonds.c */
 	uint32_t bond_room, bond_count;
+	uint32_t bonds_fresh; /* made by the peer since the last tick */
 
 	/* the receiver by name that was looked up last */
 	char last_name[ENVELOPE_NAME + 1];

@@ -467,6 +467,38 @@ static void hostile_flood(void **unused)
 	mesh_pair_stop(&pair);
 }
 
+/* Links that are made and undone all the time are a flood too: refused beyond bonds_max between two ticks. */
+static void hostile_churn(void **unused)
+{
+	enum { CHURN = 500, MOST = 20 };
+	struct hostile peer = {0};
+	char id[PEER_ID_TEXT + 1];
+	uint64_t tough;
+	bool refused = false;
+
+	(void)unused;
+	mesh_pair_init(&pair, MESH_TCP);
+	pair.b.config.limits.bonds_max = MOST;
+	mesh_node_start(&pair.b);
+	spawn_knots(&pair.b, &at_b);
+	open_hostile(&peer, id);
+	tough = export_of(&peer, "tough");
+	for (uint64_t i = 1; i <= CHURN; i++) {
+		say_bond(&peer, &(struct link_bond){.id = i, .to = tough, .from = 2});
+		say_over(&peer, &(struct link_bond_over){.id = i, .undone = true});
+	}
+	while (!refused) {
+		struct envelope env = wait_control(&peer, LINK_BOND_OVER);
+		struct link_bond_over *over = codec_decode_new(&link_bond_over_record, env.body, NULL, NULL);
+
+		refused = over && over->reason == QMT_FAIL_FULL;
+		free(over);
+	}
+	(void)wait_told(&pair.b, at_b.tough, 0, 0);
+	hostile_close(&peer);
+	mesh_pair_stop(&pair);
+}
+
 /* A peer of a version that knows no links: whoever wants to be linked with an actor of it is told so. */
 static void an_old_peer(void **unused)
 {
@@ -500,7 +532,7 @@ int main(void)
 #define CASES(kind) \
 	CASE(either_side_ends, kind), CASE(the_connection_ends, kind), CASE(only_who_allows_it, kind), CASE(bounded, kind)
 	const struct CMUnitTest tests[] = {CASES(MESH_TCP), CASES(MESH_LOOP), cmocka_unit_test(hostile_words),
-		cmocka_unit_test(hostile_flood), cmocka_unit_test(an_old_peer)};
+		cmocka_unit_test(hostile_flood), cmocka_unit_test(hostile_churn), cmocka_unit_test(an_old_peer)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
