@@ -358,7 +358,11 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 		.advertised_count = node->advertised_count,
 		.mesh = opt->config->root.mesh.enabled};
 	node->system = qmt_system_start(
-		&(struct qmt_system_options){.log = opt->log, .root_failed = opt->gave_up, .arg = opt->arg}, err);
+		&(struct qmt_system_options){.log = opt->log,
+			.root_failed = opt->gave_up,
+			.arg = opt->arg,
+			.slow_handler_ms = (uint32_t)opt->config->root.runtime.slow_handler_ms,
+			.deadlock_ms = (uint32_t)opt->config->root.runtime.deadlock_ms}, err);
 	if (!node->system) {
 		node_free(node);
 		return -1;

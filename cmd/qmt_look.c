@@ -294,6 +294,8 @@ static void status_text(const struct node_actors_reply *reply, const struct node
 	}
 	if (actor->deadlocked)
 		qmt_buf_str(text, ", deadlock");
+	if (actor->slow_ms)
+		qmt_buf_printf(text, ", %llu ms in one handler", (unsigned long long)actor->slow_ms);
 }
 
 static void show_rows(const struct node_actors_reply *reply, bool tree)

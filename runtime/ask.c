@@ -462,9 +462,10 @@ void qmt__exclusive_answered(struct qmt_ctx *ctx, struct qmt_actor *a)
 
 	ext->exclusive_reply = NULL;
 	exclusive_end(ctx, a, ext);
-	ctx->cur_msg = m;
+	SHOW_HOT(ctx->cur_msg, m);
+	SHOW_HOT(ctx->cur_type, CUR_REPLY);
 	qmt__ask_answered(ctx, a, m);
-	ctx->cur_msg = NULL;
+	SHOW_HOT(ctx->cur_msg, NULL);
 	if (ctx->ctl & CTL_KEPT)
 		ctx->ctl &= ~(uint32_t)CTL_KEPT;
 	else

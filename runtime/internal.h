@@ -31,6 +31,13 @@
 /* Of a plain field with one writer at a time: what others may look at meanwhile. */
 #define SHOW(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
 #define LOOK(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+/* The same for what each message writes: one store as well, without the reloads that gcc makes after any atomic (12
+ * instructions a message). The thread sanitizer wants to see an atomic. */
+#if defined(__SANITIZE_THREAD__)
+#define SHOW_HOT(field, value) SHOW(field, value)
+#else
+#define SHOW_HOT(field, value) (*(volatile __typeof__(field) *)&(field) = (value))
+#endif
 #define HOT inline __attribute__((always_inline))
 
 /* Our own invariants. Stays on; says which actor and message were at work. */
@@ -85,12 +92,15 @@ struct qmt_msg {
 		struct qmt_actor *from;
 	};
 	uint32_t src_gen; /* of ask or from */
-	uint32_t trace;   /* reserved for trace ids */
+	uint32_t unused;
 	_Alignas(16) unsigned char body[];
 };
 _Static_assert(sizeof(struct qmt_msg) == 32, "the header is part of the measured design");
 
 enum { TYPE_SLOT_SHIFT = 12, TYPE_INDEX_MASK = (1 << TYPE_SLOT_SHIFT) - 1 };
+
+/* In qmt_ctx.cur_type, besides the types of messages. */
+enum { CUR_REPLY = 0xffff, CUR_OUTGOING = 0xfffe, CUR_OTHER = 0xfffd };
 
 enum {
 	MSG_CLASS_HEAP = 0x7f, /* malloc'ed */
@@ -398,8 +408,10 @@ struct qmt_ctx {
 	_Atomic uint32_t turns;                    /* progress, for the watch */
 	_Atomic uint32_t parked;                   /* in epoll_wait, or about to be */
 	/* private to the thread */
+	/* these three: written by SHOW, for slow.c */
 	CACHE_LINE struct qmt_actor *cur;
 	struct qmt_msg *cur_msg;
+	uint16_t cur_type;                         /* of the message being handled; CUR_* */
 	uint32_t ctl;                              /* CTL_* */
 	enum ctx_kind kind;
 	struct qmt_actor *full;                    /* CTL_FULL */
@@ -478,6 +490,8 @@ struct qmt_system {
 	qmt_deadlock_fn *deadlock;
 	void *callback_arg;
 	uint64_t deadlock_ms;
+	uint64_t slow_ns;                 /* a handler that runs longer is reported */
+	struct qmt__slow_watch *slow;     /* slow.c; NULL: none is reported */
 	uint64_t start_ticks, start_ns; /* clock_ticks and now_ns at the same moment */
 	struct suspects *suspects;      /* waits.c; the root's turn */
 
@@ -495,7 +509,7 @@ struct qmt_system {
 	_Atomic bool stopping;               /* no more spawns from outside */
 	_Atomic uint64_t link_ids;
 	struct {
-		_Atomic uint64_t dead_letters, dropped, failed, restarted, gave_up, deadlocks;
+		_Atomic uint64_t dead_letters, dropped, failed, restarted, gave_up, deadlocks, slow_handlers;
 	} counters; /* qmt_system_counters */
 
 	CACHE_LINE pthread_mutex_t inject_lock; /* guards inject_first, inject_last, and writes of injected */
@@ -609,6 +623,13 @@ void qmt__wait_end(struct actor_ext *ext, enum wait_kind kind);
 /* After `a` shows that it waits: whether that has closed a circle. */
 void qmt__wait_look(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *on);
 void qmt__suspect_message(struct qmt_ctx *ctx, struct qmt_actor *root, struct qmt_msg *m); /* takes m */
+
+/* slow.c */
+int qmt__slow_start(struct qmt_system *sys);
+void qmt__slow_begin(struct qmt_system *sys);
+void qmt__slow_stop(struct qmt_system *sys);
+void qmt__slow_free(struct qmt_system *sys);
+uint64_t qmt__slow_ms(struct qmt_system *sys, struct qmt_actor *a); /* 0: no handler of it is too slow */
 
 /* outgoing.c */
 struct outgoing_box {

@@ -299,6 +299,8 @@ void qmt__worker_main(void *arg)
 			if (!a)
 				continue;
 			qmt__watch_while_working(ctx);
+			if (sys->slow)
+				qmt__slow_begin(sys);
 		}
 		turns = atomic_load_explicit(&ctx->turns, RELAXED) + 1;
 		atomic_store_explicit(&ctx->turns, turns, RELAXED);

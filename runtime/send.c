@@ -298,7 +298,7 @@ int qmt_forward(struct qmt_ctx *ctx, struct qmt_ref to)
 		}
 	}
 	if (!failed) {
-		ctx->cur_msg = NULL;
+		SHOW_HOT(ctx->cur_msg, NULL);
 		ctx->ctl |= CTL_KEPT;
 	}
 	return failed;
@@ -317,7 +317,7 @@ void qmt_msg_free(struct qmt_ctx *ctx, struct qmt_msg *msg)
 	if (!msg)
 		return;
 	if (msg == ctx->cur_msg)
-		ctx->cur_msg = NULL; /* it was kept: nobody may look at it any more, qmt_fail of the same handler neither */
+		SHOW_HOT(ctx->cur_msg, NULL); /* it was kept: qmt_fail of the same handler must not look at it any more */
 	msg_free(ctx, msg);
 }
 

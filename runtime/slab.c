@@ -232,7 +232,6 @@ struct qmt_msg *qmt__msg_new_slow(struct qmt_ctx *ctx, size_t bytes)
 	if (!m)
 		return NULL;
 	m->class = MSG_CLASS_HEAP;
-	m->trace = 0;
 	return m;
 }
 

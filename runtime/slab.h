@@ -80,7 +80,6 @@ static HOT struct qmt_msg *msg_alloc(struct qmt_ctx *ctx, size_t bytes)
 	if (unlikely(!m))
 		return NULL;
 	m->class = (uint8_t)class;
-	m->trace = 0;
 	return m;
 }
 

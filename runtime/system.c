@@ -125,6 +125,8 @@ static int start(struct qmt_system *sys, const struct qmt_system_options *opt)
 	if (!sys->control)
 		return -ENOMEM;
 	failed = start_root(sys);
+	if (!failed && !opt->seeded && opt->slow_handler_ms)
+		failed = qmt__slow_start(sys);
 	if (!failed && !opt->seeded)
 		failed = start_workers(sys);
 	return failed;
@@ -148,6 +150,7 @@ struct qmt_system *qmt_system_start(const struct qmt_system_options *opt, struct
 	sys->deadlock = opt->deadlock;
 	sys->deadlock_ms = opt->deadlock_ms ? opt->deadlock_ms : QMT_DEADLOCK_DEFAULT_MS;
 	sys->callback_arg = opt->arg;
+	sys->slow_ns = (uint64_t)opt->slow_handler_ms * NS_PER_MS;
 	sys->worker_count = opt->seeded ? 1 : opt->workers ? opt->workers : cores();
 	if (sys->worker_count > WORKERS_MAX)
 		sys->worker_count = WORKERS_MAX;
@@ -245,13 +248,12 @@ static void end_threads(struct qmt_system *sys, uint64_t deadline_ns)
 	if (sys->wake_fd >= 0)
 		qmt__wake_all(sys);
 	qmt__jobs_quit(sys);
-	if (!wait_workers(sys, until_ns) || !qmt__threads_join(sys, until_ns)) {
-		sys->left_behind = true;
+	sys->left_behind = !wait_workers(sys, until_ns) || !qmt__threads_join(sys, until_ns);
+	qmt__slow_stop(sys);
+	if (sys->left_behind)
 		return;
-	}
 	for (uint32_t i = 0; i < sys->worker_count; i++)
 		sys->worker_threads[i] = qmt_os_thread_join(sys->worker_threads[i]);
-	sys->left_behind = false;
 }
 
 int qmt_system_stop(struct qmt_system *sys, uint64_t deadline_ms, struct qmt_err *err)
@@ -315,6 +317,7 @@ struct qmt_system *qmt_system_free(struct qmt_system *sys)
 	pthread_mutex_destroy(&sys->state_lock);
 	pthread_mutex_destroy(&sys->inject_lock);
 	free(sys->suspects);
+	qmt__slow_free(sys);
 	free(sys);
 	return NULL;
 }
@@ -329,6 +332,7 @@ void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counte
 		.failed = atomic_load_explicit(&sys->counters.failed, RELAXED),
 		.restarted = atomic_load_explicit(&sys->counters.restarted, RELAXED),
 		.gave_up = atomic_load_explicit(&sys->counters.gave_up, RELAXED),
+		.slow_handlers = atomic_load_explicit(&sys->counters.slow_handlers, RELAXED),
 		.deadlocks = atomic_load_explicit(&sys->counters.deadlocks, RELAXED),
 	};
 }

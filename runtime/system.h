@@ -48,6 +48,7 @@ struct qmt_actor_info {
 	/* Time in its handlers, as the clock on the wall counts. An estimate: one turn in about 64 is measured and stands
 	 * for all; good for many short turns, rough for few long ones. own_thread: exact. Seeded: 0. */
 	uint64_t busy_us;
+	uint64_t slow_ms;            /* one of its handlers has run so long, longer than slow_handler_ms; 0: none */
 };
 
 /* The members of a circle, each waits for the next one, the last for the first. Valid until it returns. */
@@ -74,6 +75,12 @@ struct qmt_system_options {
 	 * node, more than 256 that close at once. 0: QMT_DEADLOCK_DEFAULT_MS. */
 	uint32_t deadlock_ms;
 	qmt_deadlock_fn *deadlock;
+	/* A handler (hook, callback) of a worker that has run this long is reported while it runs: a warning `handler.slow`
+	 * with the actor, the message and the time so far, once a call, and `handler.slow_ended` with all of it; both
+	 * times at least, and within a quarter of the limit. Costs a thread, qmt-watch, that sleeps while all workers
+	 * do, and handlers nothing. Actors with own_thread may block: they are not looked at. Seeded: nothing is reported,
+	 * handlers take no time. 0: off. */
+	uint32_t slow_handler_ms;
 };
 
 /* NULL and err when memory or descriptors are out. */
@@ -117,6 +124,7 @@ struct qmt_counters {
 	uint64_t failed;       /* incarnations that ended by a failure */
 	uint64_t restarted;    /* actors that were to be started again, those that are so along with another too */
 	uint64_t gave_up;      /* supervisors that failed because of their children */
+	uint64_t slow_handlers; /* calls of handlers that took longer than slow_handler_ms */
 	uint64_t deadlocks;    /* circles of waiting actors that were reported */
 };
 QMT_EXPORT void qmt_system_counters(struct qmt_system *sys, struct qmt_counters *ret_counters);

@@ -77,6 +77,7 @@ static COLD void handle_timed(struct qmt_ctx *ctx, struct qmt_actor *a, struct q
 		qmt__undeliver(ctx, desc, m, QMT_FAIL_DEADLINE);
 		return;
 	}
+	SHOW_HOT(ctx->cur_type, box ? CUR_OUTGOING : m->type);
 	if (box)
 		desc->outgoing(ctx, actor_state(a), &box->out);
 	else
@@ -88,6 +89,7 @@ static COLD void handle_timed(struct qmt_ctx *ctx, struct qmt_actor *a, struct q
 static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	if (m->flags & MSG_REPLY) {
+		SHOW_HOT(ctx->cur_type, CUR_REPLY);
 		qmt__ask_answered(ctx, a, m);
 		return;
 	}
@@ -99,8 +101,10 @@ static COLD void handle_special(struct qmt_ctx *ctx, struct qmt_actor *a, struct
 	}
 	if (m->flags & MSG_PREFIXED || m->type == INTERNAL_OUTGOING)
 		handle_timed(ctx, a, m);
-	else
+	else {
+		SHOW_HOT(ctx->cur_type, CUR_OTHER);
 		qmt__bounced(ctx, a, m);
+	}
 }
 
 /* ---- lanes ------------------------------------------------------------------------------------------------------- */
@@ -306,13 +310,14 @@ void qmt__urgent_to_local(struct qmt_actor *a)
 
 static void handle_urgent(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
-	ctx->cur_msg = m;
+	SHOW_HOT(ctx->cur_msg, m);
+	SHOW_HOT(ctx->cur_type, m->type);
 	if (m->to_gen == actor_gen(a) && !(m->flags & MSG_SLOW))
 		actor_desc(a)->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, actor_state(a),
 			m->body);
 	else
 		handle_special(ctx, a, m);
-	ctx->cur_msg = NULL;
+	SHOW_HOT(ctx->cur_msg, NULL);
 	if (ctx->ctl & CTL_KEPT)
 		ctx->ctl &= ~(uint32_t)CTL_KEPT;
 	else
@@ -406,7 +411,7 @@ static COLD void mark_again(struct qmt_ctx *ctx, struct qmt_actor *a)
 /* The turn is used up, or the actor gives way. False: it asked for something. */
 static COLD bool give_way(struct qmt_ctx *ctx, struct qmt_actor *a)
 {
-	ctx->cur_msg = NULL;
+	SHOW_HOT(ctx->cur_msg, NULL);
 	if (ctx->ctl & CTL_FLUSH) {
 		call_flush(ctx, a);
 		if (ctx->ctl & CTL_BREAK)
@@ -544,18 +549,18 @@ void qmt__turn(struct qmt_ctx *ctx, struct qmt_actor *a)
 	const uint32_t gen = actor_gen(a);
 	void *const state = actor_state(a);
 	struct qmt_msg *m = a->local;
-	uint32_t left = TURN_MESSAGES, handled = 0;
+	uint32_t left = TURN_MESSAGES, told = TURN_MESSAGES; /* told: `left` when `done` was published last */
 
-	ctx->cur = a;
+	SHOW_HOT(ctx->cur, a);
 	ctx->ctl = a->standing;
 	if (unlikely((top & WORD_SYS) || ctx->ctl)) {
 attend:
-		ctx->cur_msg = NULL;
+		SHOW_HOT(ctx->cur_msg, NULL);
 		switch (attend(ctx, a, top)) {
 		case GO_ON:
 			break;
 		case GONE:
-			ctx->cur = NULL;
+			SHOW_HOT(ctx->cur, NULL);
 			return;
 		case LAST:
 			goto last;
@@ -576,15 +581,15 @@ attend:
 				if (unlikely(ctx->ctl & (CTL_FLUSH | CTL_AGAIN))) {
 					if (!(ctx->ctl & CTL_FLUSH))
 						break; /* to give way */
-					ctx->cur_msg = NULL;
+					SHOW_HOT(ctx->cur_msg, NULL);
 					call_flush(ctx, a);
 					if (ctx->ctl & CTL_BREAK)
 						goto attend;
 					continue;
 				}
 				if (likely(mailbox_idle(a, top))) {
-					ctx->cur = NULL;
-					ctx->cur_msg = NULL;
+					SHOW_HOT(ctx->cur, NULL);
+					SHOW_HOT(ctx->cur_msg, NULL);
 					look_for_waiters(ctx, a, desc->bound);
 					return;
 				}
@@ -597,46 +602,49 @@ attend:
 					continue; /* so much came meanwhile that all of it is beyond the bound */
 			}
 		}
-		if (unlikely(left-- == 0))
+		if (unlikely(left == 0))
 			break;
+		left--;
 		next = m->next;
 		__builtin_prefetch(next);
-		ctx->cur_msg = m;
-		if (likely(m->to_gen == gen && !(m->flags & MSG_SLOW)))
-			desc->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, state, m->body);
-		else
+		SHOW_HOT(ctx->cur_msg, m);
+		if (likely(m->to_gen == gen && !(m->flags & MSG_SLOW))) {
+			const uint32_t type = m->type;
+
+			SHOW_HOT(ctx->cur_type, (uint16_t)type);
+			desc->accepts[type >> TYPE_SLOT_SHIFT].handlers[type & TYPE_INDEX_MASK](ctx, state, m->body);
+		} else {
 			handle_special(ctx, a, m);
+		}
 		if (likely(!(ctx->ctl & CTL_KEPT)))
 			msg_free(ctx, m);
 		else
 			ctx->ctl &= ~(uint32_t)CTL_KEPT;
-		handled++;
 		m = next;
 		if (unlikely(ctx->ctl & CTL_BREAK)) {
-			publish_done(ctx, a, handled);
-			handled = 0;
+			publish_done(ctx, a, told - left);
+			told = left;
 			a->local = m;
 			top = atomic_load_explicit(&a->top, RELAXED);
 			goto attend;
 		}
 		if (!m) {
 			/* Before the word can say idle: until then the actor is ours. */
-			publish_done(ctx, a, handled);
-			handled = 0;
+			publish_done(ctx, a, told - left);
+			told = left;
 			a->local = NULL;
 		}
 	}
-	publish_done(ctx, a, handled);
-	handled = 0;
+	publish_done(ctx, a, told - left);
+	told = left = 0;
 	a->local = m;
-	left = 0;
 	if (!give_way(ctx, a)) {
 		top = atomic_load_explicit(&a->top, RELAXED);
 		goto attend;
 	}
 last:
-	ctx->cur = NULL;
-	ctx->cur_msg = NULL;
+	SHOW_HOT(ctx->cur, NULL);
+	SHOW_HOT(ctx->cur_msg, NULL);
 	if (unlikely(desc->bound)) {
 		atomic_fetch_or(&a->top, 0); /* what idling does otherwise: the full barrier that look_for_waiters needs */
 		look_for_waiters(ctx, a, desc->bound);

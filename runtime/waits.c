@@ -346,6 +346,7 @@ bool qmt__actor_show_locked(struct qmt_system *sys, struct qmt_actor *a, struct 
 		.handled = atomic_load_explicit(&a->done, RELAXED),
 		.status = status_of(a),
 	};
+	info->slow_ms = qmt__slow_ms(sys, a);
 	if (!sys->sim)
 		info->busy_us = ticks_to_us(sys, atomic_load_explicit(&a->ticks, RELAXED));
 	if ((info->status == QMT_ACTOR_WAITING || info->status == QMT_ACTOR_MUTED) && edge_of(a, &edge)) {

@@ -44,7 +44,8 @@ static void take(const struct qmt_actor_info *info, void *arg)
 			.status = qmt_str(qmt_actor_status_name(info->status)),
 			.busy_us = info->busy_us,
 			.waits_ms = info->waits_ms,
-			.deadlocked = info->deadlocked}};
+			.deadlocked = info->deadlocked,
+			.slow_ms = info->slow_ms}};
 	snprintf(row->kind, sizeof row->kind, "%s", info->kind);
 	snprintf(row->name, sizeof row->name, "%s", info->name ? info->name : "");
 }

@@ -104,8 +104,8 @@ static void test_syntax(void **state)
 	bad("enabled = true\n[mesh\n[mesh] x\n[]\n[mesh..lan]\n[.mesh]\n[mesh.peers]\naddr = x\n[mesh.pers.x]\ny = "
 		"1\n[mesh]\njust words\nenabled = maybe\n"
 		"enabled = true\n[mesh]\ndiscovery = none\n = 3\n",
-		"1:1: enabled: unknown key (known here: mesh, agent, providers, session, store, planner, quorum, delegates, "
-		"remote_agents, mcp, middleware)\n"
+		"1:1: enabled: unknown key (known here: mesh, agent, providers, session, store, runtime, planner, quorum, "
+		"delegates, remote_agents, mcp, middleware)\n"
 		"2:1: a section without its closing ]\n"
 		"3:8: text behind the ] of a section (a comment begins with ; or #)\n"
 		"4:2: \"\" is no name of a section\n"
