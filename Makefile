@@ -212,12 +212,13 @@ cover:
 	@$(MAKE) --no-print-directory COVER=1 -j$(JOBS) tests
 	@$(PYTHON) test/run.py --build build/cover unit port >/dev/null; $(PYTHON) test/tools/uncovered.py build/cover
 
-## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man
+## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man, the table in docs/security.md
 docs: $(MAINS:%=$(B)/%) $(TOOLS)
 	@mkdir -p docs/man
 	@$(B)/qmt help man > docs/man/qmt.1 && $(B)/qmtd --man > docs/man/qmtd.1
 	@$(B)/qmt-lab help man > docs/man/qmt-lab.1
 	@for page in $(TOOLS); do case $$page in *protocol_doc) $$page > docs/protocol.md;; *config_doc) $$page > docs/configuration.md;; esac; done
+	@BUILD=$(B) sh test/lint/security.sh write
 .PHONY: docs
 
 # ---- install ---------------------------------------------------------------------------------------------------------

@@ -227,6 +227,7 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 		if (multiaddr_parse(qmt_str(mesh->peers.items[i].addr), &node->peers[i].addr, err) != 0)
 			return qmt_err_prefix(err, "peer \"%s\"", mesh->peers.items[i].name);
 	}
+	links->trust_known = strcmp(mesh->lan.trust, "known") == 0;
 	links->peers = node->peers;
 	links->peer_count = mesh->peers.count;
 	return 0;

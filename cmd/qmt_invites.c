@@ -178,19 +178,20 @@ int qmt_invite_revoke(const struct cli *cli)
 static void show_audit(const void *body)
 {
 	const struct admission_audit_reply *reply = body;
-	struct cli_rows rows = {.columns = 5};
+	struct cli_rows rows = {.columns = 6};
 
 	for (uint32_t i = 0; i < reply->rows.count; i++) {
 		const struct store_audit *row = &reply->rows.items[i];
 		char at[INVITE_TIME];
-		invite_time(row->at_ms / 1000, at);
+		invite_time((row->last_ms ? row->last_ms : row->at_ms) / 1000, at);
 		cli_cell(&rows, qmt_str(at));
 		cli_cell(&rows, row->event);
+		cli_cell_number(&rows, row->count);
 		cli_cell(&rows, row->text.len ? row->text : qmt_str("-"));
 		cli_cell(&rows, row->invite.len ? row->invite : qmt_str("-"));
 		cli_cell(&rows, row->peer_id.len ? row->peer_id : qmt_str("-"));
 	}
-	cli_rows_print(&rows, (const char *const[]){"TIME", "EVENT", "OUTCOME", "INVITE", "PEER ID"});
+	cli_rows_print(&rows, (const char *const[]){"TIME", "EVENT", "TIMES", "OUTCOME", "INVITE", "PEER ID"});
 }
 
 int qmt_audit(const struct cli *cli)

@@ -121,55 +121,6 @@ int qmt_nodes(const struct cli *cli)
 	return node_ask_and_show(cli, "node_manager", &node_nodes_type, &(struct node_nodes){}, show_nodes);
 }
 
-static void show_peers(const void *body)
-{
-	const struct peers_list_reply *reply = body;
-	struct cli_rows rows = {.columns = 6};
-
-	for (uint32_t i = 0; i < reply->peers.count; i++) {
-		const struct peers_info *peer = &reply->peers.items[i];
-		char rtt[24];
-		snprintf(rtt, sizeof rtt, peer->rtt_ms > 0 ? "%.2f ms" : "-", peer->rtt_ms);
-		cli_cell(&rows, peer->name.len ? peer->name : qmt_str("-"));
-		cli_cell(&rows, peer->suspect ? qmt_str("suspect") : peer->state);
-		cli_cell(&rows, qmt_str(rtt));
-		cli_cell(&rows, peer->address);
-		cli_cell(&rows, peer->peer_id.len ? peer->peer_id : qmt_str("-"));
-		cli_cell(&rows, qmt_str_is(peer->state, "connected") ? qmt_str("") : peer->last_error);
-	}
-	cli_rows_print(&rows, (const char *const[]){"PEER", "STATE", "RTT", "ADDRESS", "PEER ID", "LAST ERROR"});
-}
-
-static void show_peer(const void *body)
-{
-	const struct peers_resolved *reply = body;
-
-	cli_field("peer", reply->peer.name);
-	cli_field("peer id", reply->peer.peer_id);
-}
-
-int qmt_peers(const struct cli *cli)
-{
-	const char *wait = cli->option[CLI_OPTION_wait];
-
-	if (wait)
-		return node_ask_and_show(
-			cli, "peers", &peers_await_type, &(struct peers_await){.name = qmt_str(wait)}, show_peer);
-	return node_ask_and_show(cli, "peers", &peers_list_type, &(struct peers_list){}, show_peers);
-}
-
-static void show_forgotten(const void *body)
-{
-	(void)body;
-	printf("forgotten: the next PeerId that answers under this name is pinned\n");
-}
-
-int qmt_peers_forget(const struct cli *cli)
-{
-	return node_ask_and_show(
-		cli, "peers", &peers_forget_type, &(struct peers_forget){.name = qmt_str(cli->argv[0])}, show_forgotten);
-}
-
 static void show_providers(const void *body)
 {
 	const struct node_providers_reply *reply = body;

@@ -1,78 +1,82 @@
-/* proto/authority.c - the table, and the words of a refusal.
- *
- * An operation that the table does not name is refused, so a message whose .def has a new word in its third column
- * reaches nobody from afar until a row here says who may.
- */
-#include "authority.h"
+/* proto/authority.c - the table of authority.def, and the words of a refusal. */
+#include "proto/authority.h"
 
 #include <errno.h>
 
-enum rule {
-	NO,
-	YES,
-	BY_REF,   /* only to a ref that this node gave out: who has it was meant to write to it */
-	SESSIONS, /* when allow_remote_sessions is set */
-	NAMED,    /* not to this one: the configuration has to name it */
+const struct authority_word authority_role_words[AUTHORITY_ROLES] = {
+#define ROLE(id, title, who, doc) [AUTHORITY_##id] = {title, who, doc},
+#include "proto/authority.def"
+#undef ROLE
 };
 
-/* A(operation, rule for a peer, for one that is named, for the owner). A role that has no column may nothing. */
-#define AUTHORITY(A)                         \
-	A(node_info, YES, YES, YES)              \
-	A(provider_use, YES, YES, YES)           \
-	A(stream, BY_REF, BY_REF, BY_REF)        \
-	A(session_host, SESSIONS, SESSIONS, YES) \
-	A(names, NAMED, YES, NO)                    \
-	A(control, NO, NO, YES)                  \
-	A(local, NO, NO, NO)                     \
-	A(reply, NO, NO, NO)
-
-struct row {
-	const char *operation;
-	enum rule rules[AUTHORITY_ROLES];
+const struct authority_word authority_rule_words[AUTHORITY_RULES] = {
+#define RULE(id, title, doc) [AUTHORITY_RULE_##id] = {title, NULL, doc},
+#include "proto/authority.def"
+#undef RULE
 };
 
-#define ROW(operation, peer, known, owner) \
-	{#operation, {[AUTHORITY_PEER] = peer, [AUTHORITY_KNOWN_PEER] = known, [AUTHORITY_OWNER] = owner}},
-static const struct row table[] = {AUTHORITY(ROW)};
+const struct authority_row authority_rows[] = {
+#define OPERATION(id, none, lan, client, member, owner, doc) \
+	{#id, doc,                                               \
+		{[AUTHORITY_NONE] = AUTHORITY_RULE_##none,           \
+			[AUTHORITY_LAN] = AUTHORITY_RULE_##lan,          \
+			[AUTHORITY_CLIENT] = AUTHORITY_RULE_##client,    \
+			[AUTHORITY_MEMBER] = AUTHORITY_RULE_##member,    \
+			[AUTHORITY_OWNER] = AUTHORITY_RULE_##owner}},
+#include "proto/authority.def"
+#undef OPERATION
+	{NULL, NULL, {0}},
+};
 
-static const char *const role_names[AUTHORITY_ROLES] = {"nobody in particular", "a peer", "a peer", "the owner"};
-
-static enum rule rule_of(enum authority_role role, const char *operation)
+enum authority_rule authority_rule_of(enum authority_role role, const char *operation)
 {
 	if ((unsigned)role >= AUTHORITY_ROLES)
-		return NO;
-	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-		if (strcmp(table[i].operation, operation) == 0)
-			return table[i].rules[role];
+		return AUTHORITY_RULE_NO;
+	for (const struct authority_row *row = authority_rows; row->operation; row++) {
+		if (strcmp(row->operation, operation) == 0)
+			return row->rules[role];
 	}
-	return NO;
+	return AUTHORITY_RULE_NO;
 }
 
-bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type,
-	bool by_ref, struct qmt_err *err)
+bool authority_allows(const struct authority_sender *sender, const struct authority_grants *grants,
+	const struct qmt_type *type, bool by_ref, struct qmt_err *err)
 {
 	const char *name = type->record.name,
-			   *who = (unsigned)role < AUTHORITY_ROLES ? role_names[role] : role_names[AUTHORITY_NONE];
+			   *who =
+				   authority_role_words[(unsigned)sender->role < AUTHORITY_ROLES ? sender->role : AUTHORITY_NONE].who;
+	enum authority_rule rule = authority_rule_of(sender->role, type->access);
 
-	switch (rule_of(role, type->access)) {
-	case YES:
+	switch (rule) {
+	case AUTHORITY_RULE_YES:
 		return true;
-	case BY_REF:
+	case AUTHORITY_RULE_BY_REF:
 		if (by_ref)
 			return true;
 		qmt_err_set(err, -EACCES, "%s: goes only to a ref that was given for it, not to a name", name);
 		return false;
-	case SESSIONS:
-		if (grants->allow_remote_sessions)
+	case AUTHORITY_RULE_NAMED:
+		if (sender->named)
+			return true;
+		qmt_err_set(err, -EACCES, "%s: this node does not name that peer (on this node: qmt peers allow %s)", name,
+			sender->peer_id ? sender->peer_id : "PEERID");
+		return false;
+	case AUTHORITY_RULE_SESSIONS:
+	case AUTHORITY_RULE_NAMED_SESSIONS:
+		if (!grants->allow_remote_sessions) {
+			qmt_err_set(err, -EACCES,
+				"%s: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)",
+				name);
+			return false;
+		}
+		if (rule == AUTHORITY_RULE_SESSIONS || sender->named)
 			return true;
 		qmt_err_set(err, -EACCES,
-			"%s: this node holds no sessions for peers (set [mesh] allow_remote_sessions = true on this node)", name);
+			"%s: this node holds sessions only for peers that it names (on this node: qmt peers allow %s)", name,
+			sender->peer_id ? sender->peer_id : "PEERID");
 		return false;
-	case NAMED:
-		qmt_err_set(
-			err, -EACCES, "%s: this node does not name that peer (name it in [[mesh.peers]] on this node)", name);
-		return false;
-	case NO:
+	case AUTHORITY_RULE_NO:
+	case AUTHORITY_RULES:
 		break;
 	}
 	qmt_err_set(err, -EACCES, "%s: %s may not send this (operation %s)", name, who, type->access);

@@ -1,7 +1,8 @@
-/* proto/authority.h - who may send what: one table role x operation, deny by default (architecture section 4).
+/* proto/authority.h - who may send what: one table operation x role, deny by default (architecture section 4).
  *
  * Threads: constants.   Blocks: never.
- * A message's operation is the third column of its .def entry (struct qmt_type.access).
+ * A message's operation is the third column of its .def entry (struct qmt_type.access). The table is
+ * proto/authority.def; docs/security.md shows it, test/port/authority_test.c tries each cell over a real link.
  */
 #ifndef PROTO_AUTHORITY_H
 #define PROTO_AUTHORITY_H
@@ -11,12 +12,31 @@
 #include "runtime/message.h"
 
 enum authority_role {
-	AUTHORITY_NONE,
-	AUTHORITY_PEER,       /* whom HELLO proved, and nobody named */
-	AUTHORITY_KNOWN_PEER, /* that this node's configuration names ([[mesh.peers]]) */
-	AUTHORITY_OWNER,
+#define ROLE(id, title, who, doc) AUTHORITY_##id,
+#include "proto/authority.def"
+#undef ROLE
 	AUTHORITY_ROLES
 };
+
+enum authority_rule {
+#define RULE(id, title, doc) AUTHORITY_RULE_##id,
+#include "proto/authority.def"
+#undef RULE
+	AUTHORITY_RULES
+};
+
+/* A row of the table. */
+struct authority_row {
+	const char *operation, *doc;
+	enum authority_rule rules[AUTHORITY_ROLES];
+};
+extern const struct authority_row authority_rows[]; /* closed by operation == NULL */
+
+/* title: one word; who: in a sentence; of the first missing number: NULL. */
+struct authority_word {
+	const char *title, *who, *doc;
+};
+extern const struct authority_word authority_role_words[AUTHORITY_ROLES], authority_rule_words[AUTHORITY_RULES];
 
 /* What this node's configuration opens; all false by default. */
 struct authority_grants {
@@ -24,9 +44,18 @@ struct authority_grants {
 	bool allow_remote_tools;
 };
 
-/* by_ref: it was sent to a ref that this node gave out, not to a name. False: err says which key to set, if one would
- * help. */
-bool authority_allows(enum authority_role role, const struct authority_grants *grants, const struct qmt_type *type,
-	bool by_ref, struct qmt_err *err);
+/* The other end of a link, in the scope of the message. */
+struct authority_sender {
+	enum authority_role role;
+	bool named;          /* in [[mesh.peers]], or by `qmt peers allow` */
+	const char *peer_id; /* for what a refusal tells to run; NULL: not known */
+};
+
+/* The table's word; what it does not know is AUTHORITY_RULE_NO. */
+enum authority_rule authority_rule_of(enum authority_role role, const char *operation);
+/* by_ref: it was sent to a ref that this node gave out, not to a name. False: err says which key to set or which
+ * command to run, if one would help. */
+bool authority_allows(const struct authority_sender *sender, const struct authority_grants *grants,
+	const struct qmt_type *type, bool by_ref, struct qmt_err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* transports/hello.c - the HELLO gate (see hello.h for the messages).
  *
- *      dialer:    IDLE --dial--> WAIT_PROOF --proof--> WAIT_WELCOME --welcome--> OVER
- *      listener:  IDLE --listen--> WAIT_OFFER --offer--> WAIT_CLAIM --claim--> OVER
+ *      dialer:    IDLE --dial--> WAIT_PROOF --proof--> [WAIT_VERDICT] --> WAIT_WELCOME --welcome--> OVER
+ *      listener:  IDLE --listen--> WAIT_OFFER --offer--> WAIT_CLAIM --claim--> [WAIT_VERDICT] --> OVER
  *      any state --bad frame, wrong key, refusal--> REFUSED
  *
  * The dialer checks the listener before it says who it is, so a stranger on the address learns nothing but a nonce.
@@ -162,7 +162,7 @@ int hello_dial(struct hello *hello, const struct hello_self *self, const uint8_t
 		.max = HELLO_VERSION_MAX,
 	};
 
-	*hello = (struct hello){.self = self, .any_peer = !expected};
+	*hello = (struct hello){.self = self, .dials = true, .any_peer = !expected};
 	if (expected)
 		hello->expected = *expected;
 	memcpy(hello->channel_key, channel_key, HELLO_KEY);
@@ -222,6 +222,8 @@ static int on_offer(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	return put_frame(out, HELLO_STEP_PROOF, &hello_proof_record, &proof) ? -ENOMEM : HELLO_MORE;
 }
 
+static int ask_or_go_on(struct hello *hello, struct qmt_buf *out);
+
 static int send_claim(struct hello *hello, struct qmt_buf *out)
 {
 	const struct hello_self *self = hello->self;
@@ -278,11 +280,11 @@ static int on_proof(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 		return refuse(hello, out, err, -EACCES, "the node there is %s, expected %s", got, wanted);
 	}
 	hello->peer.version = v[4];
-	return send_claim(hello, out);
+	return ask_or_go_on(hello, out);
 }
 
-/* Which of the offered scopes this side has too, in the order of the offer; appends the answer. */
-static void share_scopes(struct hello *hello, struct qmt_bytes offered, uint8_t ret_macs[HELLO_SCOPES * SCOPE_MAC])
+/* Which of the offered scopes this side has too, in the order of the offer. */
+static void share_scopes(struct hello *hello, struct qmt_bytes offered)
 {
 	struct hello_peer *peer = &hello->peer;
 
@@ -294,7 +296,6 @@ static void share_scopes(struct hello *hello, struct qmt_bytes offered, uint8_t 
 			scope_mac(hello, hello->self->scopes[i], 'D', mac);
 			if (sodium_memcmp(offered.p + at, mac, SCOPE_MAC) != 0)
 				continue;
-			scope_mac(hello, hello->self->scopes[i], 'L', ret_macs + peer->scope_count * SCOPE_MAC);
 			peer->scopes[peer->scope_count++] = (uint8_t)i;
 			break;
 		}
@@ -306,7 +307,7 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	const struct hello_claim *claim = take_frame(hello, &hello_claim_record, frame, err);
 	const struct hello_self *self = hello->self;
 	struct hello_peer *peer = &hello->peer;
-	uint8_t text[SIGNED_MAX], macs[HELLO_SCOPES * SCOPE_MAC];
+	uint8_t text[SIGNED_MAX];
 
 	if (!claim)
 		return refuse(hello, out, err, -EBADMSG, "malformed HELLO claim");
@@ -320,13 +321,24 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 		return refuse(hello, out, err, -ELOOP, "the dialer has this node's own PeerId");
 	if (!take_names(peer, claim->node, claim->boot, claim->capabilities.items, claim->capabilities.count))
 		return refuse(hello, out, err, -EBADMSG, "HELLO claim with an overlong or unprintable name");
-	share_scopes(hello, claim->scopes, macs);
+	share_scopes(hello, claim->scopes);
 	if (peer->scope_count == 0)
 		return refuse(hello, out, err, -ENOLINK, "no scope in common");
 	peer->version = hello->versions[4];
 	peer->attempt = claim->attempt;
 	peer->body_bytes = claim->body_bytes;
 	peer->features = claim->features;
+	return ask_or_go_on(hello, out);
+}
+
+static int send_welcome(struct hello *hello, struct qmt_buf *out)
+{
+	const struct hello_self *self = hello->self;
+	const struct hello_peer *peer = &hello->peer;
+	uint8_t macs[HELLO_SCOPES * SCOPE_MAC];
+
+	for (uint32_t i = 0; i < peer->scope_count; i++)
+		scope_mac(hello, self->scopes[peer->scopes[i]], 'L', macs + i * SCOPE_MAC);
 	struct hello_welcome welcome = {
 		.node = qmt_str(self->node_name),
 		.boot = qmt_str(self->boot_id),
@@ -337,6 +349,25 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	};
 	set_state(hello, HELLO_OVER);
 	return put_frame(out, HELLO_STEP_WELCOME, &hello_welcome_record, &welcome) ? -ENOMEM : HELLO_DONE;
+}
+
+int hello_accept(struct hello *hello, struct qmt_buf *out)
+{
+	return hello->dials ? send_claim(hello, out) : send_welcome(hello, out);
+}
+
+/* Who is there is proven. */
+static int ask_or_go_on(struct hello *hello, struct qmt_buf *out)
+{
+	if (!hello->self->asks)
+		return hello_accept(hello, out);
+	set_state(hello, HELLO_WAIT_VERDICT);
+	return HELLO_ASK;
+}
+
+void hello_deny(struct hello *hello, struct qmt_buf *out, const char *why)
+{
+	(void)refuse(hello, out, NULL, -EPERM, "%s", why);
 }
 
 static int on_welcome(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out, struct qmt_err *err)

@@ -95,6 +95,7 @@ struct hello_self {
 	uint32_t scope_count;
 	uint64_t body_bytes;
 	uint64_t features;               /* HELLO_FEATURE_* */
+	bool asks;                       /* hello_input answers a good proof or claim with HELLO_ASK */
 };
 
 /* What the other side proved (id) and says of itself (the rest). Lives as long as the hello. */
@@ -116,6 +117,7 @@ enum hello_state {
 	HELLO_WAIT_OFFER,
 	HELLO_WAIT_PROOF,
 	HELLO_WAIT_CLAIM,
+	HELLO_WAIT_VERDICT,
 	HELLO_WAIT_WELCOME,
 	HELLO_OVER,
 	HELLO_REFUSED
@@ -124,6 +126,7 @@ enum hello_state {
 struct hello {
 	uint8_t state; /* enum hello_state */
 	const struct hello_self *self;
+	bool dials;
 	bool any_peer;
 	struct peer_id expected;
 	uint8_t channel_key[HELLO_KEY];
@@ -134,7 +137,7 @@ struct hello {
 };
 
 /* Outcomes of hello_input. */
-enum { HELLO_DONE = 0, HELLO_MORE = 1 };
+enum { HELLO_DONE = 0, HELLO_MORE = 1, HELLO_ASK = 2 };
 
 /* nonce: 32 fresh random bytes. expected: the PeerId that must answer; NULL: any. Appends the first frame to *out. 0
  * or -ENOMEM. */
@@ -143,12 +146,17 @@ QMT_MUST_CHECK int hello_dial(struct hello *hello, const struct hello_self *self
 /* channel_key: the dialer's, as the channel itself authenticated it. */
 void hello_listen(struct hello *hello, const struct hello_self *self, const uint8_t channel_key[HELLO_KEY],
 	const uint8_t nonce[HELLO_NONCE]);
-/* One frame from the other side. HELLO_DONE or HELLO_MORE: if out->len grew, send it. <0: refused, err says why; out
+/* One frame from the other side. HELLO_DONE or HELLO_MORE: if out->len grew, send it. HELLO_ASK: `peer` is proven, and
+ * waits for hello_accept or hello_deny; until then any frame of it is out of turn. <0: refused, err says why; out
  * may hold a refusal to send before the connection is cut. -EBADMSG malformed or out of turn, -EPROTONOSUPPORT no
  * common version, -EKEYREJECTED a signature or key does not fit, -EACCES another PeerId than expected, -ELOOP this
  * node's own PeerId, -ENOLINK no common scope, -ECONNREFUSED the other side refused, -ENOMEM. Nothing may follow
  * HELLO_DONE or <0. */
 QMT_MUST_CHECK int hello_input(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out, struct qmt_err *err);
+/* After HELLO_ASK: appends what is due, CLAIM or WELCOME. HELLO_MORE, HELLO_DONE, or -ENOMEM. */
+QMT_MUST_CHECK int hello_accept(struct hello *hello, struct qmt_buf *out);
+/* After HELLO_ASK: appends a refusal with this text, of at most 255 bytes, for the people there. */
+void hello_deny(struct hello *hello, struct qmt_buf *out, const char *why);
 void hello_fini(struct hello *hello);
 
 #endif

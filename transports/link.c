@@ -259,8 +259,8 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 
 	link->config = config;
 	link->limits = &link->config->node->limits;
-	link->role = (uint8_t)link->config->role;
 	link->self = qmt_self(ctx);
+	memset(link->roles, link->config->role, sizeof(link->roles));
 	link_init_self(link);
 	outbox_init(&link->outbox,
 		&(struct outbox_limits){

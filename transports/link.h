@@ -31,7 +31,7 @@ struct link_node {
 /* Of one link; lives until its actor has ended. */
 struct link_config {
 	const struct link_node *node;
-	enum authority_role role;
+	enum authority_role role;  /* that the socket gives: OWNER of the control socket, NONE of a mesh (link.role) */
 	bool dialed;
 	bool of_mesh;              /* between nodes: the one-link rule holds (peers.c); false: a control client */
 	uint64_t attempt;          /* dialed: counts dials since the start */
@@ -59,6 +59,13 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 /* ---- between links and peers: who is linked, which link is in use ------------------------------------------------ */
 
 /* To "peers". */
+#define LINK_CLAIMS(F, T) \
+	F(T, REF, link, 1, "Who.") \
+	F(T, BYTES, peer, 2, "PeerId, 38 bytes, proven.") \
+	F(T, STR, node, 3, "Name that the peer gave.") \
+	F(T, STR, address, 4, "Multiaddr.") \
+	F(T, STR, transport, 5, "tcp, ipc, loop.") \
+	F(T, BOOL, dialed, 6, "This node dialed.")
 #define LINK_PROVEN(F, T) \
 	F(T, REF, link, 1, "Who.") \
 	F(T, U64, tag, 2, "link_config.tag, of a dialed one.") \
@@ -94,24 +101,32 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 	F(T, BYTES, peer, 11, "PeerId of a proven one: that it is down may be noticed before this is read.") \
 	F(T, STR, node, 12, "Name that the peer gave.")
 /* To a link. */
+#define LINK_DENY(F, T) F(T, STR, why, 1, "For people, at both ends.")
+#define LINK_ROLE(F, T) \
+	F(T, STR, scope, 1, "Of this link; others are ignored.") \
+	F(T, U32, role, 2, "enum authority_role, from now on, in this scope.") \
+	F(T, BOOL, named, 3, "This node's owner has named the peer.")
 #define LINK_TAKE(F, T) \
 	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \
 	F(T, U64, sequence, 2, "Of this node's choices, when it decides.") \
-	F(T, BOOL, late, 3, "Chosen, but a later choice came first: only deliver what is in flight and end.") \
-	F(T, BOOL, known, 4, "The peer is one that this node's configuration names.")
+	F(T, BOOL, late, 3, "Chosen, but a later choice came first: only deliver what is in flight and end.")
 #define LINK_RETIRE(F, T) F(T, REF, to, 1, "The link that takes over; told when all that went out here has arrived.")
 #define LINK_END(F, T) F(T, STR, why, 1, "For people, at both ends.")
 
 #define LINK_MESSAGES(M) \
+	M(link, claims, LINK_CLAIMS, "local", \
+		"Who is there is proven, and nothing else was said yet; answered by role and admit, or deny.") \
 	M(link, proven, LINK_PROVEN, "local", "HELLO has ended; answered by take or end, when it is time.") \
 	M(link, chosen, LINK_CHOSEN, "local", "The deciding side uses this link; answered by take or end.") \
 	M(link, taken, LINK_TAKEN, "local", "Answer to take.") \
 	M(link, changed, LINK_STATE, "local", "Suspect or not, round trip.") \
 	M(link, ended, LINK_ENDED, "local", "The link is over.") \
+	M(link, admit, QMT_NO_FIELDS, "local", "HELLO may end well.") \
+	M(link, deny, LINK_DENY, "local", "HELLO ends with a refusal.") \
+	M(link, role, LINK_ROLE, "local", "What the peer may do; NONE before the first one, which comes before admit.") \
 	M(link, take, LINK_TAKE, "local", "Be the link in use.") \
 	M(link, retire, LINK_RETIRE, "local", "Another link is in use: deliver what is in flight and end.") \
 	M(link, retired, QMT_NO_FIELDS, "local", "To the one that took over: go on.") \
-	M(link, known, QMT_NO_FIELDS, "local", "The peer is one that the configuration names, as it turned out.") \
 	M(link, end, LINK_END, "local", "Cut.")
 QMT_DECLARE_PROTOCOL(link, LINK_MESSAGES)
 

@@ -28,17 +28,15 @@ void link_open_gate(struct qmt_ctx *ctx, struct link *link)
 }
 
 /* Names are exchanged between nodes that name each other; whoever is not named there need not try. */
-static void tell_names(struct qmt_ctx *ctx, const struct link *link)
+void link_name_changed(struct qmt_ctx *ctx, struct link *link)
 {
-	qmt_peer_up(ctx, link->peer, link->role == AUTHORITY_KNOWN_PEER && link->named_there);
-}
-
-static void become_known(struct qmt_ctx *ctx, struct link *link)
-{
-	if (link->role != AUTHORITY_PEER)
+	if (link->state != LINK_UP || !link->config->of_mesh)
 		return;
-	link->role = AUTHORITY_KNOWN_PEER;
-	link_send_control(ctx, link, LINK_KNOWN, NULL, NULL);
+	if (link->named && !link->known_said) {
+		link->known_said = true;
+		link_send_control(ctx, link, LINK_KNOWN, NULL, NULL);
+	}
+	qmt_peer_up(ctx, link->peer, link->named && link->named_there);
 }
 
 static void go_up(struct qmt_ctx *ctx, struct link *link)
@@ -78,8 +76,10 @@ static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 	go_up(ctx, link);
 	if (link->state != LINK_UP)
 		return;
-	if (msg->known)
-		become_known(ctx, link);
+	if (link->named) { /* before anything else: what follows may be for those that are named */
+		link->known_said = true;
+		link_send_control(ctx, link, LINK_KNOWN, NULL, NULL);
+	}
 	if (qmt_ref_is_set(msg->from)) {
 		link->predecessor = msg->from;
 		link->outbox.gated = true;
@@ -92,7 +92,7 @@ static void on_take(struct qmt_ctx *ctx, void *state, const void *body)
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
 	link_pump(ctx, link);
 	(void)QMT_TELL(ctx, link->peers, link_taken, .link = link->self);
-	tell_names(ctx, link);
+	link_name_changed(ctx, link);
 	QMT_LOG(ctx, QMT_INFO, "link.up", "peer", link->peer, "transport", link->config->transport, "address",
 		link->config->address, "dialed", link->config->dialed ? "true" : "false");
 }
@@ -116,17 +116,6 @@ static void on_retired(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	(void)body;
 	link_open_gate(ctx, state);
-}
-
-/* A name without a PeerId was found to be this peer's when the link was in use already. */
-static void on_known(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	struct link *link = state;
-
-	(void)body;
-	become_known(ctx, link);
-	if (link->state == LINK_UP)
-		tell_names(ctx, link);
 }
 
 static void on_end(struct qmt_ctx *ctx, void *state, const void *body)
@@ -244,8 +233,7 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 		if (link->named_there)
 			break; /* said once is enough: each is a message */
 		link->named_there = true;
-		if (link->state == LINK_UP && link->config->of_mesh)
-			tell_names(ctx, link);
+		link_name_changed(ctx, link);
 		break;
 	case LINK_BOND:
 		link_take_bond(ctx, link, env);
@@ -262,9 +250,11 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 }
 
 qmt_handler *const link_handlers[link_message_count] = {
+	[link_admit_id] = link_on_admit,
+	[link_deny_id] = link_on_deny,
+	[link_role_id] = link_on_role,
 	[link_take_id] = on_take,
 	[link_retire_id] = on_retire,
 	[link_retired_id] = on_retired,
-	[link_known_id] = on_known,
 	[link_end_id] = on_end,
 };

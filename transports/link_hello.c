@@ -18,6 +18,7 @@ void link_init_self(struct link *link)
 		.scope_count = node->scope_count,
 		.body_bytes = node->limits.body_bytes,
 		.features = HELLO_FEATURE_BONDS,
+		.asks = link->config->of_mesh,
 	};
 }
 
@@ -92,6 +93,19 @@ static void on_proven(struct qmt_ctx *ctx, struct link *link)
 	tell_peers_proven(ctx, link);
 }
 
+/* Whether this PeerId may come in is not known here. */
+static void ask_peers(struct qmt_ctx *ctx, struct link *link)
+{
+	uint8_t id[PEER_ID_BYTES];
+
+	link->asked = true;
+	peer_id_bytes(&link->hello.peer.id, id);
+	if (QMT_TELL(ctx, link->peers, link_claims, .link = link->self, .peer = {id, sizeof(id)},
+			.node = link->hello.peer.node_name, .address = qmt_str(link->config->address),
+			.transport = qmt_str(link->config->transport), .dialed = link->config->dialed))
+		link_close(ctx, link, -EAGAIN, "this node takes no links now");
+}
+
 void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes frame)
 {
 	struct qmt_buf out QMT_CLEANUP(qmt_buf_free) = {0};
@@ -113,6 +127,71 @@ void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes f
 		link_refuse(ctx, link, rc, err.text);
 	else if (rc < 0)
 		link_close(ctx, link, rc, err.text);
+	else if (rc == HELLO_ASK)
+		ask_peers(ctx, link);
 	else if (rc == HELLO_DONE)
 		on_proven(ctx, link);
+}
+
+static bool is_asked(struct link *link)
+{
+	bool asked = link->asked && link->state == LINK_HELLO && !link->ending;
+
+	link->asked = false;
+	return asked;
+}
+
+void link_on_admit(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct qmt_buf out QMT_CLEANUP(qmt_buf_free) = {0};
+	struct link *link = state;
+	int rc;
+
+	(void)body;
+	if (!is_asked(link))
+		return;
+	rc = hello_accept(&link->hello, &out);
+	if (rc < 0) {
+		link_close(ctx, link, -ENOMEM, "out of memory");
+		return;
+	}
+	if (rc == HELLO_DONE && link->wire->ops->proven)
+		link->wire->ops->proven(ctx, link->wire);
+	send_hello(ctx, link, &out);
+	if (rc == HELLO_DONE && link->state == LINK_HELLO)
+		on_proven(ctx, link);
+}
+
+void link_on_deny(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_deny *msg = body;
+	struct qmt_buf out QMT_CLEANUP(qmt_buf_free) = {0};
+	struct link *link = state;
+	char why[256];
+
+	if (!is_asked(link))
+		return;
+	qmt_text(why, sizeof(why), "%.*s", QMT_STR_ARG(msg->why));
+	hello_deny(&link->hello, &out, why);
+	send_hello(ctx, link, &out);
+	if (link->state == LINK_HELLO)
+		link_refuse(ctx, link, -EPERM, why);
+}
+
+void link_on_role(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct link_role *msg = body;
+	struct link *link = state;
+	const struct link_node *node = link->config->node;
+	bool changed;
+
+	if (!link->config->of_mesh || msg->role >= AUTHORITY_OWNER)
+		return; /* who is the owner is said by the socket alone */
+	changed = link->named != msg->named;
+	link->named = msg->named;
+	for (uint32_t i = 0; i < node->scope_count && i < HELLO_SCOPES; i++)
+		if (qmt_str_is(msg->scope, node->scopes[i]))
+			link->roles[i] = (uint8_t)msg->role;
+	if (changed)
+		link_name_changed(ctx, link);
 }

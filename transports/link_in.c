@@ -269,8 +269,8 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	if (!type)
 		return refuse(
 			refusal, COMPLAIN_UNKNOWN_MESSAGE, QMT_FAIL_UNKNOWN_MESSAGE, "the receiver does not know %s", row->name);
-	if (!authority_allows(
-			(enum authority_role)link->role, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
+	const struct authority_sender sender = {link->roles[link->hello.peer.scopes[env->scope]], link->named, link->peer};
+	if (!authority_allows(&sender, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
 		refusal->complaint = COMPLAIN_NOT_ALLOWED;
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;
 		return 1;

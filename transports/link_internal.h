@@ -61,10 +61,11 @@ struct link {
 	struct qmt_ref peers; /* of_mesh */
 
 	uint8_t state;     /* enum link_state */
+	bool asked;        /* HELLO waits for the word of "peers" */
 	bool ending;       /* only waits for the other side to hang up */
 	bool use_seen;     /* the deciding side chose this link */
-	bool named_there;  /* the peer's configuration names this node (LINK_KNOWN) */
-	uint8_t role;      /* enum authority_role; grows when "peers" says that it is a known one */
+	bool named_there;  /* the peer names this node (LINK_KNOWN) */
+	bool known_said;   /* it was told the same */
 	struct wire *wire; /* NULL: closed */
 	bool wire_full;
 	bool held;              /* qmt_hold */
@@ -74,6 +75,8 @@ struct link {
 	struct hello_self hello_self;
 	struct peer_id peer_id;
 	char peer[PEER_ID_TEXT + 1]; /* "" before it is proven */
+	uint8_t roles[HELLO_SCOPES]; /* enum authority_role, by the number of the scope on this node */
+	bool named;
 
 	struct outbox outbox;
 	struct inbox inbox;
@@ -132,9 +135,14 @@ void link_complain(
 /* link_hello.c */
 void link_init_self(struct link *link);
 void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes frame);
+void link_on_admit(struct qmt_ctx *ctx, void *state, const void *body);
+void link_on_deny(struct qmt_ctx *ctx, void *state, const void *body);
+void link_on_role(struct qmt_ctx *ctx, void *state, const void *body);
 
 /* link_control.c */
 void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+/* `named` may have changed: tells the peer, and who shares names. */
+void link_name_changed(struct qmt_ctx *ctx, struct link *link);
 void link_drain_step(struct qmt_ctx *ctx, struct link *link);
 void link_open_gate(struct qmt_ctx *ctx, struct link *link);
 extern qmt_handler *const link_handlers[link_message_count];

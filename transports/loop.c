@@ -312,7 +312,7 @@ static void on_connect(struct qmt_ctx *ctx, void *state, const void *body)
 		(struct wire_relay_config){.relay = qmt_self(ctx), .connection = msg->connection, .transport = "loop"};
 	connection->link_config = (struct link_config){
 		.node = node,
-		.role = AUTHORITY_PEER,
+		.role = AUTHORITY_NONE,
 		.of_mesh = true,
 		.ops = &wire_relay_ops,
 		.wire_config = &connection->wire_config,

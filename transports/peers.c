@@ -153,7 +153,7 @@ static void tell_watchers(struct qmt_ctx *ctx, struct peers *peers, const struct
 
 /* ---- the one-link rule ------------------------------------------------------------------------------------------- */
 
-static void end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why)
+void peers_end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why)
 {
 	(void)QMT_TELL(ctx, link->ref, link_end, .why = qmt_str(why));
 }
@@ -164,7 +164,7 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	struct known_link *before = remote->in_use;
 
 	if (QMT_TELL(ctx, link->ref, link_take, .from = before ? before->ref : (struct qmt_ref){0},
-			.sequence = ++peers->choices, .known = peers_target_of(peers, &remote->id) != NULL))
+			.sequence = ++peers->choices))
 		return; /* it has just ended: link.ended follows */
 	link->state = KNOWN_IN_USE;
 	remote->in_use = link;
@@ -177,7 +177,7 @@ static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 		return; /* up when it has the name: on_taken */
 	before->state = KNOWN_OLD;
 	if (before_is_dead)
-		end_link(ctx, before, "a newer connection took its place");
+		peers_end_link(ctx, before, "a newer connection took its place");
 }
 
 static int compare_age(const struct known_link *a, const struct known_link *b)
@@ -222,11 +222,11 @@ static void decide_here(struct qmt_ctx *ctx, struct peers *peers, struct known_l
 		if (compare_age(link, now) > 0)
 			use(ctx, peers, link, true);
 		else
-			end_link(ctx, link, "a newer link is in use");
+			peers_end_link(ctx, link, "a newer link is in use");
 	} else if (link->dialed || now->suspect) {
 		use(ctx, peers, link, now->suspect);
 	} else {
-		end_link(ctx, link, "another link is in use");
+		peers_end_link(ctx, link, "another link is in use");
 	}
 }
 
@@ -270,11 +270,17 @@ static void on_proven(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct link_proven *msg = body;
 	struct peers *peers = state;
 	struct known_link *link = new_link(ctx, peers, msg);
+	char why[256];
 
 	if (!link || qmt_monitor(ctx, msg->link)) {
 		(void)QMT_TELL(ctx, msg->link, link_end, .why = qmt_str("out of memory"));
 		return; /* if it is known, link.ended takes it out again */
 	}
+	if (!peer_may_link(peers, &link->remote->id, link->dialed, why)) {
+		peers_end_link(ctx, link, why);
+		return;
+	}
+	peers_tell_role(ctx, peers, link->ref, &link->remote->id, link->dialed);
 	if (link->target && !link->target->has_expected) {
 		link->pinning = true;
 		target_pin(ctx, peers, link);
@@ -293,17 +299,9 @@ void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref ref, 
 		return;
 	link->pinning = false;
 	if (failure)
-		end_link(ctx, link, failure);
+		peers_end_link(ctx, link, failure);
 	else
 		peers_reconsider(ctx, peers, &link->remote->id);
-}
-
-void peers_named(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
-{
-	const struct remote *remote = peers_remote(peers, id);
-
-	if (remote && remote->in_use)
-		(void)QMT_TELL(ctx, remote->in_use->ref, link_known, );
 }
 
 /* The deciding side has spoken. */
@@ -404,7 +402,7 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
 	if (msg->dialed)
 		dial_ended(ctx, peers, msg);
 	else if (msg->rejected)
-		peers_rejected(ctx, peers, msg->transport, msg->from, msg->why);
+		peers_rejected(ctx, peers, msg->transport, msg->from, msg->why, msg->code == -EPERM);
 	forget_link(ctx, peers, msg->link);
 }
 
@@ -450,11 +448,6 @@ static void on_subscribe(struct qmt_ctx *ctx, void *state, const void *body)
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
 		if (remote->up)
 			tell_watcher(ctx, peers, msg->watcher, remote->in_use, true);
-}
-
-static void on_forget(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	target_forget(ctx, state, body);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */
@@ -518,8 +511,8 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 		target->config = &peers->config->peers[i];
 		target->has_expected = target->config->addr.has_peer;
 		target->expected = target->config->addr.peer;
-		target_go(ctx, peers, target);
 	}
+	policies_load(ctx, peers);
 	return 0;
 }
 
@@ -529,6 +522,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 
 	peers_await_stop(ctx, peers);
 	peers_metrics_stop(peers);
+	policies_stop(peers);
 	while (peers->links) {
 		struct known_link *link = peers->links;
 
@@ -557,6 +551,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 }
 
 static qmt_handler *const link_handlers[link_message_count] = {
+	[link_claims_id] = peers_on_claims,
 	[link_proven_id] = on_proven,
 	[link_chosen_id] = on_chosen,
 	[link_taken_id] = on_taken,
@@ -567,7 +562,9 @@ static qmt_handler *const handlers[peers_message_count] = {
 	[peers_list_id] = peers_on_list,
 	[peers_resolve_id] = peers_on_resolve,
 	[peers_await_id] = peers_on_await,
-	[peers_forget_id] = on_forget,
+	[peers_forget_id] = peers_on_forget,
+	[peers_allow_id] = peers_on_allow,
+	[peers_block_id] = peers_on_block,
 	[peers_subscribe_id] = on_subscribe,
 };
 

@@ -23,6 +23,8 @@ struct peers_config {
 	uint32_t listening_count;
 	const struct transports_peer *peers;
 	uint32_t peer_count;
+	bool without_store;
+	bool trust_known; /* only peers that are named may have a link */
 };
 
 extern const struct qmt_actor_desc peers_desc; /* config: struct peers_config; spawn it under the name "peers" */

@@ -5,6 +5,9 @@
  *                |   `-----+---`-------+---`--> WAITING   (backoff with jitter, for ever)
  *                `-------------------------------'
  *
+ * BLOCKED, out of any state: the owner said so (peers_policy.c); it is dialed no more until he takes it back. Nothing
+ * leaves IDLE before it is known of whom he did.
+ *
  * PIN asks the store once which PeerId answered under this name before; addresses with /p2p/… skip it, numeric ones
  * skip RESOLVE. CONNECTED: some link to that PeerId is in use, whoever dialed it.
  */
@@ -121,7 +124,7 @@ static void start_dial(struct qmt_ctx *ctx, struct peers *peers, struct target *
 	multiaddr_text(&target->config->addr, dial->address);
 	dial->link_config = (struct link_config){
 		.node = peers->node,
-		.role = AUTHORITY_PEER,
+		.role = AUTHORITY_NONE,
 		.dialed = true,
 		.of_mesh = true,
 		.attempt = ++peers->attempts,
@@ -295,8 +298,7 @@ static void resolve_start(struct qmt_ctx *ctx, struct peers *peers, struct targe
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */
 
-static void ask_store(
-	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
+void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
 {
 	struct qmt_ref store;
 
@@ -327,7 +329,7 @@ static void on_pin(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 			return;
 		}
 		target->has_expected = true;
-		peers_named(ctx, peers, &target->expected);
+		(void)peers_judge_again(ctx, peers, &target->expected);
 	}
 	target_go(ctx, peers, target);
 }
@@ -344,8 +346,6 @@ static void on_pinned(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 	if (result->fail)
 		target->has_expected = false;
 	peers_pinned(ctx, peers, link, result->fail ? why : NULL);
-	if (!result->fail)
-		peers_named(ctx, peers, &target->expected);
 }
 
 /* First contact: whoever answered under this name is the one from now on. */
@@ -354,9 +354,9 @@ void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 	struct target *target = link->target;
 	struct store_pin_put msg = {.name = qmt_str(target->config->name), .peer_id = qmt_str(link->remote->text)};
 
-	(void)peers;
 	target->expected = link->remote->id;
 	target->has_expected = true;
+	(void)peers_judge_again(ctx, peers, &target->expected);
 	target->pinning = link->ref;
 	ask_store(ctx, &store_pin_put_type, &msg, on_pinned, target);
 }
@@ -364,6 +364,7 @@ void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *lin
 struct forgetting {
 	struct qmt_token token;
 	uint32_t target; /* index; UINT32_MAX: none of that name */
+	bool was_policy;
 };
 
 static void on_forgotten(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -373,6 +374,8 @@ static void on_forgotten(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 
 	if (result->fail == 0 && forgetting->target != UINT32_MAX) {
 		struct target *target = &peers->targets[forgetting->target];
+		struct peer_id id = target->expected;
+		bool had = target->has_expected;
 
 		if (!target->config->addr.has_peer && target->state == TARGET_CONNECTED) {
 			target->forgotten = true; /* its link goes on, and has its name until it ends */
@@ -380,33 +383,67 @@ static void on_forgotten(struct qmt_ctx *ctx, void *state, const struct qmt_resu
 			forget_identity(target);
 			target->failures = 0;
 			target->last_error[0] = '\0';
-			if (target->state == TARGET_WAITING)
+			if (had)
+				(void)peers_judge_again(ctx, peers, &id);
+			if (target->state == TARGET_WAITING || target->state == TARGET_BLOCKED)
 				target_go(ctx, peers, target);
 		}
 	}
-	if (result->fail)
+	if (result->fail && !(forgetting->was_policy && result->fail == QMT_FAIL_NOT_FOUND))
 		(void)qmt_reply_result(ctx, forgetting->token, result);
 	else
 		(void)QMT_REPLY(ctx, forgetting->token, peers_done, );
 	free(forgetting);
 }
 
-void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body)
+void target_forget(
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name, bool was_policy)
 {
-	const struct peers_forget *msg = body;
 	struct forgetting *forgetting = calloc(1, sizeof(*forgetting));
-	struct store_pin_forget forget = {.name = msg->name};
+	struct store_pin_forget forget = {.name = name};
 
-	if (!forgetting || msg->name.len == 0) {
-		free(forgetting);
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no name given");
+	if (!forgetting) {
+		(void)qmt_reply_fail(ctx, token, QMT_FAIL_FAILED, NULL, 0, "out of memory");
 		return;
 	}
-	*forgetting = (struct forgetting){.token = qmt_token(ctx), .target = UINT32_MAX};
+	*forgetting = (struct forgetting){.token = token, .target = UINT32_MAX, .was_policy = was_policy};
 	for (uint32_t i = 0; i < peers->config->peer_count; i++)
-		if (qmt_str_is(msg->name, peers->targets[i].config->name))
+		if (qmt_str_is(name, peers->targets[i].config->name))
 			forgetting->target = i;
 	ask_store(ctx, &store_pin_forget_type, &forget, on_forgotten, forgetting);
+}
+
+/* ---- policies ---------------------------------------------------------------------------------------------------- */
+
+void target_unblocked(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+{
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		struct target *target = &peers->targets[i];
+
+		if (!target->has_expected || peer_id_compare(&target->expected, id) != 0 || peer_is_blocked(peers, id) ||
+			(target->state != TARGET_BLOCKED && target->state != TARGET_WAITING))
+			continue;
+		target->failures = 0;
+		target->last_error[0] = '\0';
+		target_go(ctx, peers, target);
+	}
+}
+
+void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *why)
+{
+	for (const struct dial *dial = peers->dials; dial; dial = dial->next)
+		if (!dial->proven && dial->target->has_expected && peer_id_compare(&dial->target->expected, id) == 0)
+			(void)QMT_TELL(ctx, dial->link, link_end, .why = qmt_str(why));
+	for (uint32_t i = 0; i < peers->config->peer_count; i++)
+		if (peers->targets[i].state == TARGET_WAITING && peers->targets[i].has_expected &&
+			peer_id_compare(&peers->targets[i].expected, id) == 0)
+			target_go(ctx, peers, &peers->targets[i]);
+}
+
+void targets_say(struct peers *peers, const char *why)
+{
+	for (uint32_t i = 0; i < peers->config->peer_count; i++)
+		keep_error(&peers->targets[i], why);
 }
 
 /* ---- the next step ----------------------------------------------------------------------------------------------- */
@@ -418,7 +455,12 @@ void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
 	struct store_pin_get get = {.name = qmt_str(target->config->name)};
 
 	qmt_timer_cancel(ctx, &target->timer);
-	if (remote && remote->in_use) {
+	if (!peers->policies_known) {
+		target->state = TARGET_IDLE;
+	} else if (target->has_expected && peer_is_blocked(peers, &target->expected)) {
+		target->state = TARGET_BLOCKED;
+		keep_error(target, "blocked by qmt peers block");
+	} else if (remote && remote->in_use) {
 		target->state = TARGET_CONNECTED;
 		target->failures = 0;
 	} else if (dial_of(peers, target)) {

@@ -49,7 +49,15 @@ struct remote {
 	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
 };
 
-enum target_state { TARGET_IDLE, TARGET_PIN, TARGET_RESOLVE, TARGET_DIALING, TARGET_WAITING, TARGET_CONNECTED };
+enum target_state {
+	TARGET_IDLE,
+	TARGET_PIN,
+	TARGET_RESOLVE,
+	TARGET_DIALING,
+	TARGET_WAITING,
+	TARGET_CONNECTED,
+	TARGET_BLOCKED
+};
 
 /* A configured peer. */
 struct target {
@@ -85,6 +93,33 @@ struct watcher {
 	struct qmt_ref ref;
 };
 
+/* What the owner said of a peer (peers_policy.c). */
+struct policy {
+	struct policy *next;
+	struct peer_id id;
+	bool blocked; /* false: allowed */
+	char text[PEER_ID_TEXT + 1], name[HELLO_NAME + 1];
+	uint64_t since_ms;
+};
+
+/* An accepted connection whose HELLO waits until the policies are known. */
+struct claim {
+	struct claim *next;
+	struct qmt_ref link;
+	struct peer_id id;
+	char node[HELLO_NAME + 1], from[MULTIADDR_TEXT];
+	bool dialed;
+};
+
+/* A peer that was refused, in the audit (peers_audit.c). */
+struct audit_refused {
+	bool used;
+	struct peer_id id;
+	char why[400];
+	uint64_t count; /* not told to the store yet */
+};
+enum { AUDIT_REFUSED = 32 };
+
 struct peers_waiter; /* peers_await.c */
 
 /* A kind of rejected connection that was logged (peers_rejects.c). */
@@ -111,6 +146,14 @@ struct peers {
 	struct {
 		uint64_t dials_failed, hellos_refused, links_made, links_replaced, links_lost;
 	} counts;
+	struct policy *policies;
+	bool policies_known;
+	struct qmt_timer policies_timer;
+	struct claim *claims; /* while the policies are not known */
+	struct audit_refused refused[AUDIT_REFUSED];
+	struct qmt_timer audit_timer;
+	uint64_t audit_minute_ms;
+	uint32_t audit_rows; /* in that minute */
 	struct peers_tally *tallies; /* peers_metrics.c; the link that ended last is first */
 };
 
@@ -118,9 +161,35 @@ struct peers {
 struct remote *peers_remote(struct peers *peers, const struct peer_id *id);                /* NULL: no link to it */
 void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* a dial to it is over */
 
-void peers_named(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* it is a configured one */
+void peers_end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why);
+
+/* peers_policy.c */
+void policies_load(struct qmt_ctx *ctx, struct peers *peers); /* then dials begin, and claims are answered */
+void policies_stop(struct peers *peers);
+const struct policy *policy_of(const struct peers *peers, const struct peer_id *id);
+const struct policy *policy_called(const struct peers *peers, struct qmt_str name);
+bool peer_is_blocked(const struct peers *peers, const struct peer_id *id);
+bool peer_is_named(const struct peers *peers, const struct peer_id *id); /* configured or allowed */
+/* Whether a link to this peer may be: false and why, for both ends. */
+bool peer_may_link(const struct peers *peers, const struct peer_id *id, bool dialed, char ret_why[256]);
+/* What the link's peer may do, told to the link. */
+void peers_tell_role(
+	struct qmt_ctx *ctx, const struct peers *peers, struct qmt_ref link, const struct peer_id *id, bool dialed);
+/* Somebody became named, or is so no more: its links get their role anew, or end. Returns how many ended. */
+uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id);
+void peers_on_claims(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_allow(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_block(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_forget(struct qmt_ctx *ctx, void *state, const void *body);
+
+/* peers_audit.c */
+void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, const char *name, const char *text);
+void peers_audit_refused(
+	struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *name, const char *why,
+	const char *from);
 
 /* peers_dial.c */
+void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg);
 void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target); /* next step towards a link, now */
 void target_later(
 	struct qmt_ctx *ctx, struct peers *peers, struct target *target, const char *why); /* again after a while */
@@ -131,7 +200,13 @@ void dial_ended(struct qmt_ctx *ctx, struct peers *peers, const struct link_ende
 bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref child); /* true: it was a dial */
 void target_pin(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link);    /* then peers_pinned */
 void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link, const char *failure);
-void target_forget(struct qmt_ctx *ctx, struct peers *peers, const void *body);
+/* Drops the pin of that name; was_policy: something else was forgotten already, so that there is none is no failure. */
+void target_forget(
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name, bool was_policy);
+void target_unblocked(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* may be dialed again */
+/* Ends dials that are under way to a peer that was just blocked. */
+void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *why);
+void targets_say(struct peers *peers, const char *why); /* why none is dialed yet */
 
 /* peers_list.c */
 void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body);
@@ -145,7 +220,8 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 
 /* peers_rejects.c */
 void peers_rejected(
-	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why);
+	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why,
+	bool by_policy);
 
 /* peers_metrics.c */
 void peers_tally(struct peers *peers, const struct link_ended *msg); /* keeps what it had counted */

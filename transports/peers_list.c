@@ -27,7 +27,17 @@ static bool means_identity(const struct peers *peers, struct qmt_str name, struc
 			*ret_id = target->expected;
 		return true;
 	}
+	const struct policy *policy = policy_called(peers, name);
+	if (policy) {
+		*ret_id = policy->id;
+		return true;
+	}
 	return peer_id_parse(name, ret_id, NULL) == 0;
+}
+
+static struct qmt_str policy_word(const struct policy *policy)
+{
+	return qmt_str(!policy ? "" : policy->blocked ? "block" : "allow");
 }
 
 /* What a peer that is not configured is called: a name that stands for somebody else is not repeated. */
@@ -42,6 +52,7 @@ void peers_info_of_link(
 	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info)
 {
 	const struct target *target = peers_target_of(peers, &link->remote->id);
+	const struct policy *policy = policy_of(peers, &link->remote->id);
 	const char *text = link->capabilities;
 
 	for (uint32_t i = 0; i < link->capability_count; i++) {
@@ -50,7 +61,9 @@ void peers_info_of_link(
 	}
 	*ret_info = (struct peers_info){
 		.peer_id = qmt_str(link->remote->text),
-		.name = qmt_str(target ? target->config->name : name_of_stranger(peers, link)),
+		.name = qmt_str(target              ? target->config->name
+				: policy && policy->name[0] ? policy->name
+											: name_of_stranger(peers, link)),
 		.state = qmt_str("connected"),
 		.transport = qmt_str(link->transport),
 		.scope = qmt_str(link->scope),
@@ -61,14 +74,17 @@ void peers_info_of_link(
 		.dialed = link->dialed,
 		.capabilities = {strs, link->capability_count},
 		.suspect = link->suspect,
+		.policy = policy_word(policy),
+		.role = qmt_str(authority_role_words[AUTHORITY_LAN].title),
+		.named = peer_is_named(peers, &link->remote->id),
 	};
 }
 
 /* A configured peer without a link. */
-static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT + 1], char ret_address[MULTIADDR_TEXT],
-	struct peers_info *ret_info)
+static void info_of_target(const struct peers *peers, const struct target *target, char ret_id[PEER_ID_TEXT + 1],
+	char ret_address[MULTIADDR_TEXT], struct peers_info *ret_info)
 {
-	bool under_way = target->state != TARGET_WAITING;
+	bool under_way = target->state != TARGET_WAITING && target->state != TARGET_IDLE;
 
 	ret_id[0] = '\0';
 	if (target->has_expected)
@@ -77,13 +93,35 @@ static void info_of_target(const struct target *target, char ret_id[PEER_ID_TEXT
 	*ret_info = (struct peers_info){
 		.peer_id = qmt_str(ret_id),
 		.name = qmt_str(target->config->name),
-		.state = qmt_str(target->refused ? "refused"
-				: under_way              ? "connecting"
-										 : "waiting"),
+		.state = qmt_str(target->refused          ? "refused"
+				: target->state == TARGET_BLOCKED ? "blocked"
+				: under_way                       ? "connecting"
+												  : "waiting"),
 		.address = qmt_str(ret_address),
 		.configured = true,
 		.last_error = qmt_str(target->last_error),
+		.policy = policy_word(target->has_expected ? policy_of(peers, &target->expected) : NULL),
+		.named = !target->has_expected || peer_is_named(peers, &target->expected),
 	};
+}
+
+/* Somebody of whom the owner said something, and who is neither linked nor configured. */
+static void info_of_policy(const struct policy *policy, struct peers_info *ret_info)
+{
+	*ret_info = (struct peers_info){
+		.peer_id = qmt_str(policy->text),
+		.name = qmt_str(policy->name),
+		.state = qmt_str(policy->blocked ? "blocked" : "away"),
+		.policy = policy_word(policy),
+		.named = !policy->blocked,
+	};
+}
+
+static bool is_listed(struct peers *peers, const struct peer_id *id)
+{
+	const struct remote *remote = peers_remote(peers, id);
+
+	return (remote && remote->up) || peers_target_of(peers, id);
 }
 
 static bool has_link(struct peers *peers, const struct target *target)
@@ -157,6 +195,8 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
 		links += remote->up;
 	most += links;
+	for (const struct policy *policy = peers->policies; policy; policy = policy->next)
+		most += !is_listed(peers, &policy->id);
 	struct peers_info *infos = calloc(most ? most : 1, sizeof(*infos));
 	struct qmt_str *strs = calloc((size_t)(links ? links : 1) * HELLO_CAPABILITIES, sizeof(*strs)), *texts;
 	struct {
@@ -173,10 +213,13 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 		links = 0;
 		for (uint32_t i = 0; i < peers->config->peer_count; i++)
 			if (!has_link(peers, &peers->targets[i]))
-				info_of_target(&peers->targets[i], rooms[i].id, rooms[i].address, &infos[count++]);
+				info_of_target(peers, &peers->targets[i], rooms[i].id, rooms[i].address, &infos[count++]);
 		for (struct remote *remote = peers->remotes; remote; remote = remote->next)
 			if (remote->up)
 				peers_info_of_link(peers, remote->in_use, strs + (size_t)links++ * HELLO_CAPABILITIES, &infos[count++]);
+		for (const struct policy *policy = peers->policies; policy; policy = policy->next)
+			if (!is_listed(peers, &policy->id))
+				info_of_policy(policy, &infos[count++]);
 		for (uint32_t i = 0; i < addresses.count; i++)
 			texts[i] = qmt_str(addresses.texts[i]);
 		QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {infos, count},

@@ -1,5 +1,7 @@
 /* transports/peers_rejects.c - connections that did not become links: each kind is logged once, then counted.
  *
+ * A refusal by policy names the PeerId, of which a stranger has as many as it likes: its kind is the host alone.
+ *
  * A node that is refused dials again and again, and anybody may connect; what they do must not fill the log. A kind is
  * host and reason; it is said again, with the number of what was held back, when REJECT_QUIET_MS have passed. The table
  * is small and the oldest entry makes room, so a stranger who varies both can at worst bring back one line per
@@ -27,10 +29,11 @@ static struct qmt_str host_of(struct qmt_str address)
 	return host;
 }
 
-void peers_rejected(
-	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why)
+void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from,
+	struct qmt_str why, bool by_policy)
 {
-	uint64_t kind = hash(hash(14695981039346656037u, host_of(from)), why), now = qmt_now_ms(ctx);
+	uint64_t kind = hash(hash(14695981039346656037u, host_of(from)), by_policy ? qmt_str("policy") : why),
+			 now = qmt_now_ms(ctx);
 	struct peers_reject *entry = NULL, *oldest = &peers->rejects[0];
 
 	for (size_t i = 0; i < PEERS_REJECTS; i++) {

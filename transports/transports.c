@@ -167,7 +167,7 @@ static int bind_one(struct transports *t, uint32_t i, struct qmt_err *err)
 	*listener = (struct zlistener_config){
 		.context = t->context,
 		.node = &t->node,
-		.role = AUTHORITY_PEER,
+		.role = AUTHORITY_NONE,
 		.of_mesh = true,
 		.transport = "tcp",
 		.domain = "lan",
@@ -246,6 +246,8 @@ static int spawn_all(struct qmt_ctx *ctx, struct transports *t, bool *ret_runnin
 		.listening_count = config->listen_count,
 		.peers = config->peers,
 		.peer_count = config->peer_count,
+		.without_store = config->without_store,
+		.trust_known = config->trust_known,
 	};
 	rc = qmt_spawn(ctx, &peers_desc, &peers, &ref, err);
 	*ret_running = !rc;

@@ -55,6 +55,9 @@ struct transports_config {
 	const char *control_path; /* NULL: no control socket. At most 107 bytes */
 	const struct transports_peer *peers;
 	uint32_t peer_count;
+	/* There is no actor "store": nobody can be pinned, allowed or blocked. Else nobody gets in before it answered. */
+	bool without_store;
+	bool trust_known; /* [mesh.lan] trust = "known": only `peers`, and who was allowed, get a link */
 	struct authority_grants grants;
 	struct transports_limits limits;
 	struct loop_hub *loop; /* NULL: tcp. Otherwise `listen` and `peers` are ports in this hub, in memory (tests) */

@@ -285,8 +285,27 @@ static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_err err;
 
 	if (begin_request(ctx, store))
-		end_request(ctx, store, store_db_audit_add(store->db, &req->row, qmt_wall_ms(ctx), &err), &err,
+		end_request(ctx, store, store_db_audit_count(store->db, &req->row, req->merge_ms, qmt_wall_ms(ctx), &err), &err,
 			&store_done_type, NULL);
+}
+
+static void on_policy_put(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(
+			ctx, store, store_db_policy_put(store->db, body, qmt_wall_ms(ctx), &err), &err, &store_done_type, NULL);
+}
+
+static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store, store_db_policy_forget(store->db, body, &err), &err, &store_done_type, NULL);
 }
 
 /* ---- reads ------------------------------------------------------------------------------------------------------- */
@@ -316,6 +335,7 @@ READ_HANDLER(session_find)
 READ_HANDLER(session_list)
 READ_HANDLER(history)
 READ_HANDLER(pin_get)
+READ_HANDLER(policy_list)
 READ_HANDLER(audit_list)
 READ_HANDLER(invite_list)
 
@@ -410,6 +430,9 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_invite_list_id] = on_invite_list,
 	[store_pin_put_id] = on_pin_put,
 	[store_pin_forget_id] = on_pin_forget,
+	[store_policy_put_id] = on_policy_put,
+	[store_policy_forget_id] = on_policy_forget,
+	[store_policy_list_id] = on_policy_list,
 	[store_invite_add_id] = on_invite_add,
 	[store_invite_revoke_id] = on_invite_revoke,
 	[store_admit_id] = on_admit,

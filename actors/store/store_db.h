@@ -84,8 +84,17 @@ QMT_MUST_CHECK int store_db_invite_revoke(struct store_db *db, const struct stor
 QMT_MUST_CHECK int store_db_admit(struct store_db *db, const struct store_admit *req, uint64_t now_ms,
 	struct store_arena *arena, struct store_admitted *ret_admitted, struct qmt_err *err);
 /* seq and at_ms are the store's. */
+/* Like audit_add, and if there is a row of the same event, mesh, invite and peer that is younger than merge_ms it is
+ * counted there. */
+QMT_MUST_CHECK int store_db_audit_count(
+	struct store_db *db, const struct store_audit *req, uint64_t merge_ms, uint64_t now_ms, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_audit_add(
 	struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err);
+/* STORE_E_BAD: the name is another peer's, or no such policy; STORE_E_TOO_LARGE: policies_max. */
+QMT_MUST_CHECK int store_db_policy_put(
+	struct store_db *db, const struct store_policy_put *req, uint64_t now_ms, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_policy_forget(
+	struct store_db *db, const struct store_policy_forget *req, struct qmt_err *err);
 
 /* ---- reads: outside a batch -------------------------------------------------------------------------------------- */
 
@@ -104,5 +113,7 @@ QMT_MUST_CHECK int store_db_invite_list(struct store_db *db, const struct store_
 	struct store_arena *arena, struct store_invites *ret_invites, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_audit_list(struct store_db *db, const struct store_audit_list *req,
 	struct store_arena *arena, struct store_audits *ret_audits, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_policy_list(struct store_db *db, const struct store_policy_list *req,
+	struct store_arena *arena, struct store_policies *ret_policies, struct qmt_err *err);
 
 #endif

@@ -32,8 +32,10 @@ static int check_mesh(struct qmt_str mesh, struct qmt_err *err)
 
 /* ---- audit ------------------------------------------------------------------------------------------------------- */
 
-int store_db_audit_add(struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err)
+int store_db_audit_count(
+	struct store_db *db, const struct store_audit *req, uint64_t merge_ms, uint64_t now_ms, struct qmt_err *err)
 {
+	uint64_t count = req->count ? req->count : 1, since_ms = now_ms > merge_ms ? now_ms - merge_ms : 0;
 	int r = store__check_name(db, "event", req->event, true, err);
 
 	if (r == 0 &&
@@ -41,12 +43,23 @@ int store_db_audit_add(struct store_db *db, const struct store_audit *req, uint6
 			req->peer_id.len > PEER_ID_CHARS))
 		r = qmt_err_set(
 			err, STORE_E_TOO_LARGE, "a field of an audit row is too long (text: %d bytes)", STORE_AUDIT_TEXT);
+	if (r == 0 && merge_ms) {
+		r = store__run(db, err, AUDIT_MERGE, V_INT(count), V_INT(now_ms), V_TEXT(req->text), V_TEXT(req->event),
+			V_TEXT(req->mesh), V_TEXT(req->invite), V_TEXT(req->peer_id), V_INT(since_ms));
+		if (r == 0 && sqlite3_changes(db->sql) > 0)
+			return 0;
+	}
 	if (r == 0)
 		r = store__run(db, err, AUDIT_INSERT, V_INT(now_ms), V_TEXT(req->event), V_TEXT(req->mesh), V_TEXT(req->invite),
-			V_TEXT(req->peer_id), V_TEXT(req->text));
+			V_TEXT(req->peer_id), V_TEXT(req->text), V_INT(count));
 	if (r == 0)
 		r = store__run(db, err, AUDIT_TRIM, V_INT(db->limits.audit_max));
 	return r;
+}
+
+int store_db_audit_add(struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err)
+{
+	return store_db_audit_count(db, req, 0, now_ms, err);
 }
 
 static int note(struct store_db *db, const char *event, const struct store_invite *invite, struct qmt_str peer_id,
@@ -64,12 +77,16 @@ static int note(struct store_db *db, const char *event, const struct store_invit
 static int audit_row(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena, struct store_audit *ret_row,
 	struct qmt_err *err)
 {
-	struct store_audit row = {.seq = store__column_u64(stmt, 0), .at_ms = store__column_u64(stmt, 1)};
+	struct store_audit row = {.seq = store__column_u64(stmt, 0), .at_ms = store__column_u64(stmt, 1),
+		.count = store__column_u64(stmt, 7),
+		.last_ms = store__column_u64(stmt, 8)};
 	struct qmt_str *const texts[] = {&row.event, &row.mesh, &row.invite, &row.peer_id, &row.text};
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < 5; i++)
 		r = store__column(db, stmt, i + 2, arena, texts[i], err);
+	if (row.last_ms == 0)
+		row.last_ms = row.at_ms;
 	if (r == 0)
 		*ret_row = row;
 	return r;

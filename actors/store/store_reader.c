@@ -38,6 +38,7 @@ void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, c
 READ(session_list, sessions)
 READ(history, page)
 READ(pin_get, pin)
+READ(policy_list, policies)
 READ(audit_list, audits)
 READ(invite_list, invites)
 
@@ -60,6 +61,7 @@ store_read *store_read_of(uint32_t message)
 		[store_session_list_id] = read_session_list,
 		[store_history_id] = read_history,
 		[store_pin_get_id] = read_pin_get,
+		[store_policy_list_id] = read_policy_list,
 		[store_audit_list_id] = read_audit_list,
 		[store_invite_list_id] = read_invite_list,
 	};
@@ -106,6 +108,7 @@ HANDLER(session_find)
 HANDLER(session_list)
 HANDLER(history)
 HANDLER(pin_get)
+HANDLER(policy_list)
 HANDLER(audit_list)
 HANDLER(invite_list)
 
@@ -114,6 +117,7 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_session_list_id] = on_session_list,
 	[store_history_id] = on_history,
 	[store_pin_get_id] = on_pin_get,
+	[store_policy_list_id] = on_policy_list,
 	[store_audit_list_id] = on_audit_list,
 	[store_invite_list_id] = on_invite_list,
 };

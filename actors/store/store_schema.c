@@ -166,6 +166,11 @@ const struct store_migration store_migrations[] = {
 		" peer_id TEXT NOT NULL,"
 		" text TEXT NOT NULL"
 		") STRICT;"},
+	/* A flood of one kind and peer is one row of the audit; a name of the owner's means one peer. */
+	{3,
+		"ALTER TABLE audit ADD COLUMN count INTEGER NOT NULL DEFAULT 1;"
+		"ALTER TABLE audit ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0;" /* 0: as at_ms */
+		"CREATE UNIQUE INDEX peer_policy_name ON peer_policy(name) WHERE name <> '';"},
 	{0, NULL},
 };
 

@@ -295,6 +295,7 @@ int main(int argc, char **argv)
 	identity_generate(&identity);
 	config.identity = &identity;
 	config.peer_count = !serves;
+	config.without_store = true;
 	transports_limits_default(&config.limits);
 	system = qmt_system_start(&options, &err);
 	ctx = system ? qmt_outside_open(system) : NULL;

@@ -335,14 +335,14 @@ def test_peer_knows_all_its_modes(house):
 	assert text.code == 0 and sorted(listed) == sorted(MODES)
 
 
-def test_peer_with_rights_gets_its_own_only(house):
-	"""Where peers may have sessions, one that says that it is somebody else sees none of theirs, and owns what it makes."""
+def test_peer_without_a_name_gets_no_session(house):
+	"""Where peers may have sessions, one that nobody named gets none, whoever it says it is; the refusal names the command."""
 	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\ntools = ["ls"]\n'
 	node = house.node("gpu", qmt.gpu_config(mesh="allow_remote_sessions = true", extra=agent)).start()
 	node.qmt("session", "create", "--name", "mine")
 	done = lab("peer", "forbidden", node.address)
-	assert done.code == 0 and "answer node.session_list: 0 sessions" in done.out and "answer node.session_create: the owner is 12D3" in done.out, done
-	assert sum(row["owner"] == "" for row in node.qmt("session", "list", "--json").json["sessions"]) == 1
+	assert done.code == 0 and "qmt peers allow 12D3" in done.out and "the owner is" not in done.out, done
+	assert len(node.qmt("session", "list", "--json").json["sessions"]) == 1
 
 
 def test_peer_claims_to_be_somebody(house):

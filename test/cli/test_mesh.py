@@ -70,7 +70,7 @@ def test_unresolved_peer_is_an_error(house):
 
 
 def test_remote_sessions_need_a_key(house):
-	"""`session create --on` needs allow_remote_sessions there, tools there need allow_remote_tools; the refusal names the key."""
+	"""`session create --on` needs allow_remote_sessions and `peers allow` there, tools there need allow_remote_tools; the refusal names the key."""
 	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\ntools = ["ls", "shell"]\n'
 	user, server = house.pair(gpu={"extra": agent})
 	done = user.qmt("session", "create", "--on", "gpu-server", check=False)
@@ -79,6 +79,9 @@ def test_remote_sessions_need_a_key(house):
 	server.configure(qmt.gpu_config(port=server.port, extra=agent, mesh="allow_remote_sessions = true"))
 	server.start()
 	user.qmt("peers", "--wait", "gpu-server")
+	done = user.qmt("session", "create", "--on", "gpu-server", check=False)
+	assert done.code == 1 and f"qmt peers allow {user.peer_id}" in done.err
+	server.qmt("peers", "allow", user.peer_id)
 	session = user.qmt("session", "create", "--on", "gpu-server", "--name", "far").out.strip()
 	hello = user.chat(session="far", text="hello")
 	assert hello.out.strip() and "allow_remote_tools" in hello.err
@@ -191,6 +194,7 @@ def far_session(house):
 	"""A slow session on gpu-server, made by planner."""
 	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\n'
 	user, server = house.pair(gpu={"extra": agent, "mesh": "allow_remote_sessions = true", "provider": 'kind = "builtin"\nchunk_delay_ms = 500'})
+	server.qmt("peers", "allow", user.peer_id)
 	return user, server, user.qmt("session", "create", "--on", "gpu-server", "--name", "far").out.strip()
 
 

@@ -16,12 +16,15 @@
 
 /* ---- a store that only knows pins -------------------------------------------------------------------------------- */
 
-enum { PINS = 8 };
+enum { PINS = 8, POLICIES = 8 };
 
 struct pins {
 	struct {
 		char name[32], id[PEER_ID_TEXT + 1];
 	} pin[PINS];
+	struct {
+		char id[PEER_ID_TEXT + 1], policy[8], name[32];
+	} policy[POLICIES];
 };
 
 static int find_pin(struct pins *pins, struct qmt_str name)
@@ -69,13 +72,72 @@ static void on_pin_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	QMT_REPLY(ctx, qmt_token(ctx), store_done, );
 }
 
+static int find_policy(struct pins *pins, struct qmt_str id)
+{
+	for (int i = 0; i < POLICIES; i++)
+		if (pins->policy[i].id[0] && qmt_str_is(id, pins->policy[i].id))
+			return i;
+	return -1;
+}
+
+static void on_policy_put(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_policy_put *msg = body;
+	struct pins *pins = state;
+	int i = find_policy(pins, msg->peer_id);
+
+	for (int free_one = 0; i < 0 && free_one < POLICIES; free_one++)
+		if (!pins->policy[free_one].id[0])
+			i = free_one;
+	qmt_text(pins->policy[i].id, sizeof(pins->policy[i].id), "%.*s", QMT_STR_ARG(msg->peer_id));
+	qmt_text(pins->policy[i].policy, sizeof(pins->policy[i].policy), "%.*s", QMT_STR_ARG(msg->policy));
+	if (msg->name.len)
+		qmt_text(pins->policy[i].name, sizeof(pins->policy[i].name), "%.*s", QMT_STR_ARG(msg->name));
+	QMT_REPLY(ctx, qmt_token(ctx), store_done, );
+}
+
+static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_policy_forget *msg = body;
+	struct pins *pins = state;
+	int i = find_policy(pins, msg->peer_id);
+
+	if (i >= 0)
+		memset(&pins->policy[i], 0, sizeof(pins->policy[i]));
+	QMT_REPLY(ctx, qmt_token(ctx), store_done, );
+}
+
+static void on_policy_list(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct pins *pins = state;
+	struct store_policy rows[POLICIES];
+	uint32_t count = 0;
+
+	(void)body;
+	for (int i = 0; i < POLICIES; i++)
+		if (pins->policy[i].id[0])
+			rows[count++] = (struct store_policy){.peer_id = qmt_str(pins->policy[i].id),
+				.policy = qmt_str(pins->policy[i].policy),
+				.name = qmt_str(pins->policy[i].name)};
+	QMT_REPLY(ctx, qmt_token(ctx), store_policies, .policies = {rows, count});
+}
+
+static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx, (void)state, (void)body; /* test/cli looks at real ones */
+}
+
 static qmt_handler *const pin_handlers[store_message_count] = {
 	[store_pin_get_id] = on_pin_get,
 	[store_pin_put_id] = on_pin_put,
 	[store_pin_forget_id] = on_pin_forget,
+	[store_policy_put_id] = on_policy_put,
+	[store_policy_forget_id] = on_policy_forget,
+	[store_policy_list_id] = on_policy_list,
+	[store_audit_add_id] = on_audit_add,
 };
 
-static const struct qmt_actor_desc pins_desc = {
+const struct qmt_actor_desc mesh_store_desc = {
 	.abi = QMT_ABI,
 	.name = "pins",
 	.state_size = sizeof(struct pins),
@@ -129,7 +191,8 @@ void mesh_node_start(struct mesh_node *node)
 	node->ctx = qmt_outside_open(node->system);
 	assert_non_null(node->ctx);
 	if (!node->no_store)
-		assert_int_equal(qmt_spawn(node->ctx, &pins_desc, &(struct qmt_spawn){.name = "store"}, &node->store, &err), 0);
+		assert_int_equal(
+			qmt_spawn(node->ctx, &mesh_store_desc, &(struct qmt_spawn){.name = "store"}, &node->store, &err), 0);
 	assert_int_equal(qmt_spawn(node->ctx, &probe_desc, &(struct qmt_spawn){.name = "probe"}, &node->probe, &err), 0);
 	if (node->names) {
 		static const struct qmt_param_value short_times[] = {

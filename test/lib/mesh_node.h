@@ -12,6 +12,8 @@
 
 enum { MESH_PEERS = 4, MESH_WAIT_MS = 20000 };
 
+extern const struct qmt_actor_desc mesh_store_desc; /* knows pins and policies, in memory */
+
 enum mesh_kind { MESH_TCP, MESH_LOOP };
 
 struct mesh_node {

@@ -121,7 +121,7 @@ static void no_store(void **state)
 	mesh_node_dials(&a, "b", b.port, NULL);
 	a.no_store = true;
 	mesh_node_start(&a);
-	wait_first(&a, "waiting", "pinned PeerId could not be read");
+	wait_first(&a, "waiting", "could not be read");
 	assert_int_equal(mesh_links(&a), 0);
 	mesh_node_stop(&a);
 	mesh_node_stop(&b);

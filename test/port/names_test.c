@@ -295,8 +295,11 @@ static void a_stranger(void **unused)
 	struct link_error *error = codec_decode_new(&link_error_record, answer.body, NULL, NULL);
 	assert_int_equal(answer.id, 7);
 	assert_int_equal(error->fail, QMT_FAIL_NOT_ALLOWED);
-	assert_true(qmt_str_is(
-		error->text, "qmt_names.sync: this node does not name that peer (name it in [[mesh.peers]] on this node)"));
+	char text[256], expected[256];
+	qmt_text(text, sizeof(text), "%.*s", QMT_STR_ARG(error->text));
+	qmt_text(expected, sizeof(expected),
+		"qmt_names.sync: this node does not name that peer (on this node: qmt peers allow %s)", id);
+	assert_string_equal(text, expected);
 	free(error);
 	hostile_close(&peer);
 	mesh_pair_stop(&pair);

@@ -38,6 +38,8 @@ static void start_side(struct side *side, struct loop_hub *hub, uint64_t seed, u
 	side->system = qmt_system_start(&options, &err);
 	assert_non_null(side->system);
 	side->ctx = qmt_outside_open(side->system);
+	assert_int_equal(
+		qmt_spawn(side->ctx, &mesh_store_desc, &(struct qmt_spawn){.name = "store"}, &(struct qmt_ref){0}, &err), 0);
 	assert_int_equal(qmt_spawn(side->ctx, &probe_desc, &(struct qmt_spawn){.name = "probe"}, &side->probe, &err), 0);
 	side->listen = (struct multiaddr){.transport = MULTIADDR_TCP, .port = port, .host = "127.0.0.1"};
 	transports_limits_default(&side->config.limits);

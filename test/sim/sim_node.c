@@ -123,6 +123,21 @@ static void gave_up(void *node_)
 	sim_violation("no supervisor gives up", "the root of %s", node->name);
 }
 
+/* Each node names all others, as `qmt peers allow` does: they have sessions on each other. */
+static void name_all(struct sim_node *node, struct qmt_ref store)
+{
+	for (unsigned other = 0; other < sim.node_count; other++) {
+		struct identity identity;
+		char id[PEER_ID_TEXT + 1];
+
+		fixed_identity((uint8_t)(other + 1), &identity);
+		peer_id_text(&identity.id, id);
+		if (other != node->index)
+			(void)qmt_tell(node->ctx, store, &store_policy_put_type,
+				&(struct store_policy_put){.peer_id = qmt_str(id), .policy = qmt_str("allow")});
+	}
+}
+
 void sim_node_start(struct sim_node *node)
 {
 	struct qmt_system_options options = {.seeded = true,
@@ -140,7 +155,7 @@ void sim_node_start(struct sim_node *node)
 	if (!node->system)
 		sim_violation("a node starts", "%s: %s", node->name, err.text);
 	node->ctx = qmt_outside_open(node->system);
-	(void)spawn(node, &store_desc, "store", &node->store, true);
+	name_all(node, spawn(node, &store_desc, "store", &node->store, true));
 	(void)spawn(node, provider_desc("builtin"), "provider/llm", &node->provider, false);
 	(void)spawn(node, &router_desc, "router", &node->router, false);
 	(void)spawn(node, &node_manager_desc, "node_manager", &node->manager, false);

@@ -207,42 +207,10 @@ static void print_control(void)
 static const struct qmt_protocol *const documented[] = {&node_protocol, &provider_protocol, &session_protocol,
 	&store_protocol, &router_protocol, &peers_protocol, &metrics_protocol, &qmt_names_protocol, NULL};
 
-/* Asks the table that the link asks. */
-static const char *authority_cell(enum authority_role role, const struct qmt_type *type)
-{
-	const struct authority_grants none = {0}, all = {.allow_remote_sessions = true, .allow_remote_tools = true};
-
-	if (authority_allows(role, &none, type, false, NULL))
-		return "yes";
-	if (authority_allows(role, &none, type, true, NULL))
-		return "to a ref only";
-	return authority_allows(role, &all, type, false, NULL) ? "with `allow_remote_sessions`" : "no";
-}
-
 static void print_authority(void)
 {
-	const char *known[32];
-	size_t count = 0;
-
-	printf("\n## Who may send what\n\nEach message names an operation. A peer is whom HELLO proved, a named one is in "
-		   "[[mesh.peers]] of the receiver;\nthe owner is who opens the control socket. What this\n"
-		   "table does not name is refused. *To a ref only*: to an actor that the receiver exported to this sender,\n"
-		   "not to a name. A field called `origin` is set by the receiver's link, whatever the sender wrote.\n\n"
-		   "| operation | peer | named peer | owner |\n|---|---|---|---|\n");
-	for (const struct qmt_protocol *const *protocol = documented; *protocol; protocol++) {
-		for (uint32_t i = 0; i < (*protocol)->count; i++) {
-			const struct qmt_type *type = (*protocol)->types[i];
-			size_t k = 0;
-
-			while (k < count && strcmp(known[k], type->access) != 0)
-				k++;
-			if (k < count || count == sizeof known / sizeof *known)
-				continue;
-			known[count++] = type->access;
-			printf("| %s | %s | %s | %s |\n", type->access, authority_cell(AUTHORITY_PEER, type),
-				authority_cell(AUTHORITY_KNOWN_PEER, type), authority_cell(AUTHORITY_OWNER, type));
-		}
-	}
+	printf("\n## Who may send what\n\nEach message names an operation; docs/security.md has the table of operations "
+		   "and roles. A field called `origin` is set\nby the receiver's link, whatever the sender wrote.\n");
 }
 
 static void print_failures(void)

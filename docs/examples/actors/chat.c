@@ -181,6 +181,7 @@ static int node_start(struct node *node, const char *name, struct qmt_err *err)
 {
 	identity_generate(&node->identity);
 	transports_limits_default(&node->config.limits);
+	node->config.without_store = true; /* no SQLite here: nobody is remembered, allowed or blocked */
 	node->config.identity = &node->identity;
 	node->config.node_name = name;
 	node->config.listen = &node->listen;

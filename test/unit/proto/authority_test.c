@@ -11,11 +11,13 @@
 static const struct authority_grants closed = {0}, open_ = {.allow_remote_sessions = true, .allow_remote_tools = true};
 static const struct authority_grants only_tools = {.allow_remote_tools = true};
 
-static bool allows(const char *operation, enum authority_role role, const struct authority_grants *grants, bool by_ref)
+static bool allows(
+	const char *operation, enum authority_role role, bool named, const struct authority_grants *grants, bool by_ref)
 {
 	struct qmt_type type = {.record = {.name = "test.message"}, .access = operation};
+	struct authority_sender sender = {role, named, "12D3"};
 	struct qmt_err err = {0};
-	bool allowed = authority_allows(role, grants, &type, by_ref, &err);
+	bool allowed = authority_allows(&sender, grants, &type, by_ref, &err);
 
 	if (allowed) {
 		assert_string_equal(err.text, "");
@@ -23,60 +25,58 @@ static bool allows(const char *operation, enum authority_role role, const struct
 		assert_int_equal(err.code, -EACCES);
 		assert_memory_equal(err.text, "test.message: ", 14);
 	}
-	assert_int_equal(allowed, authority_allows(role, grants, &type, by_ref, NULL));
+	assert_int_equal(allowed, authority_allows(&sender, grants, &type, by_ref, NULL));
 	return allowed;
 }
 
-/* The table, written a second time: who may with everything closed, and with everything open; to a name, and to a
- * ref. */
+/* The table, written a second time. y: yes; r: to a ref; s: with the key; n: with the key,
+ * to a named one; N: to a named one; -: no. */
 static void test_table(void **state)
 {
 	static const struct {
-		const char *operation;
-		enum authority_role role;
-		bool closed_name, closed_ref, open_name, open_ref;
+		const char *operation, *roles; /* none lan client member owner */
 	} expected[] = {
-		{"node_info", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"node_info", AUTHORITY_PEER, 1, 1, 1, 1},
-		{"node_info", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"provider_use", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"provider_use", AUTHORITY_PEER, 1, 1, 1, 1},
-		{"provider_use", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"stream", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"stream", AUTHORITY_PEER, 0, 1, 0, 1},
-		{"stream", AUTHORITY_OWNER, 0, 1, 0, 1},
-		{"session_host", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"session_host", AUTHORITY_PEER, 0, 0, 1, 1},
-		{"session_host", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"node_info", AUTHORITY_KNOWN_PEER, 1, 1, 1, 1},
-		{"provider_use", AUTHORITY_KNOWN_PEER, 1, 1, 1, 1},
-		{"stream", AUTHORITY_KNOWN_PEER, 0, 1, 0, 1},
-		{"session_host", AUTHORITY_KNOWN_PEER, 0, 0, 1, 1},
-		{"names", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"names", AUTHORITY_PEER, 0, 0, 0, 0},
-		{"names", AUTHORITY_KNOWN_PEER, 1, 1, 1, 1},
-		{"names", AUTHORITY_OWNER, 0, 0, 0, 0},
-		{"control", AUTHORITY_KNOWN_PEER, 0, 0, 0, 0},
-		{"local", AUTHORITY_KNOWN_PEER, 0, 0, 0, 0},
-		{"reply", AUTHORITY_KNOWN_PEER, 0, 0, 0, 0},
-		{"control", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"control", AUTHORITY_PEER, 0, 0, 0, 0},
-		{"control", AUTHORITY_OWNER, 1, 1, 1, 1},
-		{"local", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"local", AUTHORITY_PEER, 0, 0, 0, 0},
-		{"local", AUTHORITY_OWNER, 0, 0, 0, 0},
-		{"reply", AUTHORITY_NONE, 0, 0, 0, 0},
-		{"reply", AUTHORITY_PEER, 0, 0, 0, 0},
-		{"reply", AUTHORITY_OWNER, 0, 0, 0, 0},
+		{"node_info", "-yyyy"},
+		{"provider_use", "-yyyy"},
+		{"stream", "-rrrr"},
+		{"session_host", "-nssy"},
+		{"names", "-N-y-"},
+		{"control", "----y"},
+		{"local", "-----"},
+		{"reply", "-----"},
 	};
+	size_t rows = 0;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
-		assert_int_equal(allows(expected[i].operation, expected[i].role, &closed, false), expected[i].closed_name);
-		assert_int_equal(allows(expected[i].operation, expected[i].role, &closed, true), expected[i].closed_ref);
-		assert_int_equal(allows(expected[i].operation, expected[i].role, &open_, false), expected[i].open_name);
-		assert_int_equal(allows(expected[i].operation, expected[i].role, &open_, true), expected[i].open_ref);
+		assert_int_equal(strlen(expected[i].roles), AUTHORITY_ROLES);
+		for (int bits = 0; bits < AUTHORITY_ROLES * 8; bits++) {
+			enum authority_role role = (enum authority_role)(bits / 8);
+			bool named = bits & 1, by_ref = bits & 2, key = bits & 4, expect = false;
+
+			switch (expected[i].roles[role]) {
+			case 'y':
+				expect = true;
+				break;
+			case 'r':
+				expect = by_ref;
+				break;
+			case 's':
+				expect = key;
+				break;
+			case 'N':
+				expect = named;
+				break;
+			case 'n':
+				expect = key && named;
+				break;
+			}
+			assert_int_equal(allows(expected[i].operation, role, named, key ? &open_ : &closed, by_ref), expect);
+		}
 	}
+	while (authority_rows[rows].operation)
+		rows++;
+	assert_int_equal(rows, sizeof expected / sizeof *expected);
 }
 
 /* Deny by default: an unknown operation, an empty one, a part of a known one, an unknown role. */
@@ -88,45 +88,47 @@ static void test_unknown(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
 		for (int role = AUTHORITY_NONE; role < AUTHORITY_ROLES; role++) {
-			assert_false(allows(unknown[i], (enum authority_role)role, &open_, false));
-			assert_false(allows(unknown[i], (enum authority_role)role, &open_, true));
+			assert_false(allows(unknown[i], (enum authority_role)role, true, &open_, false));
+			assert_false(allows(unknown[i], (enum authority_role)role, true, &open_, true));
 		}
 	}
-	assert_false(allows("node_info", AUTHORITY_ROLES, &open_, true));
-	assert_false(allows("node_info", (enum authority_role) - 1, &open_, true));
+	assert_false(allows("node_info", AUTHORITY_ROLES, true, &open_, true));
+	assert_false(allows("node_info", (enum authority_role) - 1, true, &open_, true));
 }
 
-/* A refusal that a key would lift names the key; the key for tools opens no sessions. */
+/* A refusal that a key or a command would lift names it; the key for tools opens no sessions. */
 static void test_words(void **state)
 {
+	struct authority_sender lan = {AUTHORITY_LAN, false, "12D3"};
 	struct qmt_err err = {0};
 
 	(void)state;
-	assert_false(allows("session_host", AUTHORITY_PEER, &only_tools, false));
-	assert_false(authority_allows(AUTHORITY_PEER, &closed, &node_session_create_type, false, &err));
+	assert_false(allows("session_host", AUTHORITY_LAN, true, &only_tools, false));
+	assert_false(authority_allows(&lan, &closed, &node_session_create_type, false, &err));
 	assert_string_equal(err.text,
 		"node.session_create: this node holds no sessions for peers "
 		"(set [mesh] allow_remote_sessions = true on this node)");
-	assert_false(authority_allows(AUTHORITY_PEER, &closed, &node_status_type, false, &err));
-	assert_string_equal(err.text, "node.status: a peer may not send this (operation control)");
-	assert_false(authority_allows(AUTHORITY_PEER, &closed, &provider_chunk_type, false, &err));
+	assert_false(authority_allows(&lan, &open_, &node_session_create_type, false, &err));
+	assert_string_equal(err.text,
+		"node.session_create: this node holds sessions only for peers that it names "
+		"(on this node: qmt peers allow 12D3)");
+	assert_false(authority_allows(&lan, &closed, &node_status_type, false, &err));
+	assert_string_equal(err.text, "node.status: a peer on the LAN may not send this (operation control)");
+	assert_false(authority_allows(&lan, &closed, &provider_chunk_type, false, &err));
 	assert_string_equal(err.text, "provider.chunk: goes only to a ref that was given for it, not to a name");
 }
 
 /* Every message of the contracts names an operation that the table knows: the word is spelled right. */
 static void test_contracts(void **state)
 {
-	static const char *const known[] = {
-		"node_info", "provider_use", "stream", "session_host", "control", "local", "reply"};
-
 	(void)state;
 	for (const struct qmt_protocol *const *protocol = contract_protocols; *protocol; protocol++) {
 		for (uint32_t i = 0; i < (*protocol)->count; i++) {
-			size_t k = 0;
+			const struct authority_row *row = authority_rows;
 
-			while (k < sizeof known / sizeof *known && strcmp(known[k], (*protocol)->types[i]->access) != 0)
-				k++;
-			if (k == sizeof known / sizeof *known)
+			while (row->operation && strcmp(row->operation, (*protocol)->types[i]->access) != 0)
+				row++;
+			if (!row->operation)
 				fail_msg("%s: unknown operation %s", (*protocol)->types[i]->record.name, (*protocol)->types[i]->access);
 		}
 	}

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "actors/store/store_schema.h"
 #include "runtime/base/os.h"
 #include "test/lib/store_fixture.h"
 
@@ -91,7 +92,7 @@ static void a_new_file_is_made(void **state)
 	store_fixture_close(f);
 	assert_int_equal(store_check(f->path, f->limits.busy_timeout_ms, &f->err), 0);
 	assert_int_equal(store_fixture_number(f->path, "PRAGMA application_id"), 0x514d5431);
-	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), 2);
+	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), store_schema_newest());
 	store_fixture_open(f);
 	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM sessions"), 1);
 }
@@ -226,7 +227,7 @@ static void a_newer_version_is_not_touched(void **state)
 	assert_int_equal(
 		sqlite3_exec(other, "PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err), -EPROTONOSUPPORT);
-	assert_says(f->err, "its version is 7, this program knows up to 2");
+	assert_says(f->err, "its version is 7, this program knows up to 3");
 	assert_int_equal(store_check(f->path, f->limits.busy_timeout_ms, &f->err), -EPROTONOSUPPORT);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_READ, &f->db, &f->err), -EPROTONOSUPPORT);
 	assert_log_is_left(f);
@@ -243,7 +244,7 @@ static void an_older_version_is_brought_up(void **state)
 	assert_says(f->err, "older");
 	store_fixture_open(f);
 	store_fixture_session(f, "a");
-	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), 2);
+	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), store_schema_newest());
 }
 
 static void a_log_without_its_file_is_kept(void **state)
