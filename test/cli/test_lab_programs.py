@@ -298,7 +298,7 @@ MODES = {
 	"version": ((), "envelope version 127"),
 	"malformed": ((), "begins no value"),
 	"pieces": ((), "a piece of a message that never began"),
-	"forbidden": ((), "refused node.status: node.status: a peer may not send this"),
+	"forbidden": ((), "refused node.status: node.status: a peer on the LAN may not send this"),
 }
 
 
