@@ -43,8 +43,8 @@ MAINS     := qmtd qmt qmt-lab
 MAIN_C    := $(MAINS:%=cmd/%.c)
 CMD_LIB_C := $(filter-out $(MAIN_C),$(CMD_C))
 
-# PART="port unit/runtime" builds and runs only what lies there.
-UNIT_DIRS := $(if $(PART),$(patsubst %,test/%,$(filter unit% port%,$(PART))),test/unit test/port)
+# PART="port unit/runtime" builds and runs only what lies there; unit/runtime/mailbox is one program (test/run.py says more).
+UNIT_DIRS := $(if $(PART),$(foreach part,$(filter unit% port%,$(PART)),$(wildcard test/$(part) test/$(part).c test/$(part)_test.c)),test/unit test/port)
 UNIT_C    := $(if $(UNIT_DIRS),$(shell find $(UNIT_DIRS) -name '*_test.c' 2>/dev/null | sort))
 UNIT      := $(UNIT_C:%.c=$(B)/%)
 TESTLIB_C := $(wildcard test/lib/*.c)
@@ -169,8 +169,9 @@ demo: ready
 
 # ---- test ------------------------------------------------------------------------------------------------------------
 .PHONY: test check lint bench cover fuzz sim planted help install uninstall clean
-## test: everything; the parts are unit port sim mesh cli e2e fuzz (PART="port unit/runtime" runs some)
+## test: everything; the parts are unit port sim mesh cli e2e fuzz (PART="port unit/runtime cli/test_local.py" runs some)
 test: ready
+	@$(PYTHON) test/run.py --check $(PART)
 	@$(MAKE) --no-print-directory -j$(JOBS) tests $(if $(filter fuzz,$(or $(PART),fuzz)),$(B)/test/fuzz/replay-all)
 	@$(PYTHON) test/run.py --build $(B) $(PART)
 check: test

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Runs the parts of the test suite and prints what they come to.
 
-  run.py --build DIR [PART...]     parts: unit port sim mesh cli e2e fuzz (all when none is named), or a folder: unit/runtime
+  run.py --build DIR [PART...]     parts: unit port sim mesh cli e2e fuzz (all when none is named), a folder of unit or port
+                                   (unit/runtime), or one of its files: unit/runtime/mailbox, mesh/two-nodes.lab,
+                                   cli/test_guide.py, cli/test_guide.py::NAME
+  run.py --check [PART...]         says whether there are such, and runs nothing
 
 Each cmocka program is one process with a deadline; cli and e2e are pytest; mesh are the scenarios of qmt-lab;
 sim are QMT_SIM_SEEDS (200) runs of whole nodes, from seed QMT_SIM_FIRST (1) on. A part prints its seconds. With CI=true a skipped
 test fails unless test/skips.txt names it (a line `name  reason`). The last line is `N passed, N failed, N skipped`."""
-import argparse, concurrent.futures, json, os, re, signal, subprocess, sys, tempfile, time
+import argparse, concurrent.futures, difflib, json, os, re, signal, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -38,9 +41,39 @@ def run(argv, env=None, deadline=DEADLINE_S):
 		return code, out.read().decode("utf-8", "replace")
 
 
+def place_of(part):
+	"""The file or folder below test/ that a part names, relative to it; None: there is none."""
+	kind, name = part.split("/")[0], part.split("::")[0].rstrip("/")
+	ends = {"unit": ["", ".c", "_test.c"], "port": ["", ".c", "_test.c"], "sim": [], "fuzz": []}.get(kind, [""])
+	for end in [""] if name == kind else ends:
+		path = os.path.join(ROOT, "test", name + end)
+		if os.path.isdir(path) and (name == kind or kind in ("unit", "port")):
+			return name
+		if os.path.isfile(path) and path.endswith({"unit": "_test.c", "port": "_test.c", "mesh": ".lab"}.get(kind, ".py")):
+			return name + end
+	return None
+
+
+def why_not(part):
+	"""What is wrong with a part; None: nothing."""
+	kind = part.split("/")[0]
+	if kind not in PARTS:
+		return "no such part: %s (there are: %s)" % (part, " ".join(PARTS))
+	if "::" in part and kind not in ("cli", "e2e"):
+		return "%s: only files of cli and e2e have parts" % part
+	if place_of(part):
+		return None
+	if kind in ("sim", "fuzz"):
+		return "%s: %s runs as a whole" % (part, kind)
+	there = [os.path.relpath(os.path.join(folder, f), os.path.join(ROOT, "test"))
+		for folder, _, files in os.walk(os.path.join(ROOT, "test", kind)) for f in files if f.endswith(("_test.c", ".lab", ".py"))]
+	near = difflib.get_close_matches(part, there, 3)
+	return "no such test: %s (%s)" % (part, "perhaps: " + " ".join(near) if near else "there is nothing of that name in test/" + kind)
+
+
 def programs(build, part):
-	top = os.path.join(ROOT, "test", part)
-	found = []
+	top = os.path.join(ROOT, "test", place_of(part))
+	found = [top] if os.path.isfile(top) else []
 	for folder, _, files in os.walk(top):
 		found += [os.path.join(folder, f) for f in files if f.endswith("_test.c")]
 	return [(os.path.relpath(f, ROOT)[:-2], os.path.join(ROOT, build, os.path.relpath(f, ROOT)[:-2])) for f in sorted(found)]
@@ -70,18 +103,18 @@ def cmocka(job):
 
 def pytest(build, part):
 	tally = Tally()
-	folder = os.path.join(ROOT, "test", part)
-	if not any(f.endswith(".py") for f in os.listdir(folder)):
+	place = os.path.join(ROOT, "test", part)
+	if os.path.isdir(place) and not any(f.endswith(".py") for f in os.listdir(place)):
 		return tally
 	with tempfile.NamedTemporaryFile(suffix=".xml") as report:
 		env = dict(os.environ, QMT_BUILD=os.path.join(ROOT, build), PYTHONDONTWRITEBYTECODE="1")
-		code, text = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", report.name, folder], env, 4 * DEADLINE_S)
+		code, text = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", report.name, place], env, 4 * DEADLINE_S)
 		try:
 			cases = list(xml.parse(report.name).iter("testcase"))
 		except xml.ParseError:
 			cases = []
 	for case in cases:
-		test = "test/%s/%s:%s" % (part, case.get("classname", "").split(".")[-1] + ".py", case.get("name"))
+		test = "test/%s/%s:%s" % (part.split("/")[0], case.get("classname", "").split(".")[-1] + ".py", case.get("name"))
 		kinds = {child.tag for child in case}
 		(tally.skipped if "skipped" in kinds else tally.failed if kinds & {"failure", "error"} else tally.passed).append(test)
 	if code not in (0, 5) and not tally.failed:
@@ -151,12 +184,14 @@ def main():
 	parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 	parser.add_argument("--build", default="build")
 	parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-	parser.add_argument("--list-skips", action="store_true")
+	parser.add_argument("--check", action="store_true")
 	parser.add_argument("parts", nargs="*", metavar="PART")
 	args = parser.parse_args()
-	unknown = [p for p in args.parts if p.split("/")[0] not in PARTS or not os.path.exists(os.path.join(ROOT, "test", p))]
-	if unknown:
-		parser.error("no such part: %s (there are: %s)" % (", ".join(unknown), " ".join(PARTS)))
+	wrong = list(filter(None, map(why_not, args.parts)))
+	if wrong:
+		sys.exit("\n".join(wrong))
+	if args.check:
+		return 0
 	total = Tally()
 	for part in args.parts or PARTS:
 		begin = time.monotonic()
