@@ -161,6 +161,7 @@ static void check(void)
 {
 	sim_asks_check();
 	sim_mill_check();
+	sim_gears_check();
 }
 
 static uint64_t run(uint64_t seed, bool verbose)
@@ -178,6 +179,7 @@ static uint64_t run(uint64_t seed, bool verbose)
 	sim_asks_reset();
 	sim_sessions_reset();
 	sim_mill_reset();
+	sim_gears_reset();
 	sim.hub = loop_hub_new();
 	if (sim_chance(60))
 		loop_hub_slow_dials(sim.hub, 500);
@@ -195,6 +197,8 @@ static uint64_t run(uint64_t seed, bool verbose)
 			sim_sessions_step();
 		if (sim_chance(80))
 			sim_mill_step();
+		if (sim_chance(70))
+			sim_gears_step();
 		if (sim_chance(8))
 			sim_fault();
 		sim_run(sim_chance(70) ? sim_below(20) : sim_below(600));
@@ -205,6 +209,7 @@ static uint64_t run(uint64_t seed, bool verbose)
 	sim_sessions_settle();
 	check();
 	sim_mill_settle();
+	sim_gears_settle();
 	sim_sessions_check();
 	check();
 	for (uint32_t i = 0; i < sim.node_count; i++)

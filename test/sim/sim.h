@@ -2,7 +2,8 @@
  *
  * A seed makes 2 to 4 nodes on one in-memory hub (sim_node.c: store, providers, router, node_manager, sessions, links),
  * on each a client of its node_manager (sim_client.c) and a mill of actors that do what the runtime promises
- * (sim_mill.c), and the faults among them (sim_faults.c). What should be is kept outside of all systems, in plain
+ * (sim_mill.c: telling, asking, timers, monitors; sim_gears.c, sim_sparks.c: the rest), and the faults among them
+ * (sim_faults.c). What should be is kept outside of all systems, in plain
  * memory: everything runs on one thread.
  * Threads: one.   Blocks: on the disk (stores are files: a node comes back on its own).
  * Order:   sim_node_start .. sim_node_stop, as often as wished. Only the seed decides: no clock, no address.
@@ -47,9 +48,10 @@ struct sim_node {
 	struct qmt_system *system; /* NULL: stopped */
 	struct qmt_ctx *ctx;
 	struct transports *transports;
-	struct qmt_ref client, mill;
+	struct qmt_ref client, mill, gearbox;
 	uint32_t life;      /* how often it was started */
 	uint64_t frozen_ms; /* stands still for so long: what is for it comes late */
+	bool stops;         /* is being stopped */
 };
 
 struct sim {
@@ -60,6 +62,7 @@ struct sim {
 	char folder[SIM_PATH];
 	bool verbose, ending;   /* ending: no more faults */
 	uint32_t commit_faults; /* so many of the next commits fail */
+	bool was_short;         /* of memory, once: what is lost for that is nobody's fault */
 	char events[SIM_SHOWN][SIM_EVENT_TEXT];
 	uint64_t event_count;
 };
@@ -112,5 +115,13 @@ void sim_mill_burst(const struct sim_node *a, const struct sim_node *b);
 void sim_mill_lost(const struct sim_node *node);
 void sim_mill_check(void);  /* after each step */
 void sim_mill_settle(void); /* when all is quiet */
+
+/* ---- ways to send, ready-made parts, links (sim_gears.c, sim_sparks.c) --------------------------------------------- */
+extern const struct qmt_actor_desc sim_gearbox_desc; /* config: struct sim_node */
+void sim_gears_reset(void);
+void sim_gears_step(void);
+void sim_gears_lost(const struct sim_node *node);
+void sim_gears_check(void);  /* after each step */
+void sim_gears_settle(void); /* when all is quiet */
 
 #endif

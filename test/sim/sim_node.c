@@ -149,6 +149,7 @@ void sim_node_start(struct sim_node *node)
 
 	node->life++;
 	node->frozen_ms = 0;
+	node->stops = false;
 	sim.commit_faults = 0;
 	sim_event("%s starts, life %u", node->name, node->life);
 	node->system = qmt_system_start(&options, &err);
@@ -163,6 +164,7 @@ void sim_node_start(struct sim_node *node)
 		sim_violation("a node starts", "%s: %s", node->name, err.text);
 	node->client = spawn(node, &sim_client_desc, "client", node, false);
 	node->mill = spawn(node, &sim_mill_desc, "mill", node, false);
+	node->gearbox = spawn(node, &sim_gearbox_desc, "gearbox", node, false);
 }
 
 void sim_node_stop(struct sim_node *node, bool drained)
@@ -172,6 +174,7 @@ void sim_node_stop(struct sim_node *node, bool drained)
 	struct qmt_ref manager;
 
 	sim_event("%s stops%s", node->name, drained ? ", drained" : "");
+	node->stops = true;
 	if (drained && qmt_lookup(node->ctx, "node_manager", &manager) == 0)
 		(void)qmt_outside_ask(node->ctx, manager, &node_drain_type, &(struct node_drain){}, 3000, &result);
 	if (qmt_system_stop(node->system, 10000, &err) != 0)
@@ -182,6 +185,7 @@ void sim_node_stop(struct sim_node *node, bool drained)
 	node->ctx = qmt_outside_close(node->ctx);
 	sim.hash = sim.hash * 31 + qmt_system_trace_hash(node->system);
 	node->system = qmt_system_free(node->system);
+	sim_gears_lost(node);
 	err = (struct qmt_err){0};
 	node->transports = transports_free(node->transports, 1000, &err);
 	if (err.text[0])
