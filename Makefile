@@ -111,7 +111,8 @@ $(B)/test/tools/%: $(B)/test/tools/%.o $(LINKED)
 $(B)/bench/%: $(B)/test/bench/%.o $(LINKED)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS) -linih
-# Whole nodes in one process: nothing of cmd/, so the two archives are all.
+# Whole nodes in one process: nothing of cmd/, so the two archives are all. Allocations can fail: test/sim/sim_memory.c.
+$(B)/test/sim/sim: LDFLAGS += $(foreach f,malloc calloc realloc aligned_alloc strdup,-Wl,--wrap=$(f))
 $(B)/test/sim/sim: $(SIM_O) $(B)/libqmt.a $(B)/libqmt-actor.a
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 

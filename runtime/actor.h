@@ -239,8 +239,8 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, co
  * QMT_FAIL_BAD_REQUEST: of itself, or another one is under way. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type,
 	const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
-/* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). For callers with one error
- * path. */
+/* Like qmt_ask, but a failure to send reaches `then` too (later, on a turn of its own). Without memory even for
+ * that the incarnation fails. For callers with one error path. */
 QMT_EXPORT void qmt_ask_or(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
 	uint64_t timeout_ms, qmt_continuation *then, void *arg);
 

@@ -224,9 +224,14 @@ static void fail_later(struct qmt_ctx *ctx, const struct qmt_type *type, int fai
 {
 	struct ask *ask = ctx->cur ? ask_open(ctx, type, 0, then, arg) : NULL;
 
+	if (!ask && ctx->cur) {
+		/* `then` cannot be called: so that nobody waits for it, this incarnation ends. */
+		qmt__fail_text(ctx, "out of memory for an ask of %s", type->record.name);
+		return;
+	}
 	if (!ask) {
-		qmt_log(ctx->sys->log, QMT_ERROR, "ask.lost", "message", type->record.name, "reason",
-			ctx->cur ? "out of memory" : "asked from outside", NULL);
+		qmt_log(ctx->sys->log, QMT_ERROR, "ask.lost", "message", type->record.name, "reason", "asked from outside",
+			NULL);
 		return;
 	}
 	qmt__ask_fail(ctx, (struct qmt_token){ask, atomic_load_explicit(&ask->gen, RELAXED)},

@@ -34,6 +34,7 @@ struct qmt_kit;
 /* Which allocation fails. Counts messages, actors and asks that turns make; with QMT_KIT_HEAP all of malloc besides. */
 struct qmt_kit_faults {
 	uint64_t left; /* allocations until one fails; 0: none does */
+	uint64_t also; /* so many behind that one fail, too */
 	bool counting; /* a turn runs */
 	bool failed;   /* one did */
 };
@@ -181,6 +182,10 @@ static inline bool qmt_kit_out_of_memory(struct qmt_kit_faults *faults)
 	if (!faults->counting || !faults->left || --faults->left)
 		return false;
 	faults->failed = true;
+	if (faults->also) {
+		faults->also--;
+		faults->left = 1;
+	}
 	return true;
 }
 #ifdef QMT_KIT_SANITIZED

@@ -327,8 +327,7 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 	case ENVELOPE_REPLY:
 	case ENVELOPE_ERROR:
 		link->counts.messages_in++;
-		link_take_answer(ctx, link, env);
-		break;
+		return link_take_answer(ctx, link, env, err);
 	case ENVELOPE_CANCEL:
 		cancel(link, env->id);
 		break;

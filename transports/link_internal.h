@@ -156,7 +156,7 @@ void link_send_error(
 void link_send_reply(
 	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result);
 void link_pump(struct qmt_ctx *ctx, struct link *link);
-void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+int link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err);
 /* Gives up asks whose askers are gone, and tells the peer. */
 void link_sweep_asks(struct qmt_ctx *ctx, struct link *link);
 void link_fail_asks(struct qmt_ctx *ctx, struct link *link);

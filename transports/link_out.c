@@ -409,29 +409,37 @@ static void answer_error(struct qmt_ctx *ctx, struct link *link, struct ask_out 
 	free(error);
 }
 
-/* REPLY and ERROR. A late answer, to an ask that was given up, is dropped; so are numbers that never were. */
-void link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env)
+/* The peer names a type once. A name that could not be noted would make all that follows of this type unreadable. */
+static int note_name(struct link *link, const struct envelope *env, struct qmt_err *err)
+{
+	const char *why = "";
+
+	if (env->kind != ENVELOPE_REPLY || !env->type_name.len)
+		return 0;
+	return type_in_row(&link->types_in, env->type, env->type_name, &why) ? 0 : qmt_err_set(err, -EBADMSG, "%s", why);
+}
+
+/* REPLY and ERROR. A late answer, to an ask that was given up, is dropped; so are numbers that never were. <0: the link
+ * is to be cut. */
+int link_take_answer(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err)
 {
 	uint32_t slot = (uint32_t)(env->id & ((1u << ASK_SLOT_BITS) - 1));
-	struct qmt_err err;
+	int cut = note_name(link, env, err);
 
 	if (env->kind == ENVELOPE_ERROR && env->id == 0) {
 		answer_error(ctx, link, NULL, env);
-		return;
+		return 0;
 	}
-	if (slot >= link->asks_out_room || !link->asks_out[slot].used || ask_id(link, slot) != env->id) {
-		const char *why;
-
-		(void)type_in_row(&link->types_in, env->type, env->type_name, &why); /* a late answer may name a type */
-		return;
-	}
+	if (slot >= link->asks_out_room || !link->asks_out[slot].used || ask_id(link, slot) != env->id)
+		return cut;
 	struct ask_out *ask = &link->asks_out[slot];
 	if (env->kind == ENVELOPE_ERROR)
 		answer_error(ctx, link, ask, env);
-	else if (answer(ctx, link, ask, env, &err))
-		(void)qmt_reply_fail(ctx, ask->token, err.code == -EBADMSG ? QMT_FAIL_DECODE : QMT_FAIL_FAILED, NULL, 0,
-			"the peer's answer was refused: %s", err.text);
+	else if (cut || answer(ctx, link, ask, env, err))
+		(void)qmt_reply_fail(ctx, ask->token, err->code == -EBADMSG ? QMT_FAIL_DECODE : QMT_FAIL_FAILED, NULL, 0,
+			"the peer's answer was refused: %s", err->text);
 	ask_free(link, slot);
 	if (link->state == LINK_DRAINING)
 		link_drain_step(ctx, link);
+	return cut;
 }

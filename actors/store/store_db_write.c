@@ -418,13 +418,14 @@ static int keep_checkpoint(
 	return r == 0 ? insert_message(db, slot, &cut, true, now_ms, err) : r;
 }
 
-/* What is missing in a turn that was cut off; then end_turn follows. */
-static int repair_turn(struct store_db *db, struct store_slot *slot, uint64_t now_ms, struct qmt_err *err)
+/* What is missing in a turn that did not come to its end; then end_turn follows. The session gives a result to each
+ * call itself, if it has the memory. */
+static int repair_turn(struct store_db *db, struct store_slot *slot, bool cut_off, uint64_t now_ms, struct qmt_err *err)
 {
 	struct store_arena arena QMT_CLEANUP(store_arena_fini) = {0};
 	int r = answer_open_calls(db, slot, now_ms, &arena, err);
 
-	return r == 0 ? keep_checkpoint(db, slot, now_ms, &arena, err) : r;
+	return r == 0 && cut_off ? keep_checkpoint(db, slot, now_ms, &arena, err) : r;
 }
 
 int store_db_turn_end(struct store_db *db, const struct store_turn_end *req, uint64_t now_ms, struct qmt_err *err)
@@ -438,8 +439,8 @@ int store_db_turn_end(struct store_db *db, const struct store_turn_end *req, uin
 		r = store__check_end(db, req, err);
 	if (r == 0)
 		r = insert_messages(db, slot, req->messages.items, req->messages.count, now_ms, err);
-	if (r == 0 && qmt_str_is(req->state, interrupted))
-		r = repair_turn(db, slot, now_ms, err);
+	if (r == 0 && !qmt_str_is(req->state, "complete"))
+		r = repair_turn(db, slot, qmt_str_is(req->state, interrupted), now_ms, err);
 	return r == 0 ? end_turn(db, slot, req, now_ms, err) : r;
 }
 

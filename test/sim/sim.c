@@ -130,7 +130,13 @@ void sim_run(uint64_t ms)
 				node->frozen_ms -= node->frozen_ms < slice ? node->frozen_ms : slice;
 				continue;
 			}
+			sim_memory_enter(node);
 			turns += qmt_system_run(node->system, slice);
+			sim_memory_leave(node);
+			if (node->gave_up) { /* as a service manager would */
+				sim_node_stop(node, false);
+				sim_node_start(node);
+			}
 		}
 		slice = turns ? 1 : slice < 16 ? slice * 2 : slice;
 	}
@@ -237,7 +243,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: %s [-v] FIRST_SEED COUNT\n", argv[0]);
 		return 2;
 	}
-	if (identity_crypto_init() || sqlite3_auto_extension((void (*)(void))connected) != SQLITE_OK)
+	if (!sim_memory_init() || identity_crypto_init() || sqlite3_auto_extension((void (*)(void))connected) != SQLITE_OK)
 		return 1;
 	(void)signal(SIGABRT, crashed);
 	(void)signal(SIGALRM, crashed);
@@ -251,7 +257,7 @@ int main(int argc, char **argv)
 		hash = run(seed, verbose);
 		if (seed % TWICE_EACH == 0) {
 			twice++;
-			if (run(seed, false) != hash)
+			if (run(seed, verbose) != hash)
 				sim_violation("the same seed gives the same trace", "two runs differ");
 		}
 		if (verbose)

@@ -52,6 +52,8 @@ struct sim_node {
 	uint32_t life;      /* how often it was started */
 	uint64_t frozen_ms; /* stands still for so long: what is for it comes late */
 	bool stops;         /* is being stopped */
+	uint32_t mill_life, gearbox_life, nest_life; /* likewise, in this life of the node */
+	bool gave_up;       /* for that: it is to be started anew */
 };
 
 struct sim {
@@ -62,7 +64,7 @@ struct sim {
 	char folder[SIM_PATH];
 	bool verbose, ending;   /* ending: no more faults */
 	uint32_t commit_faults; /* so many of the next commits fail */
-	bool was_short;         /* of memory, once: what is lost for that is nobody's fault */
+	bool was_short;         /* use sim_memory_was_short */
 	char events[SIM_SHOWN][SIM_EVENT_TEXT];
 	uint64_t event_count;
 };
@@ -85,6 +87,16 @@ void sim_node_start(struct sim_node *node);
 void sim_node_stop(struct sim_node *node, bool drained);
 /* Ends the connection that `node` has with the other one, if any. */
 bool sim_node_cut(struct sim_node *node, const struct sim_node *other);
+
+/* ---- memory that fails (sim_memory.c) ---------------------------------------------------------------------------- */
+bool sim_memory_init(void);
+/* In this run, until now: what is lost for that is nobody's fault. */
+bool sim_memory_was_short(void);
+void sim_memory_fault(struct sim_node *node); /* an allocation to come, or some */
+void sim_memory_heal(void);
+/* Around all that the node does. */
+void sim_memory_enter(const struct sim_node *node);
+void sim_memory_leave(struct sim_node *node);
 
 /* ---- asks: each is answered or failed exactly once (sim_asks.c) -------------------------------------------------- */
 struct sim_ask;
@@ -116,7 +128,7 @@ void sim_mill_lost(const struct sim_node *node);
 void sim_mill_check(void);  /* after each step */
 void sim_mill_settle(void); /* when all is quiet */
 
-/* ---- ways to send, ready-made parts, links (sim_gears.c, sim_sparks.c) --------------------------------------------- */
+/* ---- ways to send, ready-made parts, links (sim_gears.c, sim_sparks.c) ------------------------------------------- */
 extern const struct qmt_actor_desc sim_gearbox_desc; /* config: struct sim_node */
 void sim_gears_reset(void);
 void sim_gears_step(void);

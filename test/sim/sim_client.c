@@ -82,6 +82,8 @@ static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 	if (result->fail) {
 		sim_event(
 			"session %s: not made: %s %.*s", session->request, qmt_fail_name(result->fail), QMT_STR_ARG(result->kind));
+		if (sim.verbose) /* has the name of a folder in it: not part of the trace */
+			(void)fprintf(stderr, "%12s %.*s\n", "", QMT_STR_ARG(result->text));
 		return;
 	}
 	if (session->made && !qmt_str_is(reply->session.id, session->id))
@@ -275,7 +277,7 @@ static void on_delta(struct qmt_ctx *ctx, void *state, const void *body)
 	}
 	if (session->turns[delta->turn].ended_life == client->node->life && delta->offset > *seen)
 		return; /* a stream that was lost and goes on: prompting again tells the rest */
-	if (delta->offset > *seen && session->host == session->home)
+	if (delta->offset > *seen && session->host == session->home && !sim_memory_was_short())
 		sim_violation("a watcher gets the text without gaps", "session %s, turn %u: %u after %u", session->request,
 			(unsigned)delta->turn, (unsigned)delta->offset, (unsigned)*seen);
 	if (delta->offset + delta->text.len > *seen)
@@ -336,6 +338,16 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 	return 0;
 }
 
+/* It may have failed for want of memory: its asks come to nothing. */
+static void stop(struct qmt_ctx *ctx, void *state)
+{
+	const struct client *client = state;
+
+	(void)ctx;
+	sim_asks_abandon(client->node, OWNER_CLIENT);
+	sim_sessions_lost(client->node);
+}
+
 static qmt_handler *const order_handlers[sim_client_message_count] = {[sim_client_order_id] = on_order};
 static qmt_handler *const session_handlers[session_message_count] = {
 	[session_delta_id] = on_delta,
@@ -351,6 +363,7 @@ const struct qmt_actor_desc sim_client_desc = {
 	.state_size = sizeof(struct client),
 	.accepts = {{&sim_client_protocol, order_handlers}, {&session_protocol, session_handlers}},
 	.start = start,
+	.stop = stop,
 };
 
 /* ---- by chance --------------------------------------------------------------------------------------------------- */
@@ -470,7 +483,7 @@ void sim_sessions_check(void)
 	for (uint32_t i = 0; i < prompt_count; i++) {
 		const struct session_fact *session = &sessions[prompts[i].session];
 
-		if (prompts[i].running_life && prompts[i].running_life == session->home->life &&
+		if (prompts[i].running_life && prompts[i].running_life == session->home->life && !sim_memory_was_short() &&
 			session->turns[prompts[i].turn].ended_life != session->home->life)
 			sim_violation("a watcher hears turn_end or session.lost",
 				"%s: turn %u of session %s on %s, watched from %s", prompts[i].request, (unsigned)prompts[i].turn,

@@ -1,6 +1,6 @@
 /* test/sim/sim_faults.c - see sim_faults.h. A link is cut; a node stops, in order or not, and comes back on its own
  * store; a node stands still, so that what is for it comes late; the hub swallows all that links say, longer than links
- * live; a commit fails. */
+ * live; a commit fails; a node gets no memory. */
 #include "test/sim/sim_faults.h"
 
 #include "test/sim/sim.h"
@@ -47,12 +47,14 @@ void sim_fault(void)
 	} else if (what < 80) {
 		node->frozen_ms = 1 + sim_below(sim_chance(50) ? 200 : 4000);
 		sim_event("%s stands still for %u ms", node->name, (unsigned)node->frozen_ms);
-	} else if (what < 85) {
+	} else if (what < 84) {
 		sim_event("the hub swallows all");
 		loop_hub_silence(sim.hub, true);
 		sim_run(5000); /* more than dead_ms: no link is left that could miss a frame */
 		loop_hub_silence(sim.hub, false);
 		sim_event("the hub carries again");
+	} else if (what < 92) {
+		sim_memory_fault(node);
 	} else if (sim.now_ms > 500) {
 		sim.commit_faults = 1 + sim_below(3);
 	}
@@ -62,6 +64,7 @@ void sim_heal(void)
 {
 	sim_event("all is healed");
 	sim.commit_faults = 0;
+	sim_memory_heal();
 	for (uint32_t i = 0; i < sim.node_count; i++) {
 		sim.nodes[i].frozen_ms = 0;
 		if (!sim.nodes[i].system)

@@ -128,7 +128,8 @@ static void check_bound(const struct gear_fact *gear)
 
 /* ---- parcels ----------------------------------------------------------------------------------------------------- */
 
-static const char padding[LONG_TEXT + 1] = "a text that is too long to be copied for each of many, so that they share one..";
+static const char padding[LONG_TEXT + 1] =
+	"a text that is too long to be copied for each of many, so that they share one..";
 
 static struct parcel *new_parcel(const struct gear_fact *self, const struct gear_fact *target, enum lane lane)
 {
@@ -165,8 +166,7 @@ static void tell_note(struct qmt_ctx *ctx, const struct gear_fact *self, struct 
 
 	if (!parcel)
 		return;
-	note = (struct gear_note){
-		.parcel = (uint32_t)(parcel - parcels), .text = qmt_str(padding), .fail = sim_chance(2)};
+	note = (struct gear_note){.parcel = (uint32_t)(parcel - parcels), .text = qmt_str(padding), .fail = sim_chance(2)};
 	if (how < 35) {
 		parcel_sent(parcel, qmt_tell_urgent(ctx, to, &gear_note_type, &note));
 	} else if (how < 55) {
@@ -174,8 +174,8 @@ static void tell_note(struct qmt_ctx *ctx, const struct gear_fact *self, struct 
 		int outcome = qmt_try_tell(ctx, to, &gear_note_type, &note);
 
 		if (outcome == 0 && depth >= BLOCK_BOUND)
-			sim_violation("who only tries never passes a bound", "gear %u: %u messages, bound %d", target->number, depth,
-				BLOCK_BOUND);
+			sim_violation("who only tries never passes a bound", "gear %u: %u messages, bound %d", target->number,
+				depth, BLOCK_BOUND);
 		parcel_sent(parcel, outcome);
 	} else if (how < 75) {
 		uint32_t within_ms = 1 + sim_below(40);
@@ -252,7 +252,7 @@ static void on_note(struct qmt_ctx *ctx, void *state, const void *body)
 	if (parcel->lane == LANE_NORMAL) {
 		if (self->exclusive)
 			sim_violation("an exclusive ask holds the normal lane", "parcel %u at gear %u", number, self->number);
-		if (self->urgent_waiting && !sim.was_short)
+		if (self->urgent_waiting && !sim_memory_was_short())
 			sim_violation("urgent before normal", "gear %u handles parcel %u while %u urgent ones wait", self->number,
 				number, self->urgent_waiting);
 	} else if (parcel->from != parcel->to && !parcel->may_vanish) {
@@ -281,8 +281,8 @@ static void undelivered(struct qmt_ctx *ctx, void *state, const struct qmt_type 
 		sim_violation("a tell is handled once, or comes back", "parcel %u comes back to gear %u, state %d",
 			note->parcel, self->number, (int)parcel->state);
 	if (reason == QMT_FAIL_DEADLINE && qmt_now_ms(ctx) < parcel->due_ms)
-		sim_violation("what counts for a while is not given up before", "parcel %u of gear %u", note->parcel,
-			self->number);
+		sim_violation(
+			"what counts for a while is not given up before", "parcel %u of gear %u", note->parcel, self->number);
 	parcel->state = PARCEL_BACK;
 	if (parcel->lane == LANE_URGENT && parcel->from != parcel->to && !parcel->may_vanish)
 		gears[parcel->to].urgent_waiting--;
@@ -308,7 +308,8 @@ static void ask_exclusive(struct qmt_ctx *ctx, struct gear_fact *self, uint32_t 
 {
 	uint64_t timeout_ms = 20 + sim_below(400);
 	struct gear_question question = {.late_ms = sim_below(3) ? sim_below(100) : 1000, .n = ++question_count};
-	struct sim_ask *ask = sim_ask_open(self->node, SIM_OWNER_GEAR + self->number, self->life, timeout_ms, question_count);
+	struct sim_ask *ask =
+		sim_ask_open(self->node, SIM_OWNER_GEAR + self->number, self->life, timeout_ms, question_count);
 	struct qmt_ref to;
 	char name[16];
 	int failed = QMT_FAIL_NO_ROUTE;
@@ -348,8 +349,8 @@ static void on_question(struct qmt_ctx *ctx, void *state, const void *body)
 	struct later *later = &laters[question->n % (sizeof laters / sizeof *laters)];
 
 	if (self->exclusive)
-		sim_violation("an exclusive ask holds the normal lane", "question %u at gear %u", (unsigned)question->n,
-			self->number);
+		sim_violation(
+			"an exclusive ask holds the normal lane", "question %u at gear %u", (unsigned)question->n, self->number);
 	if (question->late_ms > 50) {
 		*later = (struct later){qmt_token(ctx), question->n};
 		(void)qmt_timer_start(ctx, question->late_ms, answer_late, later, NULL);
@@ -382,8 +383,8 @@ static const struct qmt_actor_desc worker_desc = {
 	.accepts = {{&gear_protocol, worker_handlers}, {&qmt_pool_protocol, qmt_pool_worker_handlers}},
 };
 static qmt_handler *const pool_handlers[gear_message_count] = {[gear_job_id] = qmt_pool_to_one};
-static const struct qmt_actor_desc pool_desc = QMT_POOL_DESC("sim_pool", &gear_protocol, pool_handlers,
-	.supervision = {.max_restarts = QMT_RESTARTS_MAX, .window_ms = 1000});
+static const struct qmt_actor_desc pool_desc = QMT_POOL_DESC(
+	"sim_pool", &gear_protocol, pool_handlers, .supervision = {.max_restarts = QMT_RESTARTS_MAX, .window_ms = 1000});
 static const struct qmt_pool_config pool_config = {.worker = &worker_desc, .size = WORKERS};
 
 static void job_said(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -531,7 +532,8 @@ static void on_chunk(struct qmt_ctx *ctx, void *state, const void *body)
 
 	for (uint32_t i = 0; i < chunk->data.len; i++)
 		if (chunk->data.p[i] != byte_at(flow->got++))
-			sim_violation("a stream brings its bytes in order", "flow %u at gear %u", (unsigned)chunk->id, self->number);
+			sim_violation(
+				"a stream brings its bytes in order", "flow %u at gear %u", (unsigned)chunk->id, self->number);
 	if (flow->ended)
 		sim_violation("nothing follows the end of a stream", "flow %u", (unsigned)chunk->id);
 	if (QMT_TELL(ctx, chunk->stream, qmt_stream_more, .chunks = 1) != 0)
@@ -548,8 +550,8 @@ static void on_flow_end(struct qmt_ctx *ctx, void *state, const void *body)
 	if (flow->ended)
 		sim_violation("a stream ends once", "flow %u", (unsigned)end->id);
 	if (!end->fail && (flow->got != flow->total || end->total_bytes != flow->total))
-		sim_violation("a stream is whole at its end", "flow %u: %u of %u bytes", (unsigned)end->id,
-			(unsigned)flow->got, (unsigned)flow->total);
+		sim_violation("a stream is whole at its end", "flow %u: %u of %u bytes", (unsigned)end->id, (unsigned)flow->got,
+			(unsigned)flow->total);
 	flow->ended = true;
 }
 
@@ -653,12 +655,12 @@ static qmt_handler *const flow_handlers[qmt_stream_message_count] = {
 	[qmt_stream_chunk_id] = on_chunk,
 	[qmt_stream_end_id] = on_flow_end,
 };
-#define GEAR(bound_, overflow_)                                                                         \
-	{                                                                                                   \
-		.abi = QMT_ABI, .name = "sim_gear", .doc = "Sends in every way there is.",                      \
-		.state_size = sizeof(struct gear), .bound = (bound_), .overflow = (overflow_),                  \
-		.accepts = {{&gear_protocol, gear_handlers}, {&qmt_stream_protocol, flow_handlers}},            \
-		.start = start, .stop = stop, .undelivered = undelivered,                                       \
+#define GEAR(bound_, overflow_)                                                                                       \
+	{                                                                                                                 \
+		.abi = QMT_ABI, .name = "sim_gear", .doc = "Sends in every way there is.", .state_size = sizeof(struct gear), \
+		.bound = (bound_), .overflow = (overflow_),                                                                   \
+		.accepts = {{&gear_protocol, gear_handlers}, {&qmt_stream_protocol, flow_handlers}}, .start = start,          \
+		.stop = stop, .undelivered = undelivered,                                                                     \
 	}
 static const struct qmt_actor_desc gear_descs[PLACES] = {
 	GEAR(0, QMT_BLOCK),
@@ -669,10 +671,12 @@ static const struct qmt_actor_desc gear_descs[PLACES] = {
 
 static int gearbox_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
-	const struct sim_node *node = config;
+	struct sim_node *node = (struct sim_node *)(uintptr_t)config;
 	struct qmt_ref ref;
 
 	(void)state;
+	if (node->gearbox_life++) /* it failed for want of memory: all of it is new */
+		sim_gears_lost(node);
 	if (qmt_spawn(ctx, &broker_desc, &(struct qmt_spawn){.name = "broker"}, &ref, NULL) != 0 ||
 		qmt_spawn(ctx, &pool_desc, &(struct qmt_spawn){.name = "pool", .config = &pool_config}, &ref, NULL) != 0 ||
 		qmt_spawn(ctx, &sim_nest_desc, &(struct qmt_spawn){.name = "nest", .config = node}, &ref, NULL) != 0)
@@ -705,9 +709,14 @@ const struct qmt_actor_desc sim_gearbox_desc = {
 
 void sim_gears_step(void)
 {
-	static const uint32_t odds[WORK_COUNT] = {
-		[WORK_NOTES] = 48, [WORK_ALL] = 6, [WORK_EXCLUSIVE] = 12, [WORK_POOL] = 8, [WORK_NEWS] = 8, [WORK_STREAM] = 6,
-		[WORK_AWAIT] = 8, [WORK_FAIL] = 4};
+	static const uint32_t odds[WORK_COUNT] = {[WORK_NOTES] = 48,
+		[WORK_ALL] = 6,
+		[WORK_EXCLUSIVE] = 12,
+		[WORK_POOL] = 8,
+		[WORK_NEWS] = 8,
+		[WORK_STREAM] = 6,
+		[WORK_AWAIT] = 8,
+		[WORK_FAIL] = 4};
 	uint32_t times = 1 + sim_below(6);
 
 	for (uint32_t i = 0; i < times; i++) {
@@ -764,21 +773,21 @@ void sim_gears_settle(void)
 	sim_sparks_settle();
 	sim_run(3000);
 	for (uint32_t i = 0; i < parcel_count; i++)
-		if (parcels[i].state == PARCEL_SENT && !parcels[i].may_vanish && !sim.was_short)
+		if (parcels[i].state == PARCEL_SENT && !parcels[i].may_vanish && !sim_memory_was_short())
 			sim_violation("a tell is handled once, or comes back", "parcel %u of gear %u to gear %u: neither", i,
 				parcels[i].from, parcels[i].to);
 	for (uint32_t i = 0; i < job_count; i++)
-		if (jobs[i].must && !jobs[i].done && !sim.was_short)
+		if (jobs[i].must && !jobs[i].done && !sim_memory_was_short())
 			sim_violation("a pool has each job done once", "job %u of %s was not", i, jobs[i].node->name);
 	for (uint32_t i = 0; i < news_count; i++)
-		if (news[i].must && !news[i].got && !sim.was_short)
+		if (news[i].must && !news[i].got && !sim_memory_was_short())
 			sim_violation("a subscriber gets each message that fits once", "news %u of %s", i, news[i].node->name);
 	for (uint32_t i = 0; i < flow_count; i++)
-		if (!flows[i].lost && !(flows[i].ended && flows[i].closed) && !sim.was_short)
+		if (!flows[i].lost && !(flows[i].ended && flows[i].closed) && !sim_memory_was_short())
 			sim_violation("a stream comes to its end", "flow %u of %s: %u of %u bytes", i, flows[i].node->name,
 				(unsigned)flows[i].got, (unsigned)flows[i].total);
 	for (uint32_t i = 0; i < sim.node_count * PLACES; i++) {
-		if (!gears[i].runs && !sim.was_short)
+		if (!gears[i].runs && !sim_memory_was_short())
 			sim_violation("a permanent actor runs again", "gear %u", i);
 		if (gears[i].exclusive)
 			sim_violation("an exclusive ask ends", "gear %u", i);

@@ -432,9 +432,11 @@ static const struct qmt_actor_desc wheel_descs[PLACES] = {
 
 static int mill_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
-	const struct sim_node *node = config;
+	struct sim_node *node = (struct sim_node *)(uintptr_t)config;
 
 	(void)state;
+	if (node->mill_life++) /* it failed for want of memory: its wheels are new */
+		sim_mill_lost(node);
 	for (uint32_t place = 0; place < PLACES; place++) {
 		struct wheel_fact *wheel = &wheels[node->index * PLACES + place];
 		struct qmt_ref ref;
@@ -542,7 +544,7 @@ static void check_watches(void)
 		const struct watch_fact *watch = &watches[i];
 
 		if (motes[watch->mote].ended && wheels[watch->wheel].runs && wheels[watch->wheel].life == watch->life &&
-			!watch->downs)
+			!watch->downs && !sim_memory_was_short())
 			sim_violation("a monitor fires", "mote %u has ended, wheel %u does not hear", watch->mote, watch->wheel);
 	}
 }

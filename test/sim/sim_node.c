@@ -118,9 +118,13 @@ static struct qmt_ref spawn(
 
 static void gave_up(void *node_)
 {
-	const struct sim_node *node = node_;
+	struct sim_node *node = node_;
 
-	sim_violation("no supervisor gives up", "the root of %s", node->name);
+	node->gave_up = sim_memory_was_short();
+	if (node->gave_up)
+		sim_event("%s gives up for want of memory", node->name);
+	else
+		sim_violation("no supervisor gives up", "the root of %s", node->name);
 }
 
 /* Each node names all others, as `qmt peers allow` does: they have sessions on each other. */
@@ -148,8 +152,9 @@ void sim_node_start(struct sim_node *node)
 	struct qmt_err err = {0};
 
 	node->life++;
+	node->mill_life = node->gearbox_life = node->nest_life = 0;
 	node->frozen_ms = 0;
-	node->stops = false;
+	node->stops = node->gave_up = false;
 	sim.commit_faults = 0;
 	sim_event("%s starts, life %u", node->name, node->life);
 	node->system = qmt_system_start(&options, &err);
@@ -175,6 +180,7 @@ void sim_node_stop(struct sim_node *node, bool drained)
 
 	sim_event("%s stops%s", node->name, drained ? ", drained" : "");
 	node->stops = true;
+	sim_memory_heal();
 	if (drained && qmt_lookup(node->ctx, "node_manager", &manager) == 0)
 		(void)qmt_outside_ask(node->ctx, manager, &node_drain_type, &(struct node_drain){}, 3000, &result);
 	if (qmt_system_stop(node->system, 10000, &err) != 0)

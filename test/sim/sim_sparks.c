@@ -14,7 +14,7 @@ static struct spark {
 	struct sim_node *node;
 	struct qmt_ref ref;
 	uint8_t restart;
-	bool soft;   /* goes on when one that it is linked to ends */
+	bool soft; /* goes on when one that it is linked to ends */
 	uint32_t life, node_life;
 	bool runs, killed, gone;
 	bool caused; /* this incarnation was told to end */
@@ -25,7 +25,7 @@ static struct tie {
 	bool a_over, b_over;           /* that incarnation has ended */
 	bool a_told, b_told;           /* its hook was called */
 	bool undone;
-	uint32_t b_ends;               /* how often b has ended since */
+	uint32_t b_ends; /* how often b has ended since */
 } ties[TIES];
 static struct awaited {
 	uint32_t spark;
@@ -65,7 +65,7 @@ static bool may_fire(const struct tie *tie, const struct spark *spark)
 {
 	switch (side_of(tie, spark)) {
 	case 'a':
-		return !tie->undone && !tie->a_told && (tie->b_ends || sim.was_short || !sparks[tie->b].runs);
+		return !tie->undone && !tie->a_told && (tie->b_ends || sim_memory_was_short() || !sparks[tie->b].runs);
 	case 'b':
 		return !tie->undone && !tie->b_told && tie->a_over;
 	default:
@@ -176,7 +176,7 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 static void stop(struct qmt_ctx *ctx, void *state)
 {
 	struct spark *self = self_of(state);
-	bool why = self && (self->caused || self->killed || self->node->stops);
+	bool why = self && (self->caused || self->killed || self->node->stops || sim_memory_was_short());
 
 	(void)ctx;
 	if (!self)
@@ -197,10 +197,10 @@ static void stop(struct qmt_ctx *ctx, void *state)
 }
 
 static qmt_handler *const spark_handlers[gear_message_count] = {[gear_work_id] = on_work, [gear_tie_id] = on_tie};
-#define SPARK(link_died_)                                                                                         \
-	{                                                                                                             \
+#define SPARK(link_died_)                                                                                            \
+	{                                                                                                                \
 		.abi = QMT_ABI, .name = "sim_spark", .doc = "Links itself to others.", .state_size = sizeof(struct spark *), \
-		.accepts = {{&gear_protocol, spark_handlers}}, .start = start, .stop = stop, .link_died = (link_died_),   \
+		.accepts = {{&gear_protocol, spark_handlers}}, .start = start, .stop = stop, .link_died = (link_died_),      \
 	}
 static const struct qmt_actor_desc spark_desc = SPARK(NULL), soft_spark_desc = SPARK(link_died);
 
@@ -211,8 +211,8 @@ static void on_spawn(struct qmt_ctx *ctx, void *state, const void *body)
 	(void)body;
 	if (spark_count == SPARKS)
 		return;
-	*spark = (struct spark){
-		.node = *(struct sim_node **)state, .restart = (uint8_t)sim_below(3), .soft = sim_chance(40)};
+	*spark =
+		(struct spark){.node = *(struct sim_node **)state, .restart = (uint8_t)sim_below(3), .soft = sim_chance(40)};
 	spark->node_life = spark->node->life;
 	if (qmt_spawn(ctx, spark->soft ? &soft_spark_desc : &spark_desc,
 			&(struct qmt_spawn){.config = spark, .restart = spark->restart}, &spark->ref, NULL) == 0)
@@ -235,8 +235,12 @@ static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, 
 
 static int nest_start(struct qmt_ctx *ctx, void *state, const void *config)
 {
+	struct sim_node *node = (struct sim_node *)(uintptr_t)config;
+
 	(void)ctx;
-	*(const void **)state = config;
+	*(struct sim_node **)state = node;
+	if (node->nest_life++) /* it failed for want of memory: its children have ended */
+		sim_sparks_lost(node);
 	return 0;
 }
 
@@ -261,7 +265,7 @@ static void awaited_result(struct qmt_ctx *ctx, void *state, const struct qmt_re
 
 	(void)ctx;
 	(void)state;
-	if (result->fail == QMT_FAIL_DEADLINE || sim.was_short)
+	if (result->fail == QMT_FAIL_DEADLINE || sim_memory_was_short())
 		return;
 	spark->buried |= one->end || result->fail;
 	if (spark->buried ? spark->runs : !spark->life)
@@ -301,6 +305,20 @@ void sim_spark_await(struct qmt_ctx *ctx, struct sim_node *node, uint32_t owner,
 		sim_ask_not_sent(ask);
 }
 
+/* One of the ties of the node that hold. NULL: there is none. */
+static const struct tie *any_tie(const struct sim_node *node)
+{
+	uint32_t first = tie_count ? sim_below(tie_count) : 0;
+
+	for (uint32_t i = 0; i < tie_count; i++) {
+		const struct tie *tie = &ties[(first + i) % tie_count];
+
+		if (sparks[tie->a].node == node && tie->b_life && !tie->undone && !tie->a_over && !tie->b_over)
+			return tie;
+	}
+	return NULL;
+}
+
 /* ---- by chance --------------------------------------------------------------------------------------------------- */
 
 static void order(struct spark *spark, uint32_t what, uint32_t target)
@@ -330,9 +348,11 @@ void sim_sparks_step(void)
 	} else if (what < 62) {
 		order(one, ORDER_UNLINK, number_of(other));
 	} else if (what < 92) {
-		order(one, sim_chance(60) ? ORDER_FAIL : ORDER_STOP, 0);
-		if (sim_chance(50)) /* both at once: what they tell each other comes too late */
-			order(other, sim_chance(60) ? ORDER_FAIL : ORDER_STOP, 0);
+		const struct tie *tie = sim_chance(50) ? any_tie(node) : NULL;
+
+		order(tie ? &sparks[tie->a] : one, sim_chance(60) ? ORDER_FAIL : ORDER_STOP, 0);
+		if (tie) /* both at once: what they tell each other comes too late */
+			order(&sparks[tie->b], sim_chance(60) ? ORDER_FAIL : ORDER_STOP, 0);
 	} else {
 		one->killed |= qmt_kill(node->ctx, one->ref) == 0;
 	}
@@ -356,18 +376,18 @@ static void check_ties(void)
 		if (tie->undone || !tie->b_life)
 			continue;
 		if (tie->a_over && !tie->b_over && !tie->b_told)
-			sim_violation("who is linked hears of the end", "tie %u: spark %u has ended, spark %u does not hear", i, tie->a,
-				tie->b);
+			sim_violation("who is linked hears of the end", "tie %u: spark %u has ended, spark %u does not hear", i,
+				tie->a, tie->b);
 		if (tie->b_over && !tie->a_over && !tie->a_told)
-			sim_violation("who is linked hears of the end", "tie %u: spark %u has ended, spark %u does not hear", i, tie->b,
-				tie->a);
+			sim_violation("who is linked hears of the end", "tie %u: spark %u has ended, spark %u does not hear", i,
+				tie->b, tie->a);
 	}
 }
 
 void sim_sparks_settle(void)
 {
 	sim_run(1000);
-	if (!sim.was_short)
+	if (!sim_memory_was_short())
 		check_ties();
 	for (uint32_t i = 0; i < spark_count; i++)
 		if (!sparks[i].gone)
@@ -377,6 +397,6 @@ void sim_sparks_settle(void)
 void sim_sparks_check(void)
 {
 	for (uint32_t i = 0; i < spark_count; i++)
-		if (!sparks[i].gone && !sim.was_short)
+		if (!sparks[i].gone && !sim_memory_was_short())
 			sim_violation("who is killed ends for good", "spark %u", i);
 }

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include "runtime/slab.h"
+#include "runtime/test_kit.h"
 #include "test/lib/failing_memory.h"
 #include "test/lib/runtime_kit.h"
 
@@ -140,10 +142,47 @@ static void sends_without_memory(void **unused)
 	(void)n;
 }
 
+/* qmt_ask_or of which `then` cannot be called for want of memory: the incarnation fails, so that nobody waits for
+ * it. */
+static void asker_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)state;
+	qmt_ask_or(ctx, targets[0], &kit_poke_type, body, 100, answered, NULL);
+}
+static qmt_handler *const asker_handlers[kit_message_count] = {[kit_poke_id] = asker_poke};
+static const struct qmt_actor_desc asker_desc = KIT_DESC("asker", asker_handlers, );
+
+static void ask_or_without_memory(void **unused)
+{
+	(void)unused;
+	struct kit started, *kit = &started;
+	struct qmt_kit_faults faults = {.left = 1, .also = 100, .counting = true};
+
+	kit_start_seeded(kit, 1);
+	told = (struct sender){0};
+	targets[0] = kit_spawn(kit, &sink_desc, &(struct qmt_spawn){.config = &sinks[0]});
+
+	struct qmt_ref asker = kit_spawn(kit, &asker_desc, NULL);
+
+	qmt_system_run(kit->sys, 1);
+	assert_int_equal(QMT_TELL(kit->out, asker, kit_poke, .value = 1), 0);
+	kit->sys->faults = &faults;
+	qmt__slab_count(qmt__sim_ctx(kit->sys->sim));
+	qmt_system_run(kit->sys, 10);
+	kit->sys->faults = NULL;
+	qmt__slab_count(qmt__sim_ctx(kit->sys->sim));
+	assert_true(faults.failed);
+	qmt_system_run(kit->sys, 10000);
+	assert_int_equal(told.answers, 0);
+	assert_false(qmt_is_running(asker));
+	kit_stop(kit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sends_without_memory),
+		cmocka_unit_test(ask_or_without_memory),
 	};
 
 	return cmocka_run_group_tests_name("runtime/send_memory", tests, NULL, NULL);

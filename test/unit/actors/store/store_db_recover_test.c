@@ -106,11 +106,35 @@ static void calls_of_an_earlier_turn_are_left(void **state)
 	id = store_fixture_session(f, "");
 	store_fixture_turn(f, id, "go");
 	assert_int_equal(store_fixture_try_append(f, id, 1, &open, 1, &pos), 0);
-	store_fixture_end(f, id, 1, "failed");
+	store_fixture_end(f, id, 1, "complete");
 	store_fixture_turn(f, id, "go on");
 	assert_int_equal(store_fixture_restart(f), 1);
 	store_fixture_history(f, id, 0, 0, &page);
 	assert_int_equal(page.messages.count, 3);
+}
+
+/* A session that has no memory for the results of its calls ends the turn as failed: they get some all the same. */
+static void a_turn_that_fails_leaves_no_open_call(void **state)
+{
+	static const char *const ends[] = {"failed", "cancelled", "limit", "interrupted"};
+	struct store_fixture *f = *state;
+	const struct chat_tool_call call = {qmt_str("c1"), qmt_str("read"), {0}};
+	const struct chat_message open = {.role = qmt_str("assistant"), .tool_calls = {&call, 1}};
+	struct store_page page;
+	struct qmt_str id;
+	uint64_t pos;
+
+	store_fixture_open(f);
+	id = store_fixture_session(f, "");
+	for (uint32_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		store_fixture_turn(f, id, "go");
+		assert_int_equal(store_fixture_try_append(f, id, i + 1, &open, 1, &pos), 0);
+		store_fixture_end(f, id, i + 1, ends[i]);
+		store_fixture_history(f, id, 0, 0, &page);
+		assert_int_equal(page.messages.count, 3 * (i + 1));
+		assert_text(page.messages.items[3 * i + 2].role, "tool");
+		assert_text(page.messages.items[3 * i + 2].tool_call_id, "c1");
+	}
 }
 
 static void an_appended_answer_ends_its_checkpoint(void **state)
@@ -200,6 +224,7 @@ int main(void)
 		T(a_cut_answer_becomes_the_last_message),
 		T(calls_without_result_are_answered),
 		T(calls_of_an_earlier_turn_are_left),
+		T(a_turn_that_fails_leaves_no_open_call),
 		T(an_appended_answer_ends_its_checkpoint),
 		T(a_session_may_end_its_turn_as_interrupted),
 		T(many_running_turns_are_ended_in_one_batch),
