@@ -178,7 +178,7 @@ static const struct {
 static bool get_numbers(struct unpack *in, struct envelope *env)
 {
 	const uint8_t *at = in->at, *end = in->end;
-	uint64_t kind, to = 0, type, scope;
+	uint64_t kind = 0, to = 0, type, scope; /* set by raw_get_uint; gcc does not see that with TSan */
 
 	if (at == end || *at++ != (0x90 | ELEMENTS) || !raw_get_uint(&at, end, &kind) || kind >= ENVELOPE_KINDS ||
 		!raw_get_uint(&at, end, &env->id) || at == end)
