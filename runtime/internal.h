@@ -28,9 +28,10 @@
 #define CACHE_LINE _Alignas(64)
 /* Off the path of a message: keeps the hot functions' registers free. */
 #define COLD __attribute__((noinline))
-/* Of a plain field with one writer at a time: what others may look at meanwhile. */
-#define SHOW(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
-#define LOOK(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+/* Of a plain field with one writer at a time: what others may look at meanwhile, and at what it points to (a block
+ * that may be new). */
+#define SHOW(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
+#define LOOK(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
 /* The same for what each message writes: one store as well, without the reloads that gcc makes after any atomic (12
  * instructions a message). The thread sanitizer wants to see an atomic. */
 #if defined(__SANITIZE_THREAD__)

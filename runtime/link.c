@@ -166,7 +166,7 @@ static bool can_be_linked(const struct qmt_actor *a, const struct qmt_msg *m)
 static int tell_bond(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m, enum qmt_bond_event event, int reason)
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
-	struct qmt_bond bond = {.event = event,
+	struct qmt_bond bond = {.event = (uint8_t)event,
 		.id = note_of(m)->id,
 		.actor = {m->from, m->src_gen, note_of(m)->peer_rid},
 		.rid = note_of(m)->owner_rid,

@@ -260,7 +260,7 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 	link->config = config;
 	link->limits = &link->config->node->limits;
 	link->self = qmt_self(ctx);
-	memset(link->roles, link->config->role, sizeof(link->roles));
+	memset(link->roles, (int)link->config->role, sizeof(link->roles));
 	link_init_self(link);
 	outbox_init(&link->outbox,
 		&(struct outbox_limits){
