@@ -3,8 +3,9 @@
 """Each row of docs/acceptance.md names what shows its sentence, and that exists.
 
 A row is `| sentence | test or command | state |`. The second cell holds `-` (state open only) or names in backticks
-with commas between them: a file, `file:test`, or `make target`. A test is a cmocka unit test that the file also
-registers, or a python `def`; in other files the name must appear as a word.
+with commas between them: a file, `file:test`, or `make target`. A test is a function `void NAME(void **…)` that the
+file names again in its table of tests (CMUnitTest, or a macro CASE beside it), or a python `def`; in other files the
+name must appear as a word.
 """
 import os
 import re
@@ -26,7 +27,9 @@ def make_targets():
 def has_test(path, name):
     text = read(path)
     if path.endswith(".c"):
-        return re.search(r"\bcmocka_unit_test\w*\(\s*" + re.escape(name) + r"\b", text) is not None
+        word = re.escape(name)
+        is_test = re.search(r"^static void " + word + r"\(void \*\*", text, re.MULTILINE)
+        return bool(is_test and re.search(r"\b(cmocka_unit_test\w*|[A-Z]+)\(\s*" + word + r"\b", text))
     if path.endswith(".py"):
         return re.search(r"^\s*(async\s+)?def\s+" + re.escape(name) + r"\s*\(", text, re.MULTILINE) is not None
     return re.search(r"\b" + re.escape(name) + r"\b", text) is not None

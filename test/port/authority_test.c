@@ -198,8 +198,9 @@ static void check_cell(uint32_t operation, enum authority_role role, struct qmt_
 		assert_non_null(strstr(text, sessions ? "qmt peers allow" : "allow_remote_sessions"));
 }
 
-/* Each operation, for each role that a link between nodes can have, named or not, with and without the key for sessions,
- * by name and by ref: it is handled when the table grants it, else refused in words, and nothing is handled. */
+/* Each operation, for each role that a link between nodes can have, named or not, with and without the key for
+ * sessions, by name and by ref: it is handled when the table grants it; else it is refused in words, and nothing is
+ * handled. */
 static void each_cell(void **state)
 {
 	for (int sessions = 0; sessions < 2; sessions++) {
