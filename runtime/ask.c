@@ -66,10 +66,14 @@ static void ask_close(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
 	slab_free(ctx, CLASS_ASK, ask);
 }
 
-/* Nothing is waited for any more: the normal lane goes on. */
+/* Nothing is waited for any more: the normal lane goes on. An answer that was taken and not told counts as dealt with:
+ * it was pushed, and `done` has to follow. */
 static void exclusive_end(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor_ext *ext)
 {
-	qmt_msg_free(ctx, ext->exclusive_reply);
+	if (ext->exclusive_reply) {
+		qmt_msg_free(ctx, ext->exclusive_reply);
+		atomic_store_explicit(&a->done, atomic_load_explicit(&a->done, RELAXED) + 1, RELAXED);
+	}
 	ext->exclusive_reply = NULL;
 	ext->exclusive = NULL;
 	qmt__wait_end(ext, WAIT_ANSWER);
@@ -488,6 +492,8 @@ uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 		uint64_t deadline = atomic_load_explicit(&ask->deadline_ns, RELAXED);
 
 		next = ask->next;
+		if (unlikely(a->standing & CTL_EXCLUSIVE) && actor_ext(a)->exclusive == ask && actor_ext(a)->exclusive_reply)
+			continue; /* the answer came in time, and is told as soon as this actor may go on */
 		if (deadline <= now) {
 			qmt_continuation *then = ask->then;
 			void *arg = ask->arg;

@@ -324,6 +324,26 @@ static void ends_with_the_incarnation(void **unused)
 	kit_stop(&kit);
 }
 
+/* The answer and the failure of the incarnation come in one turn, in either order: the mailbox is empty afterwards, and
+ * says so. */
+static void an_answer_and_the_end_in_one_turn(void **unused)
+{
+	(void)unused;
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct kit kit;
+
+		kit_start_seeded(&kit, seed);
+		struct qmt_ref server = kit_spawn(&kit, &server_desc, NULL), asker = client(&kit, &first, &client_desc);
+		say(&kit, asker, ASK_EXCLUSIVE, server);
+		assert_int_equal(QMT_TELL(kit.out, server, kit_poke, .value = OLDEST), 0);
+		assert_int_equal(qmt_tell_urgent(kit.out, asker, &kit_poke_type, &(struct kit_poke){.value = FAIL}), 0);
+		qmt_system_run(kit.sys, 100);
+		assert_int_equal(first.starts, 2);
+		assert_int_equal(mailbox_depth(asker.actor), 0);
+		kit_stop(&kit);
+	}
+}
+
 /* With threads: many clients ask exclusively, again and again; none is left waiting. */
 static struct kit_latch done = KIT_LATCH;
 
@@ -482,6 +502,7 @@ int main(void)
 		cmocka_unit_test(deadline_ends_it),
 		cmocka_unit_test(circle_ends),
 		cmocka_unit_test(ends_with_the_incarnation),
+		cmocka_unit_test(an_answer_and_the_end_in_one_turn),
 		cmocka_unit_test(exclusive_with_threads),
 		cmocka_unit_test(any_order),
 		cmocka_unit_test(dead_asker),
