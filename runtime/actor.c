@@ -28,18 +28,32 @@ void qmt__actor_ext_free(struct actor_ext *ext)
 	free(ext);
 }
 
+const char *qmt__actor_name_locked(struct qmt_actor *a, char room[ACTOR_NAME_SHOWN])
+{
+	const struct actor_ext *ext = atomic_load_explicit(&a->ext, ACQUIRE); /* pairs with qmt__actor_need_ext */
+
+	if (!ext || !ext->names)
+		return NULL;
+	snprintf(room, ACTOR_NAME_SHOWN, "%s", qmt__name_text(ext->names));
+	return room;
+}
+
 const char *qmt__actor_name(struct qmt_system *sys, struct qmt_actor *a, char room[ACTOR_NAME_SHOWN])
 {
-	const struct actor_ext *ext;
-
-	room[0] = '\0';
 	/* Under the lock: a link may take a name over from another (qmt_register_over), and who looks may be anybody. */
 	pthread_mutex_lock(&sys->registry.lock);
-	ext = atomic_load_explicit(&a->ext, ACQUIRE); /* pairs with qmt__actor_need_ext */
-	if (ext && ext->names)
-		snprintf(room, ACTOR_NAME_SHOWN, "%s", qmt__name_text(ext->names));
+	if (!qmt__actor_name_locked(a, room))
+		room[0] = '\0';
 	pthread_mutex_unlock(&sys->registry.lock);
 	return room;
+}
+
+const char *qmt__message_name(const struct qmt_actor_desc *desc, uint16_t type)
+{
+	uint32_t slot = type >> TYPE_SLOT_SHIFT, index = type & TYPE_INDEX_MASK;
+	const struct qmt_protocol *protocol = slot < QMT_ACCEPTS_MAX ? desc->accepts[slot].protocol : NULL;
+
+	return protocol && index < protocol->count ? protocol->types[index]->record.name : "(unknown)";
 }
 
 void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child)
@@ -401,7 +415,7 @@ static const char *message_name(struct qmt_actor *a, const struct qmt_msg *m)
 {
 	if (!a || !m || (m->flags & MSG_SPECIAL))
 		return m ? "(internal or reply)" : "(none)";
-	return actor_desc(a)->accepts[m->type >> TYPE_SLOT_SHIFT].protocol->types[m->type & TYPE_INDEX_MASK]->record.name;
+	return qmt__message_name(actor_desc(a), m->type);
 }
 
 void qmt__invariant_broken(struct qmt_ctx *ctx, const char *what, const char *file, int line)

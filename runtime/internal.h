@@ -588,6 +588,10 @@ struct actor_ext *qmt__actor_need_ext(struct qmt_actor *a); /* NULL: out of memo
 void qmt__actor_ext_free(struct actor_ext *ext);
 /* The first of its names, "" without one. Any thread. Returns room. */
 const char *qmt__actor_name(struct qmt_system *sys, struct qmt_actor *a, char room[ACTOR_NAME_SHOWN]);
+/* The same while the registry's lock is held; NULL without one. */
+const char *qmt__actor_name_locked(struct qmt_actor *a, char room[ACTOR_NAME_SHOWN]);
+/* "module.message". Also for a type that is another descriptor's, as who looks from outside may see: "(unknown)". */
+const char *qmt__message_name(const struct qmt_actor_desc *desc, uint16_t type);
 void qmt__link_child(struct qmt_actor *parent, struct qmt_actor *child);
 
 /* params.c: parses parameters into the image of a state. Returns 0 and *ret_image (NULL: no parameters). */

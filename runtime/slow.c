@@ -16,7 +16,6 @@
  * anybody works; a worker that begins is not parked any more, then looks whether somebody watches; all seq_cst.
  */
 #include "scheduler.h"
-#include "waits.h"
 
 #include <errno.h>
 #include <time.h>
@@ -81,7 +80,7 @@ static const char *message_name(const struct qmt_actor_desc *desc, const struct 
 	case CUR_OTHER:
 		return "(the runtime's own)";
 	default:
-		return desc->accepts[call->type >> TYPE_SLOT_SHIFT].protocol->types[call->type & TYPE_INDEX_MASK]->record.name;
+		return qmt__message_name(desc, call->type);
 	}
 }
 
@@ -104,6 +103,7 @@ static void look(struct qmt_system *sys, uint32_t i)
 	uint64_t now = qmt_os_now_ns(sys->os);
 
 	if (call.actor && is_same(&call, &seen->call)) {
+		seen->call.type = call.type; /* stored behind the message: the first look may have seen the one before */
 		if (seen->reported || now - seen->since_ns < sys->slow_ns)
 			return;
 		seen->reported = true;
@@ -130,8 +130,8 @@ static bool somebody_works(struct qmt_system *sys)
 	return false;
 }
 
-/* Until `period_ns` from now, or the end. Called with the lock held. */
-static void sleep_for(struct qmt__slow_watch *slow, uint64_t until_ns)
+/* Until that time, or the end. Called with the lock held. */
+static void sleep_until(struct qmt__slow_watch *slow, uint64_t until_ns)
 {
 	const struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
 
@@ -150,7 +150,7 @@ static void watch_main(void *arg)
 			pthread_cond_wait(&slow->wake, &slow->lock);
 			continue;
 		}
-		sleep_for(slow, qmt_os_now_ns(sys->os) + sys->slow_ns / LOOKS);
+		sleep_until(slow, qmt_os_now_ns(sys->os) + sys->slow_ns / LOOKS);
 		if (slow->quit)
 			break;
 		pthread_mutex_unlock(&slow->lock);

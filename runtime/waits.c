@@ -303,17 +303,6 @@ static enum qmt_actor_status status_of(struct qmt_actor *a)
 	}
 }
 
-/* The registry's lock is held. NULL: none. */
-static const char *name_of(struct qmt_actor *a, char room[ACTOR_NAME_SHOWN])
-{
-	const struct actor_ext *ext = atomic_load_explicit(&a->ext, ACQUIRE);
-
-	if (!ext || !ext->names)
-		return NULL;
-	snprintf(room, ACTOR_NAME_SHOWN, "%s", qmt__name_text(ext->names));
-	return room;
-}
-
 static uint64_t ticks_to_us(struct qmt_system *sys, uint64_t ticks)
 {
 	double passed = (double)(clock_ticks() - sys->start_ticks);
@@ -339,7 +328,7 @@ bool qmt__actor_show_locked(struct qmt_system *sys, struct qmt_actor *a, struct 
 		.self = a,
 		.parent = parent && atomic_load_explicit(&parent->desc, RELAXED) != &qmt__outside_desc ? parent : NULL,
 		.kind = desc->name,
-		.name = name_of(a, shown->name),
+		.name = qmt__actor_name_locked(a, shown->name),
 		.parent_kind = parent ? atomic_load_explicit(&parent->desc, RELAXED)->name : NULL,
 		.depth = mailbox_depth(a),
 		.restarts = ext ? atomic_load_explicit(&ext->restarts, RELAXED) : 0,
@@ -354,7 +343,7 @@ bool qmt__actor_show_locked(struct qmt_system *sys, struct qmt_actor *a, struct 
 
 		info->waits_for = edge.on.actor;
 		info->waits_for_kind = atomic_load_explicit(&edge.on.actor->desc, ACQUIRE)->name;
-		info->waits_for_name = name_of(edge.on.actor, shown->waits_for_name);
+		info->waits_for_name = qmt__actor_name_locked(edge.on.actor, shown->waits_for_name);
 		info->waits_ms = now > edge.since_ns ? (now - edge.since_ns) / NS_PER_MS : 0;
 		info->deadlocked = ext->deadlocked == edge.number;
 	}
