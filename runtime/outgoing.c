@@ -183,6 +183,8 @@ int qmt__outgoing_forward(struct qmt_ctx *ctx, struct qmt_ref link, const struct
 		uint64_t deadline = atomic_load_explicit(&m->ask->deadline_ns, RELAXED), now = now_ns(ctx);
 
 		make_ask(wrapped, m->ask, m->src_gen, deadline > now ? (deadline - now) / NS_PER_MS : 1);
+	} else if (m->flags & MSG_PREFIXED) {
+		((struct outgoing_box *)(void *)wrapped->body)->deadline_ns = ((struct prefix *)(void *)m->body)->deadline_ns;
 	}
 	failed = send_to_link(ctx, link, wrapped);
 	if (failed)

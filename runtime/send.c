@@ -291,10 +291,12 @@ int qmt_forward(struct qmt_ctx *ctx, struct qmt_ref to)
 			return failed;
 		m->type = (uint16_t)accepted;
 		m->to_gen = to.gen;
+		m->flags &= (uint8_t)~MSG_URGENT; /* it goes on in the normal lane */
 		failed = deliver(ctx, to.actor, desc, m);
 		if (failed) {
 			m->type = before.type;
 			m->to_gen = before.to_gen;
+			m->flags = before.flags;
 		}
 	}
 	if (!failed) {

@@ -480,6 +480,8 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 				return GO_ON;
 			if (ext->urgent)
 				atomic_fetch_or_explicit(&a->top, WORD_SYS, ACQ_REL); /* ours: looked at again with the next turn */
+			if (!a->local)
+				(void)qmt__set_aside(ctx, a); /* a normal one may have come meanwhile */
 			if (a->local)
 				return GO_ON;
 			ext->urgent_run = 0; /* no normal one waits; but other actors do */

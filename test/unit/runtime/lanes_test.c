@@ -11,7 +11,7 @@
 /* ---- an actor that writes down what it was told, in order -------------------------------------------------------- */
 
 enum { SEEN_MAX = 8192 };
-enum { HOLD = 1000000, GO, FAIL, FORWARD, KEEP, RESEND, FLOOD_SELF, BURST };
+enum { HOLD = 1000000, GO, FAIL, FORWARD, KEEP, RESEND, FLOOD_SELF, BURST, FILL };
 
 struct record {
 	uint64_t seen[SEEN_MAX];
@@ -62,6 +62,11 @@ static void recorder_poke(struct qmt_ctx *ctx, void *state, const void *body)
 
 			kit_check((i == 3 ? qmt_tell_urgent : qmt_tell)(ctx, qmt_self(ctx), &kit_poke_type, &poke) == 0);
 		}
+		break;
+	case FILL:
+		kit_check(QMT_TELL(ctx, qmt_self(ctx), kit_poke, .value = 1) == 0);
+		for (uint32_t i = 0; i < 2 * URGENT_MESSAGES; i++)
+			kit_check(qmt_tell_urgent(ctx, qmt_self(ctx), &kit_poke_type, &(struct kit_poke){.value = 2}) == 0);
 		break;
 	case RESEND:
 		kit_check(QMT_TELL(ctx, record->next, kit_poke, .value = 1) == 0);
@@ -283,13 +288,21 @@ static void urgent_does_not_starve_normal(void **unused)
 			assert_true(++run <= URGENT_MESSAGES);
 		}
 	}
+	/* a normal one that comes with more urgent ones, while the last of 256 is handled */
+	record.count = 0;
+	for (uint32_t i = 1; i < URGENT_MESSAGES; i++)
+		urgent(&kit, to, 2);
+	urgent(&kit, to, FILL);
+	qmt_system_run(kit.sys, 1);
+	assert_int_equal(record.count, 3 * URGENT_MESSAGES);
+	assert_int_equal(record.seen[URGENT_MESSAGES - 1], 1);
 	/* and a flood that feeds itself */
 	record.count = 0;
 	record.flooding = true;
 	urgent(&kit, to, FLOOD_SELF);
 	normal(&kit, to, 1);
 	qmt_system_run(kit.sys, 1);
-	assert_true(record.flooded <= 2 * URGENT_MESSAGES);
+	assert_true(record.flooded <= URGENT_MESSAGES);
 	assert_seen(&record, 1);
 	/* the same when each of them makes it wait for another */
 	record.next = recorder(&kit, &tight_desc, &other);
@@ -299,7 +312,7 @@ static void urgent_does_not_starve_normal(void **unused)
 	urgent(&kit, to, FLOOD_SELF);
 	normal(&kit, to, 1);
 	qmt_system_run(kit.sys, 1);
-	assert_true(record.flooded > 1 && record.flooded <= 2 * URGENT_MESSAGES);
+	assert_true(record.flooded > 1 && record.flooded <= URGENT_MESSAGES);
 	assert_int_equal(other.count, 2 * record.flooded);
 	assert_seen(&record, 1);
 	kit_stop(&kit);
@@ -623,6 +636,31 @@ static void within_moves(void **unused)
 	kit_stop(&kit);
 }
 
+/* An urgent message that is forwarded goes on in the normal lane, in its place there. */
+static void urgent_is_forwarded(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+
+	kit_start_seeded(&kit, 1);
+	struct qmt_ref to = recorder(&kit, &free_desc, &record), last = recorder(&kit, &free_desc, &other);
+	struct kit_entry entry = {.name = qmt_str("inner")};
+	record.next = last;
+	normal(&kit, last, HOLD);
+	normal(&kit, last, 1);
+	qmt_system_run(kit.sys, 1);
+	assert_int_equal(qmt_tell_urgent(kit.out, to, &kit_note_type,
+						 &(struct kit_note){.text = qmt_str("to be moved"), .entries = {&entry, 1}, .flag = true}),
+		0);
+	qmt_system_run(kit.sys, 1);
+	urgent(&kit, last, 50);
+	qmt_system_run(kit.sys, 1);
+	urgent(&kit, last, GO);
+	qmt_system_run(kit.sys, 1);
+	assert_seen(&other, 50, 1, 11);
+	kit_stop(&kit);
+}
+
 /* A try never makes its sender wait, and never overfills. */
 static void try_does_not_wait(void **unused)
 {
@@ -712,6 +750,7 @@ int main(void)
 		cmocka_unit_test(urgent_with_threads),
 		cmocka_unit_test(within),
 		cmocka_unit_test(within_moves),
+		cmocka_unit_test(urgent_is_forwarded),
 		cmocka_unit_test(try_does_not_wait),
 		cmocka_unit_test(tell_all),
 	};
