@@ -72,7 +72,7 @@ static void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_out
 		free(token);
 	}
 }
-enum { KEEP = 1, GET_SEEN, GET_RID, GET_DEADLINE, END, FREE_KEPT };
+enum { KEEP = 1, GET_SEEN, GET_RID, GET_DEADLINE, END, FREE_KEPT, GO };
 
 static void link_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -90,6 +90,9 @@ static void link_poke(struct qmt_ctx *ctx, void *state, const void *body)
 		break;
 	case GET_DEADLINE:
 		kit_answer(ctx, link->last_deadline_ms);
+		break;
+	case GO:
+		qmt_hold(ctx, false);
 		break;
 	case END:
 		qmt_stop_self(ctx);
@@ -335,6 +338,34 @@ static int held_start(struct qmt_ctx *ctx, void *state, const void *config)
 static const struct qmt_actor_desc held_desc = KIT_DESC("link", link_handlers, .state_size = sizeof(struct link),
 	.bound = 4, .start = held_start, .stop = link_stop, .outgoing = link_outgoing);
 
+/* A tell that counts until its deadline keeps that when it is forwarded over a link: too late, the link does not get
+ * it. */
+static void a_deadline_is_forwarded(void **unused)
+{
+	(void)unused;
+	for (int late = 0; late < 2; late++) {
+		struct world w;
+		struct qmt_ref held;
+		uint64_t value;
+
+		open_world(&w, 0);
+		assert_int_equal(qmt_stop(w.kit.out, w.link), 0);
+		qmt_system_run(w.kit.sys, 1);
+		held = kit_spawn(&w.kit, &held_desc, &(struct qmt_spawn){.config = &w.target});
+		w.behind = held;
+		w.behind.rid = 9;
+		qmt_system_run(w.kit.sys, 1);
+		assert_int_equal(qmt_tell_within(w.kit.out, w.user, &kit_poke_type,
+							 &(struct kit_poke){.value = FORWARD, .ref = w.behind}, 50),
+			0);
+		qmt_system_run(w.kit.sys, late ? 60 : 40);
+		assert_int_equal(qmt_tell_urgent(w.kit.out, held, &kit_poke_type, &(struct kit_poke){.value = GO}), 0);
+		assert_int_equal(kit_ask(&w.kit, held, GET_SEEN, 0, &value), 0);
+		assert_int_equal(value, !late);
+		kit_stop(&w.kit);
+	}
+}
+
 static void a_full_link_ends(void **unused)
 {
 	(void)unused;
@@ -495,6 +526,7 @@ int main(void)
 		cmocka_unit_test(a_link_ends),
 		cmocka_unit_test(kept_by_the_link),
 		cmocka_unit_test(a_full_link_ends),
+		cmocka_unit_test(a_deadline_is_forwarded),
 		cmocka_unit_test(the_name_passes_on),
 		cmocka_unit_test(a_full_link_hears),
 	};
