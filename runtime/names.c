@@ -87,7 +87,7 @@ static void grow(struct names *names)
 }
 
 void names_put(struct qmt_ctx *ctx, struct names *names, struct names_list *list, struct names_peer *peer,
-	struct names_entry *entry)
+	struct names_entry *before, struct names_entry *entry)
 {
 	struct names_entry **bucket;
 
@@ -95,14 +95,15 @@ void names_put(struct qmt_ctx *ctx, struct names *names, struct names_list *list
 		grow(names);
 	bucket = &names->buckets[entry->hash % names->bucket_count];
 	entry->peer = peer;
-	entry->next = NULL;
+	entry->next = before ? before->next : list->first;
 	entry->chain = *bucket;
 	*bucket = entry;
-	if (list->last)
-		list->last->next = entry;
+	if (before)
+		before->next = entry;
 	else
 		list->first = entry;
-	list->last = entry;
+	if (list->last == before)
+		list->last = entry;
 	list->count++;
 	names_tell_entry(ctx, names, entry, true);
 }
@@ -223,7 +224,7 @@ static void on_register(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	names->sequence++;
-	names_put(ctx, names, &names->own, NULL, entry);
+	names_put(ctx, names, &names->own, NULL, names->own.last, entry);
 	QMT_REPLY(ctx, qmt_token(ctx), qmt_names_done, );
 	names_changed(ctx, names);
 }

@@ -13,6 +13,7 @@ struct names_entry {
 	struct names_peer *peer;   /* NULL: this node */
 	struct qmt_ref who;
 	uint64_t key, hash;
+	bool goes; /* while a sync is looked at: it says that this one ends */
 	const char *scope; /* behind the name */
 	char name[];
 };
@@ -79,9 +80,9 @@ struct names {
 /* NULL: out of memory. Not in any list yet. */
 struct names_entry *names_entry_new(struct qmt_str name, struct qmt_str scope, struct qmt_ref who, uint64_t key);
 void names_entry_free(struct names_entry *entry);
-/* Into the list, behind the others, and the table; watchers are told. */
+/* Into the list, behind `before` (NULL: first), and the table; watchers are told. */
 void names_put(struct qmt_ctx *ctx, struct names *names, struct names_list *list, struct names_peer *peer,
-	struct names_entry *entry);
+	struct names_entry *before, struct names_entry *entry);
 /* Takes out the entry behind `before` (NULL: the first), tells watchers, frees it. */
 void names_take(struct qmt_ctx *ctx, struct names *names, struct names_list *list, struct names_entry *before);
 bool names_is_valid(struct qmt_str name);

@@ -101,6 +101,10 @@ void names_on_link(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct qmt_names_link *msg = body;
 
+	if (!qmt_ref_is_set(msg->link) || !msg->peer.len || msg->peer.len > QMT_NAMES_TEXT_MAX) {
+		QMT_LOG(ctx, QMT_WARN, "names.bad_link", "reason", "no link, or no PeerId");
+		return; /* no reason to forget what is registered here */
+	}
 	if (up(ctx, state, msg->peer, msg->link, msg->shares))
 		qmt_fail(ctx, "out of memory");
 }
@@ -171,8 +175,9 @@ void qmt_peer_up(struct qmt_ctx *ctx, const char *peer, bool shares)
 	struct qmt_ref names;
 
 	qmt__registry_note(ctx->sys, "peer/", peer, shares);
-	if (ctx->cur && qmt_lookup(ctx, "names", &names) == 0)
-		(void)QMT_TELL(ctx, names, qmt_names_link, .peer = qmt_str(peer), .link = qmt_self(ctx), .shares = shares);
+	if (ctx->cur && qmt_lookup(ctx, "names", &names) == 0 &&
+		QMT_TELL(ctx, names, qmt_names_link, .peer = qmt_str(peer), .link = qmt_self(ctx), .shares = shares) < 0)
+		qmt_fail(ctx, "out of memory: names cannot be told of this link"); /* a new one is told of */
 }
 
 /* ---- telling ----------------------------------------------------------------------------------------------------- */
@@ -215,8 +220,8 @@ static void on_synced(struct qmt_ctx *ctx, void *state, const struct qmt_result 
 		return;
 	}
 	switch (result->fail) {
-	case QMT_FAIL_NOT_ALLOWED:     /* it does not name this node, or not yet */
-	case QMT_FAIL_UNKNOWN_ACTOR:   /* nobody is called names there; an older version says no route */
+	case QMT_FAIL_NOT_ALLOWED:   /* it does not name this node, or not yet */
+	case QMT_FAIL_UNKNOWN_ACTOR: /* nobody is called names there; an older version says no route */
 	case QMT_FAIL_NO_ROUTE:
 	case QMT_FAIL_UNKNOWN_MESSAGE: /* another one is */
 		peer->refused = true;
@@ -318,8 +323,19 @@ static struct names_entry *find_key(const struct names_peer *peer, uint64_t key,
 	return entry && entry->key == key ? entry : NULL;
 }
 
-/* False: it was refused. */
-static bool check(struct qmt_ctx *ctx, const struct names *names, struct names_peer *peer, struct qmt_ref link,
+/* One that ends makes room, once. */
+static bool makes_room(const struct names_peer *peer, uint64_t key)
+{
+	struct names_entry *unused, *entry = find_key(peer, key, &unused);
+
+	if (!entry || entry->goes)
+		return false;
+	entry->goes = true;
+	return true;
+}
+
+/* False: it was refused. Marks those that end. */
+static bool check_all(struct qmt_ctx *ctx, const struct names *names, struct names_peer *peer, struct qmt_ref link,
 	const struct qmt_names_sync *sync)
 {
 	uint64_t last = sync->base, room = names->peer_names_max - (sync->full ? 0 : (uint64_t)peer->entries.count);
@@ -347,13 +363,25 @@ static bool check(struct qmt_ctx *ctx, const struct names *names, struct names_p
 			return false;
 		}
 		last = change->at;
-		if (!change->gone && room-- == 0) {
+		if (change->gone)
+			room += makes_room(peer, change->gone);
+		else if (room-- == 0) {
 			refuse_sync(ctx, peer, QMT_FAIL_BAD_REQUEST, "names: a peer may have %u (names.peer_names_max)",
 				names->peer_names_max);
 			return false;
 		}
 	}
 	return true;
+}
+
+static bool check(struct qmt_ctx *ctx, const struct names *names, struct names_peer *peer, struct qmt_ref link,
+	const struct qmt_names_sync *sync)
+{
+	bool fits = check_all(ctx, names, peer, link, sync);
+
+	for (struct names_entry *entry = peer->entries.first; entry; entry = entry->next)
+		entry->goes = false;
+	return fits;
 }
 
 static bool is_same(const struct names_entry *entry, const struct qmt_names_change *change)
@@ -403,7 +431,7 @@ static struct names_entry **make_entries(const struct qmt_names_sync *sync)
 static void apply(struct qmt_ctx *ctx, struct names *names, struct names_peer *peer, const struct qmt_names_sync *sync,
 	struct names_entry **made)
 {
-	struct names_entry *before;
+	struct names_entry *before, *last = NULL; /* of a whole set: the one that the last change was about */
 
 	if (sync->full)
 		drop_missing(ctx, names, peer, sync);
@@ -413,10 +441,18 @@ static void apply(struct qmt_ctx *ctx, struct names *names, struct names_peer *p
 		if (change->gone) {
 			if (find_key(peer, change->gone, &before))
 				names_take(ctx, names, &peer->entries, before);
-		} else if (sync->full && find_key(peer, change->at, &before)) {
-			names_entry_free(made[i]);
+		} else if (!sync->full) {
+			names_put(ctx, names, &peer->entries, peer, peer->entries.last, made[i]);
 		} else {
-			names_put(ctx, names, &peer->entries, peer, made[i]);
+			struct names_entry *kept = last ? last->next : peer->entries.first;
+
+			if (kept && kept->key == change->at) {
+				names_entry_free(made[i]);
+				last = kept;
+			} else {
+				names_put(ctx, names, &peer->entries, peer, last, made[i]);
+				last = made[i];
+			}
 		}
 	}
 	peer->epoch = sync->epoch;

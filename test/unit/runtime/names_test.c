@@ -671,6 +671,71 @@ static void lies(void **unused)
 	kit_stop(&w.kit);
 }
 
+/* A peer at its limit may put a new name in the place of one that ends, in one message; an end counts once. */
+static void at_the_limit(void **unused)
+{
+	(void)unused;
+	static const struct qmt_param_value params[] = {{"peer_names_max", "5"}, {NULL, NULL}};
+	struct world w;
+
+	start_with(&w, params);
+	struct side *p = side_up(&w, 0, "P", true);
+	watch(&w, "**", w.seer);
+	say(&w, p, true, 9, 0, NAMES("a", "b", "c", "d", "e"));
+	saw("+a@P +b@P +c@P +d@P +e@P ");
+	say(&w, p, false, 9, 5, NAMES("-1", "f"));
+	assert_int_equal(p->said, 0);
+	saw("-a@P +f@P ");
+	say(&w, p, false, 9, 7, NAMES("-2", "-2", "g", "h"));
+	assert_int_equal(p->said, QMT_FAIL_BAD_REQUEST);
+	saw("");
+	say(&w, p, false, 9, 7, NAMES("-2", "g")); /* what was refused has left no mark */
+	assert_int_equal(p->said, 0);
+	saw("-b@P +g@P ");
+	kit_stop(&w.kit);
+}
+
+/* A whole set may bring a name between those that stay: each is found by its number afterwards. */
+static void in_between(void **unused)
+{
+	(void)unused;
+	struct world w;
+
+	start(&w);
+	struct side *p = side_up(&w, 0, "P", true);
+	watch(&w, "**", w.seer);
+	say(&w, p, true, 9, 0, NAMES("a", "b", "c"));
+	say(&w, p, false, 9, 3, NAMES("-1"));
+	saw("+a@P +b@P +c@P -a@P ");
+	say(&w, p, true, 9, 0, NAMES("z", "b", "c", "d"));
+	saw("+z@P +d@P ");
+	say(&w, p, false, 9, 4, NAMES("-1", "-4", "-3"));
+	saw("-z@P -d@P -c@P ");
+	say(&w, p, false, 9, 7, NAMES("last"));
+	saw("+last@P ");
+	kit_stop(&w.kit);
+}
+
+/* Nonsense about a link is no reason to forget what is registered. */
+static void a_link_that_is_none(void **unused)
+{
+	(void)unused;
+	char long_id[QMT_NAMES_TEXT_MAX + 2];
+	struct world w;
+
+	start(&w);
+	assert_int_equal(name_it(&w, "db", w.a), 0);
+	memset(long_id, 'x', sizeof(long_id));
+	assert_int_equal(QMT_TELL(w.kit.out, w.names, qmt_names_link, .peer = qmt_str("P")), 0);
+	assert_int_equal(QMT_TELL(w.kit.out, w.names, qmt_names_link, .link = w.a), 0);
+	assert_int_equal(
+		QMT_TELL(w.kit.out, w.names, qmt_names_link, .link = w.a, .peer = qmt_strn(long_id, sizeof(long_id))), 0);
+	qmt_system_run(w.kit.sys, 0);
+	assert_true(found(&w, "db", w.a));
+	assert_true(kit_logged(&w.kit, "names.bad_link"));
+	kit_stop(&w.kit);
+}
+
 /* Peers come and go: the present ones first, then each change once; those too that share no names. A restart of the
  * actor finds the links that are there. */
 static void peers_come_and_go(void **unused)
@@ -722,6 +787,9 @@ int main(void)
 		cmocka_unit_test(from_peers),
 		cmocka_unit_test(gaps),
 		cmocka_unit_test(lies),
+		cmocka_unit_test(at_the_limit),
+		cmocka_unit_test(in_between),
+		cmocka_unit_test(a_link_that_is_none),
 		cmocka_unit_test(peers_come_and_go),
 	};
 
