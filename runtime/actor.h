@@ -283,7 +283,7 @@ QMT_EXPORT int qmt_tell_name(struct qmt_ctx *ctx, const char *peer, const char *
 	const void *body);
 QMT_EXPORT QMT_MUST_CHECK int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name,
 	const struct qmt_type *type, const void *body, uint64_t timeout_ms, qmt_continuation *then, void *arg);
-/* `down` is called once when `who` ends (for a ref behind a link: when the link ends). Already gone: called soon. */
+/* `down` is called once when `who` ends (for a ref behind a link: or the link does). Already gone: called soon. */
 QMT_EXPORT QMT_MUST_CHECK int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who);
 QMT_EXPORT void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who);
 /* Links this incarnation and that of `who`: when one of them ends, restarted afterwards or not, so does the other (see

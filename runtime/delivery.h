@@ -19,8 +19,8 @@ extern "C" {
  *   GUARANTEED   It is offered again every retry_ms until it is taken, or the subscriber ends. Meanwhile the publishing
  *                actor takes no other message, so order is kept and publishers feel it at its bound. A slow subscriber
  *                slows all. Guaranteed is the mailbox or the link, not that it is handled.
- *   TIMED        As GUARANTEED, for patience_ms; then lost to that subscriber, and counted. So a slow subscriber slows
- *                the others by no more than that a message.
+ *   TIMED        As GUARANTEED, for patience_ms; then lost to that subscriber, and counted. So for a slow subscriber
+ *                the others wait that long for each message, and no longer.
  *   BEST_EFFORT  Lost to that subscriber, and counted.
  *   DROP_SLOW    As BEST_EFFORT, and the subscriber is forgotten. */
 enum qmt_delivery {

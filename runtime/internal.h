@@ -129,7 +129,7 @@ enum internal {
 	INTERNAL_DEMONITOR,
 	INTERNAL_DOWN,     /* struct down */
 	INTERNAL_KILL,     /* qmt_kill */
-	INTERNAL_LINK,     /* link.c: struct link_note; kept by the receiver and sent back as INTERNAL_LINK_DIED */
+	INTERNAL_LINK,     /* link.c: struct link_note; each end keeps one and sends it as one of the next two */
 	INTERNAL_UNLINK,
 	INTERNAL_LINK_DIED,
 	INTERNAL_AWAIT_START, /* await.c: struct await; kept and sent back as the reply */
@@ -409,7 +409,7 @@ struct qmt_ctx {
 	_Atomic uint32_t turns;                    /* progress, for the watch */
 	_Atomic uint32_t parked;                   /* in epoll_wait, or about to be */
 	/* private to the thread */
-	/* these three: written by SHOW, for slow.c */
+	/* these three: written by SHOW_HOT, for slow.c */
 	CACHE_LINE struct qmt_actor *cur;
 	struct qmt_msg *cur_msg;
 	uint16_t cur_type;                         /* of the message being handled; CUR_* */
