@@ -194,7 +194,7 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 	if (failed)
 		ask_close(ctx, ctx->cur, ask);
 	else
-		*msg = NULL;
+		msg_given(ctx, msg);
 	return failed;
 }
 
@@ -356,7 +356,7 @@ void qmt_reply_msg(struct qmt_ctx *ctx, struct qmt_token token, const struct qmt
 {
 	struct qmt_msg *m = *msg;
 
-	*msg = NULL;
+	msg_given(ctx, msg);
 	if (!token_is_open(token)) {
 		qmt_msg_free(ctx, m);
 		return;

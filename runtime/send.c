@@ -150,7 +150,7 @@ int qmt_send_msg_with(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_t
 		((struct prefix *)(void *)(*msg)->body)->deadline_ns = 0; /* that of an earlier way */
 	failed = send_with(ctx, to, type, *msg, how);
 	if (!failed)
-		*msg = NULL;
+		msg_given(ctx, msg);
 	return failed;
 }
 
@@ -170,7 +170,7 @@ int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *
 	msg_stamp(ctx, m);
 	failed = deliver(ctx, to.actor, desc, m);
 	if (!failed)
-		*msg = NULL;
+		msg_given(ctx, msg);
 	return failed;
 }
 

@@ -124,4 +124,13 @@ static HOT int deliver(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qm
 	return failed;
 }
 
+/* *msg was given away. If it is the one that is being handled (and was kept), the rest of the handler has none: its
+ * block is somebody else's by now. */
+static HOT void msg_given(struct qmt_ctx *ctx, struct qmt_msg **msg)
+{
+	if (unlikely(*msg == ctx->cur_msg))
+		SHOW_HOT(ctx->cur_msg, NULL);
+	*msg = NULL;
+}
+
 #endif

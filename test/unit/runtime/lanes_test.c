@@ -11,7 +11,7 @@
 /* ---- an actor that writes down what it was told, in order -------------------------------------------------------- */
 
 enum { SEEN_MAX = 8192 };
-enum { HOLD = 1000000, GO, FAIL, FORWARD, KEEP, RESEND, FLOOD_SELF, BURST, FILL };
+enum { HOLD = 1000000, GO, FAIL, FORWARD, KEEP, RESEND, FLOOD_SELF, BURST, FILL, GIVE };
 
 struct record {
 	uint64_t seen[SEEN_MAX];
@@ -32,6 +32,13 @@ static void saw(struct record *record, uint64_t value)
 {
 	kit_check(record->count < SEEN_MAX);
 	record->seen[record->count++] = value;
+}
+
+static void given(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
+{
+	(void)ctx, (void)arg;
+	kit_check(result->fail == 0);
+	saw(((struct recorder *)state)->record, 77);
 }
 
 static void recorder_poke(struct qmt_ctx *ctx, void *state, const void *body)
@@ -63,6 +70,28 @@ static void recorder_poke(struct qmt_ctx *ctx, void *state, const void *body)
 			kit_check((i == 3 ? qmt_tell_urgent : qmt_tell)(ctx, qmt_self(ctx), &kit_poke_type, &poke) == 0);
 		}
 		break;
+	case GIVE: { /* the message that is being handled, three ways */
+		static uint32_t way;
+		struct qmt_token token = qmt_token(ctx);
+		struct qmt_msg *m = qmt_keep(ctx);
+
+		((struct kit_poke *)qmt_msg_body(m))->value = 1;
+		switch (way++ % 3) {
+		case 0:
+			kit_check(qmt_send_msg(ctx, record->next, &kit_poke_type, &m) == 0);
+			break;
+		case 1:
+			kit_check(qmt_ask_msg(ctx, record->next, &kit_poke_type, &m, 0, given, NULL) == 0);
+			break;
+		default:
+			qmt_reply_msg(ctx, token, &kit_poke_type, &m);
+			return;
+		}
+		kit_check(!m && !qmt_token(ctx).ask && !qmt_ref_is_set(qmt_sender(ctx)) && !qmt_keep(ctx));
+		if (token.ask)
+			kit_check(QMT_REPLY(ctx, token, kit_answer, .value = 5) == 0);
+		return;
+	}
 	case FILL:
 		kit_check(QMT_TELL(ctx, qmt_self(ctx), kit_poke, .value = 1) == 0);
 		for (uint32_t i = 0; i < 2 * URGENT_MESSAGES; i++)
@@ -661,6 +690,26 @@ static void urgent_is_forwarded(void **unused)
 	kit_stop(&kit);
 }
 
+/* Who keeps the message that is being handled and gives it away has none for the rest of the handler. */
+static void given_away(void **unused)
+{
+	(void)unused;
+	struct qmt_result result;
+	struct kit kit;
+
+	kit_start_seeded(&kit, 1);
+	struct qmt_ref to = recorder(&kit, &free_desc, &record), last = recorder(&kit, &free_desc, &other);
+	record.next = last;
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(
+			qmt_outside_ask(kit.out, to, &kit_poke_type, &(struct kit_poke){.value = GIVE}, 0, &result), 0);
+		qmt_system_run(kit.sys, 1);
+	}
+	assert_seen(&record, 77, 77);
+	assert_seen(&other, 1, 1, 1, 1);
+	kit_stop(&kit);
+}
+
 /* A try never makes its sender wait, and never overfills. */
 static void try_does_not_wait(void **unused)
 {
@@ -751,6 +800,7 @@ int main(void)
 		cmocka_unit_test(within),
 		cmocka_unit_test(within_moves),
 		cmocka_unit_test(urgent_is_forwarded),
+		cmocka_unit_test(given_away),
 		cmocka_unit_test(try_does_not_wait),
 		cmocka_unit_test(tell_all),
 	};
