@@ -1,11 +1,15 @@
-/* test/sim/sim_gears.h - what sim_gears.c and sim_sparks.c share.
+/* test/sim/sim_gears.h - what sim_gears.c, sim_shop.c and sim_sparks.c share.
  *
  * Threads: one.   Facts are kept outside of all nodes; see sim.h.
  */
 #ifndef TEST_SIM_GEARS_H
 #define TEST_SIM_GEARS_H
 
+#include "runtime/pool.h"
+#include "runtime/stream.h"
 #include "test/sim/sim.h"
+
+enum { PLACES = 4, GEARS = SIM_NODES * PLACES };
 
 /* owners of asks, see sim_asks.c: wheels are 1 to 16 */
 enum { SIM_OWNER_GEAR = 100 };
@@ -40,6 +44,39 @@ enum { SIM_OWNER_GEAR = 100 };
 	M(gear, tie, GEAR_NUMBER, "local", "To a spark: it has been linked.") \
 	M(gear, said, GEAR_SAID, "reply", "Answer.")
 QMT_DECLARE_PROTOCOL(gear, GEAR_MESSAGES)
+
+/* ---- sim_gears.c ------------------------------------------------------------------------------------------------- */
+struct gear_fact {
+	struct sim_node *node;
+	uint32_t number, life;
+	bool runs;
+	bool exclusive;          /* an exclusive ask is open */
+	uint32_t urgent_waiting; /* urgent parcels of others that it was sent and has not handled */
+	uint32_t subscribed;     /* life of the node in which its subscription was confirmed; 0: not */
+	uint64_t last_beat_ms;   /* by the node's clock */
+};
+extern struct gear_fact sim_gears[GEARS]; /* 4 * node + place */
+static inline uint32_t sim_place_of(uint32_t gear)
+{
+	return gear % PLACES;
+}
+
+/* ---- sim_shop.c: a pool, a broker, streams ----------------------------------------------------------------------- */
+extern const struct qmt_actor_desc sim_pool_desc, sim_broker_desc;
+extern const struct qmt_pool_config sim_pool_config;
+void sim_shop_reset(void);
+void sim_shop_lost(const struct sim_node *node);
+void sim_shop_settled(void);
+/* The current actor, a gear: jobs for its node's pool, news for its broker, a stream for itself. */
+void sim_give_jobs(struct qmt_ctx *ctx, const struct gear_fact *self, uint32_t count);
+void sim_publish(struct qmt_ctx *ctx, const struct gear_fact *self, uint32_t count);
+void sim_start_flow(struct qmt_ctx *ctx, const struct gear_fact *self);
+/* Handlers and a continuation of gears, whose state begins with a pointer to their fact; sim_on_flow: the gearbox's. */
+void sim_subscribed(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg);
+void sim_on_news(struct qmt_ctx *ctx, void *state, const void *body);
+void sim_on_chunk(struct qmt_ctx *ctx, void *state, const void *body);
+void sim_on_flow_end(struct qmt_ctx *ctx, void *state, const void *body);
+void sim_on_flow(struct qmt_ctx *ctx, void *state, const void *body);
 
 /* ---- sim_sparks.c ------------------------------------------------------------------------------------------------ */
 extern const struct qmt_actor_desc sim_nest_desc; /* config: struct sim_node */
