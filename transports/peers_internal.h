@@ -177,10 +177,24 @@ void peers_tell_role(
 	struct qmt_ctx *ctx, const struct peers *peers, struct qmt_ref link, const struct peer_id *id, bool dialed);
 /* Somebody became named, or is so no more: its links get their role anew, or end. Returns how many ended. */
 uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id);
+struct policy *policy_need(struct peers *peers, const struct peer_id *id); /* NULL: out of memory */
 void peers_on_claims(struct qmt_ctx *ctx, void *state, const void *body);
+
+/* peers_words.c */
 void peers_on_allow(struct qmt_ctx *ctx, void *state, const void *body);
 void peers_on_block(struct qmt_ctx *ctx, void *state, const void *body);
 void peers_on_forget(struct qmt_ctx *ctx, void *state, const void *body);
+
+/* peers_who.c */
+struct peer_meant {
+	bool is_known; /* false: configured, but never reached yet */
+	struct peer_id id;
+	struct target *target; /* of that identity; NULL: not configured */
+};
+/* Configured name, else name given by allow, else PeerId; never what a peer calls itself. False: none of these. */
+bool peers_meant(const struct peers *peers, struct qmt_str who, struct peer_meant *ret_meant);
+struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
+struct target *peers_target_called(const struct peers *peers, struct qmt_str name);
 
 /* peers_audit.c */
 void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, const char *name, const char *text);
@@ -216,7 +230,6 @@ bool peers_reply_connected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_
 /* Fills *ret_info with texts borrowed from the state; strs: room for the capabilities. */
 void peers_info_of_link(
 	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
-struct target *peers_target_of(const struct peers *peers, const struct peer_id *id);
 
 /* peers_rejects.c */
 void peers_rejected(

@@ -6,35 +6,6 @@
 
 #include "transports/peers_internal.h"
 
-struct target *peers_target_of(const struct peers *peers, const struct peer_id *id)
-{
-	for (uint32_t i = 0; i < peers->config->peer_count; i++)
-		if (peers->targets[i].has_expected && peer_id_compare(&peers->targets[i].expected, id) == 0)
-			return &peers->targets[i];
-	return NULL;
-}
-
-/* True: the name stands for one identity and no other. *ret_id all zero: not known yet whose. */
-static bool means_identity(const struct peers *peers, struct qmt_str name, struct peer_id *ret_id)
-{
-	*ret_id = (struct peer_id){0};
-	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
-		const struct target *target = &peers->targets[i];
-
-		if (!qmt_str_is(name, target->config->name))
-			continue;
-		if (target->has_expected)
-			*ret_id = target->expected;
-		return true;
-	}
-	const struct policy *policy = policy_called(peers, name);
-	if (policy) {
-		*ret_id = policy->id;
-		return true;
-	}
-	return peer_id_parse(name, ret_id, NULL) == 0;
-}
-
 static struct qmt_str policy_word(const struct policy *policy)
 {
 	return qmt_str(!policy ? "" : policy->blocked ? "block" : "allow");
@@ -43,9 +14,9 @@ static struct qmt_str policy_word(const struct policy *policy)
 /* What a peer that is not configured is called: a name that stands for somebody else is not repeated. */
 static const char *name_of_stranger(const struct peers *peers, const struct known_link *link)
 {
-	struct peer_id unused;
+	struct peer_meant unused;
 
-	return means_identity(peers, qmt_str(link->node), &unused) ? link->remote->text : link->node;
+	return peers_meant(peers, qmt_str(link->node), &unused) ? link->remote->text : link->node;
 }
 
 void peers_info_of_link(
@@ -239,11 +210,11 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 static struct known_link *find_connected(struct peers *peers, struct qmt_str name, uint32_t *ret_count)
 {
 	struct known_link *found = NULL;
-	struct peer_id id;
+	struct peer_meant meant;
 
 	*ret_count = 0;
-	if (means_identity(peers, name, &id)) {
-		struct remote *remote = peers_remote(peers, &id);
+	if (peers_meant(peers, name, &meant)) {
+		struct remote *remote = meant.is_known ? peers_remote(peers, &meant.id) : NULL;
 
 		*ret_count = remote && remote->up;
 		return *ret_count ? remote->in_use : NULL;

@@ -191,8 +191,9 @@ void mesh_node_start(struct mesh_node *node)
 	node->ctx = qmt_outside_open(node->system);
 	assert_non_null(node->ctx);
 	if (!node->no_store)
-		assert_int_equal(
-			qmt_spawn(node->ctx, &mesh_store_desc, &(struct qmt_spawn){.name = "store"}, &node->store, &err), 0);
+		assert_int_equal(qmt_spawn(node->ctx, node->store_desc ? node->store_desc : &mesh_store_desc,
+							 &(struct qmt_spawn){.name = "store", .config = node->store_config}, &node->store, &err),
+			0);
 	assert_int_equal(qmt_spawn(node->ctx, &probe_desc, &(struct qmt_spawn){.name = "probe"}, &node->probe, &err), 0);
 	if (node->names) {
 		static const struct qmt_param_value short_times[] = {

@@ -25,6 +25,8 @@ struct mesh_node {
 	char name[16], control[100];
 	int log_fd; /* -1: no log */
 	bool no_store;
+	const struct qmt_actor_desc *store_desc; /* NULL: mesh_store_desc */
+	const void *store_config;
 	bool names; /* spawn the actor of runtime/names.h, with short times */
 	uint32_t workers;
 	/* running */

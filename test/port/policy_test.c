@@ -1,0 +1,237 @@
+/* test/port/policy_test.c - what the owner says of peers, over a store that does not do as it is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "test/lib/mesh_pair.h"
+#include "transports/link.h"
+
+/* ---- a store with moods ------------------------------------------------------------------------------------------ */
+
+enum mood {
+	MOOD_FINE,
+	MOOD_NOTES_AND_FAILS, /* it is written, and the answer is lost */
+	MOOD_SILENT,          /* to policy_list */
+};
+enum { ROWS = 8 };
+
+struct row {
+	char id[PEER_ID_TEXT + 1], policy[8], name[32];
+};
+struct moody_config {
+	_Atomic int mood;
+	struct row policies[ROWS]; /* at the start */
+	char pin[32], pinned[PEER_ID_TEXT + 1];
+};
+struct moody {
+	struct moody_config *config;
+	struct row policies[ROWS];
+	char pin[32], pinned[PEER_ID_TEXT + 1];
+};
+
+static int moody_start(struct qmt_ctx *ctx, void *state, const void *config)
+{
+	struct moody *moody = state;
+
+	(void)ctx;
+	moody->config = (struct moody_config *)(uintptr_t)config;
+	memcpy(moody->policies, moody->config->policies, sizeof(moody->policies));
+	memcpy(moody->pin, moody->config->pin, sizeof(moody->pin));
+	memcpy(moody->pinned, moody->config->pinned, sizeof(moody->pinned));
+	return 0;
+}
+static void done(struct qmt_ctx *ctx, const struct moody *moody)
+{
+	if (moody->config->mood == MOOD_NOTES_AND_FAILS)
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_DEADLINE, NULL, 0, "no answer");
+	else
+		(void)QMT_REPLY(ctx, qmt_token(ctx), store_done, );
+}
+static struct row *row_of(struct moody *moody, struct qmt_str id)
+{
+	for (int i = 0; i < ROWS; i++)
+		if (qmt_str_is(id, moody->policies[i].id))
+			return &moody->policies[i];
+	return NULL;
+}
+static void on_pin_get(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_pin_get *msg = body;
+	const struct moody *moody = state;
+
+	(void)QMT_REPLY(ctx, qmt_token(ctx), store_pin, .name = msg->name,
+		.peer_id = qmt_str(qmt_str_is(msg->name, moody->pin) ? moody->pinned : NULL));
+}
+static void on_pin_forget(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_pin_forget *msg = body;
+	struct moody *moody = state;
+
+	if (!qmt_str_is(msg->name, moody->pin)) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NOT_FOUND, NULL, 0, "nothing is pinned under that name");
+		return;
+	}
+	moody->pin[0] = '\0';
+	done(ctx, moody);
+}
+static void on_policy_put(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_policy_put *msg = body;
+	struct row *row = row_of(state, msg->peer_id);
+
+	row = row ? row : row_of(state, qmt_str(""));
+	assert_non_null(row);
+	qmt_text(row->id, sizeof(row->id), "%.*s", QMT_STR_ARG(msg->peer_id));
+	qmt_text(row->policy, sizeof(row->policy), "%.*s", QMT_STR_ARG(msg->policy));
+	if (msg->name.len)
+		qmt_text(row->name, sizeof(row->name), "%.*s", QMT_STR_ARG(msg->name));
+	done(ctx, state);
+}
+static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct store_policy_forget *msg = body;
+	struct row *row = row_of(state, msg->peer_id);
+
+	if (!row || !row->id[0]) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NOT_FOUND, NULL, 0, "neither allowed nor blocked");
+		return;
+	}
+	*row = (struct row){0};
+	done(ctx, state);
+}
+static void on_policy_list(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct moody *moody = state;
+	struct store_policy rows[ROWS];
+	uint32_t count = 0;
+
+	(void)body;
+	if (moody->config->mood == MOOD_SILENT)
+		return;
+	for (int i = 0; i < ROWS; i++)
+		if (moody->policies[i].id[0])
+			rows[count++] = (struct store_policy){.peer_id = qmt_str(moody->policies[i].id),
+				.policy = qmt_str(moody->policies[i].policy),
+				.name = qmt_str(moody->policies[i].name)};
+	(void)QMT_REPLY(ctx, qmt_token(ctx), store_policies, .policies = {rows, count});
+}
+static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx, (void)state, (void)body;
+}
+static qmt_handler *const moody_handlers[store_message_count] = {
+	[store_pin_get_id] = on_pin_get,
+	[store_pin_forget_id] = on_pin_forget,
+	[store_policy_put_id] = on_policy_put,
+	[store_policy_forget_id] = on_policy_forget,
+	[store_policy_list_id] = on_policy_list,
+	[store_audit_add_id] = on_audit_add,
+};
+static const struct qmt_actor_desc moody_desc = {.abi = QMT_ABI,
+	.name = "moody",
+	.state_size = sizeof(struct moody),
+	.start = moody_start,
+	.accepts = {{&store_protocol, moody_handlers}}};
+
+/* ---- nodes with such a store ------------------------------------------------------------------------------------- */
+
+static struct moody_config moods;
+static struct mesh_pair pair;
+
+/* b has it; a dials b. */
+static void init(struct mesh_pair *ret_pair)
+{
+	memset(&moods, 0, sizeof(moods));
+	mesh_pair_init(ret_pair, MESH_LOOP);
+	ret_pair->b.store_desc = &moody_desc;
+	ret_pair->b.store_config = &moods;
+}
+
+static struct qmt_ref peers_of(struct mesh_node *node)
+{
+	struct qmt_ref peers;
+
+	assert_int_equal(qmt_lookup(node->ctx, "peers", &peers), 0);
+	return peers;
+}
+
+/* What `qmt peers` shows as said of that peer. */
+static const char *policy_of_peer(struct mesh_node *node, const char *id, char room[8])
+{
+	const struct peers_list_reply *list = mesh_peers(node);
+
+	(void)snprintf(room, 8, "none");
+	for (uint32_t i = 0; list && i < list->peers.count; i++)
+		if (qmt_str_is(list->peers.items[i].peer_id, id))
+			(void)snprintf(room, 8, "%.*s", QMT_STR_ARG(list->peers.items[i].policy));
+	return room;
+}
+
+static bool knows_policies(void *node)
+{
+	struct qmt_result result;
+
+	return MESH_ASK((struct mesh_node *)node, peers_of(node), &result, peers_forget, .name = qmt_str("nobody")) ==
+		QMT_FAIL_NOT_FOUND;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+/* A configured name means the configured peer, for each word alike: one of the same name that was blocked before stays
+ * blocked when the name is forgotten; it is forgotten by its PeerId. */
+static void a_name_means_one_peer(void **state)
+{
+	struct qmt_result result;
+	struct identity blocked;
+	char id[PEER_ID_TEXT + 1], room[8];
+
+	(void)state;
+	init(&pair);
+	identity_generate(&blocked);
+	peer_id_text(&blocked.id, id);
+	memcpy(moods.policies[0].id, id, sizeof(id));
+	(void)snprintf(moods.policies[0].policy, sizeof(moods.policies[0].policy), "block");
+	(void)snprintf(moods.policies[0].name, sizeof(moods.policies[0].name), "gpu");
+	(void)snprintf(moods.pin, sizeof(moods.pin), "gpu");
+	memcpy(moods.pinned, pair.a.id, sizeof(moods.pinned));
+	mesh_node_dials(&pair.b, "gpu", 9, NULL); /* nobody is there */
+	mesh_node_start(&pair.b);
+	mesh_until(knows_policies, &pair.b, "the policies are known");
+	assert_int_equal(MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_forget, .name = qmt_str("gpu")), 0);
+	assert_string_equal(policy_of_peer(&pair.b, id, room), "block");
+	assert_int_equal(MESH_ASK(&pair.b, pair.b.store, &result, store_pin_get, .name = qmt_str("gpu")), 0);
+	assert_int_equal(((const struct store_pin *)result.body)->peer_id.len, 0);
+	assert_int_equal(MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_forget, .name = qmt_str(id)), 0);
+	assert_string_equal(policy_of_peer(&pair.b, id, room), "none");
+	mesh_pair_stop(&pair);
+}
+
+/* Until it is known what was said before, nothing is forgotten: else a block would stay that was taken back. */
+static void nothing_is_forgotten_too_early(void **state)
+{
+	struct qmt_result result;
+
+	(void)state;
+	init(&pair);
+	moods.mood = MOOD_SILENT;
+	mesh_node_start(&pair.b);
+	assert_int_equal(
+		MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_forget, .name = qmt_str(pair.a.id)), QMT_FAIL_FAILED);
+	assert_non_null(memmem(result.text.p, result.text.len, "try again", 9));
+	mesh_pair_stop(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_name_means_one_peer),
+		cmocka_unit_test(nothing_is_forgotten_too_early),
+	};
+
+	if (identity_crypto_init())
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
