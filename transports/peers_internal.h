@@ -148,6 +148,7 @@ struct peers {
 	} counts;
 	struct policy *policies;
 	bool policies_known;
+	bool policies_asked, policies_stale; /* the store was asked for them; something was said since: the answer is old */
 	struct qmt_timer policies_timer;
 	struct claim *claims; /* while the policies are not known */
 	struct audit_refused refused[AUDIT_REFUSED];
@@ -164,7 +165,8 @@ void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct pee
 void peers_end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why);
 
 /* peers_policy.c */
-void policies_load(struct qmt_ctx *ctx, struct peers *peers); /* then dials begin, and claims are answered */
+/* The first time dials begin then, and claims are answered; later every link is judged anew. */
+void policies_load(struct qmt_ctx *ctx, struct peers *peers);
 void policies_stop(struct peers *peers);
 const struct policy *policy_of(const struct peers *peers, const struct peer_id *id);
 const struct policy *policy_called(const struct peers *peers, struct qmt_str name);

@@ -75,22 +75,46 @@ void peers_tell_role(
 			ctx, link, link_role, .scope = qmt_str(peers->node->scopes[i]), .role = AUTHORITY_LAN, .named = named);
 }
 
-uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+/* True: it ends. */
+static bool judge_link(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link)
 {
 	char why[256];
+
+	if (peer_may_link(peers, &link->remote->id, link->dialed, why)) {
+		peers_tell_role(ctx, peers, link->ref, &link->remote->id, link->dialed);
+		return false;
+	}
+	peers_end_link(ctx, link, why);
+	return true;
+}
+
+uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+{
 	uint32_t ended = 0;
 
-	for (struct known_link *link = peers->links; link; link = link->next) {
-		if (peer_id_compare(&link->remote->id, id) != 0)
-			continue;
-		if (peer_may_link(peers, id, link->dialed, why)) {
-			peers_tell_role(ctx, peers, link->ref, id, link->dialed);
-		} else {
-			peers_end_link(ctx, link, why);
-			ended++;
-		}
-	}
+	for (struct known_link *link = peers->links; link; link = link->next)
+		if (peer_id_compare(&link->remote->id, id) == 0)
+			ended += judge_link(ctx, peers, link);
 	return ended;
+}
+
+/* What was read may differ from what held. */
+static void judge_all(struct qmt_ctx *ctx, struct peers *peers)
+{
+	char why[256];
+
+	for (struct known_link *link = peers->links; link; link = link->next)
+		(void)judge_link(ctx, peers, link);
+	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
+		struct target *target = &peers->targets[i];
+
+		if (!target->has_expected)
+			continue;
+		if (!peer_may_link(peers, &target->expected, true, why))
+			dials_end(ctx, peers, &target->expected, why);
+		else if (target->state == TARGET_BLOCKED)
+			target_unblocked(ctx, peers, &target->expected);
+	}
 }
 
 /* ---- claims ------------------------------------------------------------------------------------------------------ */
@@ -209,30 +233,51 @@ static void policies_are_known(struct qmt_ctx *ctx, struct peers *peers)
 	}
 }
 
+/* Again after a while. */
+static void not_read(struct qmt_ctx *ctx, struct peers *peers, const char *reason)
+{
+	char why[300];
+
+	qmt_text(why, sizeof(why), "what was said by qmt peers allow and block could not be read: %s", reason);
+	if (!peers->policies_known)
+		targets_say(peers, why);
+	QMT_LOG(ctx, QMT_WARN, "peers.waiting", "reason", why, "note",
+		peers->policies_known ? "until then what is known holds" : "nobody is let in or dialed before");
+	if (qmt_timer_start(ctx, POLICY_RETRY_MS, on_retry, NULL, &peers->policies_timer))
+		qmt_fail(ctx, "out of memory");
+}
+
 static void on_policies(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct peers *peers = state;
-	char why[300];
 
 	(void)arg;
-	if (result->fail || result->type != &store_policies_type || !take_all(peers, result->body)) {
-		qmt_text(why, sizeof(why), "what was said by qmt peers allow and block could not be read: %s",
-			result->fail ? qmt_fail_name(result->fail) : "out of memory");
-		targets_say(peers, why);
-		QMT_LOG(ctx, QMT_WARN, "peers.waiting", "reason", why, "note", "nobody is let in or dialed before");
-		if (qmt_timer_start(ctx, POLICY_RETRY_MS, on_retry, NULL, &peers->policies_timer))
-			qmt_fail(ctx, "out of memory");
-		return;
+	peers->policies_asked = false;
+	if (result->fail) {
+		not_read(ctx, peers, qmt_fail_name(result->fail));
+	} else if (peers->policies_stale) {
+		policies_load(ctx, peers);
+	} else if (!take_all(peers, result->body)) {
+		qmt_fail(ctx, "out of memory"); /* half of what was said must not hold */
+	} else if (peers->policies_known) {
+		judge_all(ctx, peers);
+	} else {
+		policies_are_known(ctx, peers);
 	}
-	policies_are_known(ctx, peers);
 }
 
 void policies_load(struct qmt_ctx *ctx, struct peers *peers)
 {
-	if (peers->config->without_store)
+	if (peers->config->without_store) {
 		policies_are_known(ctx, peers);
-	else
-		ask_store(ctx, &store_policy_list_type, &(struct store_policy_list){}, on_policies, NULL);
+		return;
+	}
+	peers->policies_stale = peers->policies_asked;
+	if (peers->policies_asked)
+		return;
+	peers->policies_asked = true;
+	qmt_timer_cancel(ctx, &peers->policies_timer);
+	ask_store(ctx, &store_policy_list_type, &(struct store_policy_list){}, on_policies, NULL);
 }
 
 void policies_stop(struct peers *peers)

@@ -2,6 +2,9 @@
  *
  * A word is in the store before it holds here, and holds before the command is answered. A name that a peer gives
  * itself is never taken for it: else a stranger could be allowed in another's place.
+ *
+ * The store may carry a word out after the answer was given up. So when it did not say no itself, it is asked for all
+ * that was said; it answers that behind the word (store.c), and then each link is judged by what it has.
  */
 #include <errno.h>
 
@@ -89,19 +92,43 @@ static const char *name_of(const struct peers *peers, const struct peer_id *id)
 	return target ? target->config->name : policy ? policy->name : "";
 }
 
+/* True: not carried out, or not known whether; it was answered. */
+static bool is_not_said(
+	struct qmt_ctx *ctx, struct peers *peers, const struct saying *saying, const struct qmt_result *result)
+{
+	if (result->fail == 0) {
+		peers->policies_stale = peers->policies_asked;
+		return false;
+	}
+	if (result->fail == QMT_FAIL_NOT_FOUND || result->fail == QMT_FAIL_BAD_REQUEST ||
+		result->fail == QMT_FAIL_TOO_LARGE) {
+		(void)qmt_reply_result(ctx, saying->token, result);
+		return true;
+	}
+	policies_load(ctx, peers);
+	(void)qmt_reply_fail(ctx, saying->token, result->fail, NULL, 0,
+		"the store did not say whether it has noted that (%s%s%.*s); it is asked again, and what it has holds: see "
+		"qmt peers",
+		qmt_fail_name(result->fail), result->text.len ? ": " : "", QMT_STR_ARG(result->text));
+	return true;
+}
+
 /* It is in the store: now it holds. */
 static void on_said(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct peers *peers = state;
 	struct saying *saying = arg;
-	struct policy *policy = NULL;
+	struct policy *policy;
 	uint32_t ended = 0;
 	char why[256];
 
-	if (result->fail == 0 && !(policy = policy_need(peers, &saying->id)))
+	if (is_not_said(ctx, peers, saying, result)) {
+		free(saying);
+		return;
+	}
+	policy = policy_need(peers, &saying->id);
+	if (!policy) {
 		qmt_fail(ctx, "out of memory"); /* with the restart it is read from the store */
-	if (result->fail || !policy) {
-		(void)qmt_reply_result(ctx, saying->token, result);
 		free(saying);
 		return;
 	}
@@ -181,8 +208,7 @@ static void on_dropped(struct qmt_ctx *ctx, void *state, const struct qmt_result
 	struct saying *saying = arg;
 	const struct target *target = saying->target;
 
-	if (result->fail && result->fail != QMT_FAIL_NOT_FOUND) {
-		(void)qmt_reply_result(ctx, saying->token, result);
+	if (result->fail != QMT_FAIL_NOT_FOUND && is_not_said(ctx, peers, saying, result)) {
 		free(saying);
 		return;
 	}

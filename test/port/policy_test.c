@@ -224,11 +224,39 @@ static void nothing_is_forgotten_too_early(void **state)
 	mesh_pair_stop(&pair);
 }
 
+/* ---- answers that were lost -------------------------------------------------------------------------------------- */
+
+/* A block that the store has noted holds, also when its answer was lost: the links are cut, and the owner is told that
+ * it is not known yet, and where to look. So does a word that takes it back. */
+static void what_is_noted_holds(void **state)
+{
+	struct qmt_result result;
+	char room[8];
+
+	(void)state;
+	init(&pair);
+	mesh_node_dials(&pair.b, "a", pair.a.port, &pair.a.identity.id);
+	mesh_pair_start(&pair);
+	moods.mood = MOOD_NOTES_AND_FAILS;
+	assert_int_equal(
+		MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_block, .peer = qmt_str(pair.a.id)), QMT_FAIL_DEADLINE);
+	assert_non_null(memmem(result.text.p, result.text.len, "see qmt peers", 13));
+	mesh_wait_peer(&pair.b, pair.a.id, false);
+	mesh_wait_peer(&pair.a, pair.b.id, false);
+	assert_string_equal(policy_of_peer(&pair.b, pair.a.id, room), "block");
+	assert_int_equal(
+		MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_forget, .name = qmt_str(pair.a.id)), QMT_FAIL_DEADLINE);
+	mesh_wait_peer(&pair.b, pair.a.id, true);
+	assert_string_equal(policy_of_peer(&pair.b, pair.a.id, room), "");
+	mesh_pair_stop(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_name_means_one_peer),
 		cmocka_unit_test(nothing_is_forgotten_too_early),
+		cmocka_unit_test(what_is_noted_holds),
 	};
 
 	if (identity_crypto_init())

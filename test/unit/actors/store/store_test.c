@@ -608,6 +608,29 @@ static void a_killed_node_has_lost_nothing(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, store_fixture_setup, store_fixture_teardown)
 
+/* Who asks for the policies gets all that it said before, also what is not committed yet when the question comes. */
+static void policies_behind_words(void **state)
+{
+	struct node node;
+
+	node_start(&node, *state, NULL);
+	for (uint32_t round = 1; round <= 20; round++) {
+		for (uint32_t i = 0; i < 10; i++) {
+			char id[24];
+
+			(void)snprintf(id, sizeof id, "%u-%u", round, i);
+			assert_int_equal(
+				QMT_TELL(node.ctx, node.store, store_policy_put, .peer_id = qmt_str(id), .policy = qmt_str("block")),
+				0);
+		}
+		assert_int_equal(qmt_outside_ask(node.ctx, node.store, &store_policy_list_type, &(struct store_policy_list){},
+							 DEADLINE_MS, &node.result),
+			0);
+		assert_int_equal(((const struct store_policies *)node.result.body)->policies.count, 10 * round);
+	}
+	node_stop(&node);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -623,6 +646,7 @@ int main(void)
 		T(batches_end_at_their_bounds),
 		T(a_failed_batch_is_answered_as_a_whole),
 		T(what_was_done_is_counted),
+		T(policies_behind_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
