@@ -362,6 +362,7 @@ static void forget_link(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref
 	struct remote *remote;
 	struct peer_id id;
 
+	peers_claim_ended(ctx, peers, ref);
 	while (*at && !qmt_ref_eq((*at)->ref, ref))
 		at = &(*at)->next;
 	link = *at;
@@ -551,7 +552,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 }
 
 static qmt_handler *const link_handlers[link_message_count] = {
-	[link_claims_id] = peers_on_claims,
+	[link_claims_id] = peers_on_claim,
 	[link_proven_id] = on_proven,
 	[link_chosen_id] = on_chosen,
 	[link_taken_id] = on_taken,

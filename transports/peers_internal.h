@@ -150,7 +150,8 @@ struct peers {
 	bool policies_known;
 	bool policies_asked, policies_stale; /* the store was asked for them; something was said since: the answer is old */
 	struct qmt_timer policies_timer;
-	struct claim *claims; /* while the policies are not known */
+	struct claim *claims; /* while the policies are not known; one ends with its link */
+	uint32_t claim_count;
 	struct audit_refused refused[AUDIT_REFUSED];
 	struct qmt_timer audit_timer;
 	uint64_t audit_minute_ms;
@@ -180,7 +181,8 @@ void peers_tell_role(
 /* Somebody became named, or is so no more: its links get their role anew, or end. Returns how many ended. */
 uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id);
 struct policy *policy_need(struct peers *peers, const struct peer_id *id); /* NULL: out of memory */
-void peers_on_claims(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_claim(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_claim_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link);
 
 /* peers_words.c */
 void peers_on_allow(struct qmt_ctx *ctx, void *state, const void *body);

@@ -133,11 +133,19 @@ static void answer_claim(struct qmt_ctx *ctx, struct peers *peers, const struct 
 		peers_audit_refused(ctx, peers, &claim->id, claim->node, why, claim->from);
 }
 
-void peers_on_claims(struct qmt_ctx *ctx, void *state, const void *body)
+/* As many as there may be connections whose HELLO has not ended. */
+static uint64_t claims_max(const struct peers *peers)
+{
+	uint64_t listeners = peers->config->listener_count ? peers->config->listener_count : 1;
+
+	return listeners * peers->limits->unproven_max + peers->config->peer_count;
+}
+
+void peers_on_claim(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct link_claims *msg = body;
 	struct peers *peers = state;
-	struct claim claim = {.link = msg->link, .dialed = msg->dialed}, *kept;
+	struct claim claim = {.link = msg->link, .dialed = msg->dialed}, *kept = NULL;
 
 	if (peer_id_from_bytes(msg->peer, &claim.id, NULL))
 		return;
@@ -147,14 +155,31 @@ void peers_on_claims(struct qmt_ctx *ctx, void *state, const void *body)
 		answer_claim(ctx, peers, &claim);
 		return;
 	}
-	kept = malloc(sizeof(*kept)); /* as many as there may be unproven connections */
-	if (!kept) {
-		(void)QMT_TELL(ctx, msg->link, link_deny, .why = qmt_str("out of memory"));
+	if (peers->claim_count >= claims_max(peers) || !(kept = malloc(sizeof(*kept))) || qmt_monitor(ctx, msg->link)) {
+		free(kept);
+		(void)QMT_TELL(ctx, msg->link, link_deny,
+			.why = qmt_str("too many wait until it is known here who may come in: try again"));
 		return;
 	}
 	*kept = claim;
 	kept->next = peers->claims;
 	peers->claims = kept;
+	peers->claim_count++;
+}
+
+void peers_claim_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link)
+{
+	struct claim **at = &peers->claims, *claim;
+
+	while (*at && !qmt_ref_eq((*at)->link, link))
+		at = &(*at)->next;
+	claim = *at;
+	if (!claim)
+		return;
+	*at = claim->next;
+	peers->claim_count--;
+	qmt_demonitor(ctx, link);
+	free(claim);
 }
 
 /* ---- from the store ---------------------------------------------------------------------------------------------- */
@@ -224,6 +249,8 @@ static void policies_are_known(struct qmt_ctx *ctx, struct peers *peers)
 		struct claim *claim = peers->claims;
 
 		peers->claims = claim->next;
+		peers->claim_count--;
+		qmt_demonitor(ctx, claim->link);
 		answer_claim(ctx, peers, claim);
 		free(claim);
 	}

@@ -15,6 +15,7 @@ enum mood {
 	MOOD_FINE,
 	MOOD_NOTES_AND_FAILS, /* it is written, and the answer is lost */
 	MOOD_SILENT,          /* to policy_list */
+	MOOD_UNREAD,          /* policy_list fails */
 };
 enum { ROWS = 8 };
 
@@ -111,6 +112,10 @@ static void on_policy_list(struct qmt_ctx *ctx, void *state, const void *body)
 	(void)body;
 	if (moody->config->mood == MOOD_SILENT)
 		return;
+	if (moody->config->mood == MOOD_UNREAD) {
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "not now");
+		return;
+	}
 	for (int i = 0; i < ROWS; i++)
 		if (moody->policies[i].id[0])
 			rows[count++] = (struct store_policy){.peer_id = qmt_str(moody->policies[i].id),
@@ -251,12 +256,127 @@ static void what_is_noted_holds(void **state)
 	mesh_pair_stop(&pair);
 }
 
+/* ---- claims ------------------------------------------------------------------------------------------------------ */
+
+/* A link as peers sees it: counts what it is told. */
+#define FAKE_TOLD(F, T)                         \
+	F(T, U32, admitted, 1, "link.admit.")       \
+	F(T, U32, denied, 2, "link.deny.")          \
+	F(T, U32, named, 3, "link.role, as named.") \
+	F(T, STR, why, 4, "Of the last deny.")
+#define FAKE_MESSAGES(M)                                          \
+	M(fake, what, QMT_NO_FIELDS, "local", "What was told.", told) \
+	M(fake, told, FAKE_TOLD, "reply", "Answer.")
+QMT_DECLARE_PROTOCOL(fake, FAKE_MESSAGES)
+QMT_DEFINE_PROTOCOL(fake, FAKE_MESSAGES, "Of this test.")
+
+struct fake {
+	uint32_t admitted, denied, named;
+	char why[256];
+};
+static void on_admit(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx, (void)body;
+	((struct fake *)state)->admitted++;
+}
+static void on_deny(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct fake *fake = state;
+
+	(void)ctx;
+	fake->denied++;
+	qmt_text(fake->why, sizeof(fake->why), "%.*s", QMT_STR_ARG(((const struct link_deny *)body)->why));
+}
+static void on_role(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)ctx;
+	((struct fake *)state)->named += ((const struct link_role *)body)->named;
+}
+static void on_what(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	const struct fake *fake = state;
+
+	(void)body;
+	(void)QMT_REPLY(ctx, qmt_token(ctx), fake_told, .admitted = fake->admitted, .denied = fake->denied,
+		.named = fake->named, .why = qmt_str(fake->why));
+}
+static qmt_handler *const fake_link_handlers[link_message_count] = {
+	[link_admit_id] = on_admit, [link_deny_id] = on_deny, [link_role_id] = on_role};
+static qmt_handler *const fake_handlers[fake_message_count] = {[fake_what_id] = on_what};
+static const struct qmt_actor_desc fake_desc = {.abi = QMT_ABI,
+	.name = "fake",
+	.state_size = sizeof(struct fake),
+	.accepts = {{&link_protocol, fake_link_handlers}, {&fake_protocol, fake_handlers}}};
+
+static struct fake_told told(struct qmt_ref link)
+{
+	struct qmt_result result;
+
+	assert_int_equal(MESH_ASK(&pair.b, link, &result, fake_what, ), 0);
+	return *(const struct fake_told *)result.body;
+}
+
+/* A connection of that peer whose HELLO asks who may come in; returns when peers has heard of it. */
+static struct qmt_ref claim_of(const struct peer_id *id)
+{
+	struct qmt_err err = {0};
+	struct qmt_ref link;
+	uint8_t bytes[PEER_ID_BYTES];
+
+	peer_id_bytes(id, bytes);
+	if (qmt_spawn(pair.b.ctx, &fake_desc, NULL, &link, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(QMT_TELL(pair.b.ctx, peers_of(&pair.b), link_claims, .link = link, .peer = {bytes, sizeof(bytes)},
+						 .node = qmt_str("stranger"), .address = qmt_str("/ip4/10.0.0.7/tcp/4")),
+		0);
+	assert_non_null(mesh_peers(&pair.b));
+	return link;
+}
+
+static bool one_more_waits(void *ret_link)
+{
+	struct qmt_ref link = claim_of(&pair.a.identity.id);
+
+	*(struct qmt_ref *)ret_link = link;
+	return told(link).denied == 0;
+}
+static bool is_admitted(void *link)
+{
+	return told(*(struct qmt_ref *)link).admitted == 1;
+}
+
+/* Until the policies are known a claim waits, as many as there may be connections without HELLO; one more is told why
+ * it may not; a connection that ends makes room. Who waited then comes in. */
+static void claims_are_bounded(void **state)
+{
+	struct qmt_ref link[3];
+
+	(void)state;
+	init(&pair);
+	moods.mood = MOOD_UNREAD;
+	pair.b.config.limits.unproven_max = 2;
+	mesh_node_start(&pair.b);
+	for (int i = 0; i < 3; i++)
+		link[i] = claim_of(&pair.a.identity.id);
+	assert_int_equal(told(link[0]).denied + told(link[1]).denied, 0);
+	const struct fake_told last = told(link[2]);
+	assert_int_equal(last.denied, 1);
+	assert_non_null(memmem(last.why.p, last.why.len, "try again", 9));
+	assert_int_equal(qmt_stop(pair.b.ctx, link[0]), 0);
+	mesh_until(one_more_waits, &link[2], "room for one more");
+	moods.mood = MOOD_FINE;
+	mesh_until(is_admitted, &link[1], "it is admitted");
+	mesh_until(is_admitted, &link[2], "and the other one");
+	mesh_pair_stop(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_name_means_one_peer),
 		cmocka_unit_test(nothing_is_forgotten_too_early),
 		cmocka_unit_test(what_is_noted_holds),
+		cmocka_unit_test(claims_are_bounded),
 	};
 
 	if (identity_crypto_init())
