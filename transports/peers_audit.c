@@ -8,12 +8,12 @@
 
 enum { AUDIT_FLUSH_MS = 10000, AUDIT_MERGE_MS = 3600000, AUDIT_ROWS_A_MINUTE = 30 };
 
-static void add(struct qmt_ctx *ctx, const struct store_audit_add *msg)
+/* True: the store has it in its mailbox. */
+static bool add(struct qmt_ctx *ctx, const struct store_audit_add *msg)
 {
 	struct qmt_ref store;
 
-	if (qmt_lookup(ctx, "store", &store) == 0)
-		(void)qmt_tell(ctx, store, &store_audit_add_type, msg);
+	return qmt_lookup(ctx, "store", &store) == 0 && qmt_tell(ctx, store, &store_audit_add_type, msg) == 0;
 }
 
 void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, const char *name, const char *text)
@@ -25,58 +25,59 @@ void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, co
 		&(struct store_audit_add){.row = {.event = qmt_str(event), .peer_id = qmt_str(peer_id), .text = qmt_str(why)}});
 }
 
-static void note(struct qmt_ctx *ctx, struct audit_refused *row, uint64_t count)
+/* NULL id: of those that are not noted one by one. What the store does not take is counted on. */
+static void note(struct qmt_ctx *ctx, struct audit_refused *row, const struct peer_id *id)
 {
-	static const struct peer_id nobody = {0};
-	bool known = peer_id_compare(&row->id, &nobody) != 0;
-	char id[PEER_ID_TEXT + 1] = "";
+	char text[PEER_ID_TEXT + 1] = "";
 
-	if (known)
-		peer_id_text(&row->id, id);
-	add(ctx,
-		&(struct store_audit_add){.row = {.event = qmt_str("link_refused"),
-									  .peer_id = qmt_str(id),
-									  .text = qmt_str(known ? row->why : "more peers than are noted one by one"),
-									  .count = count},
-			.merge_ms = AUDIT_MERGE_MS});
-	row->count = 0;
+	if (id)
+		peer_id_text(id, text);
+	if (add(ctx,
+			&(struct store_audit_add){.row = {.event = qmt_str("link_refused"),
+										  .peer_id = qmt_str(text),
+										  .text = qmt_str(id ? row->why : "more peers than are noted one by one"),
+										  .count = row->count},
+				.merge_ms = AUDIT_MERGE_MS}))
+		row->count = 0;
+}
+
+/* True: look again later. */
+static bool flush_row(struct qmt_ctx *ctx, struct audit_refused *row, const struct peer_id *id)
+{
+	if (row->used && row->count)
+		note(ctx, row, id);
+	else
+		row->used = false;
+	return row->used;
 }
 
 static void on_flush(struct qmt_ctx *ctx, void *state, void *arg)
 {
 	struct peers *peers = state;
-	bool some = false;
+	bool some;
 
 	(void)arg;
 	peers->audit_timer = (struct qmt_timer){0};
-	for (size_t i = 0; i < AUDIT_REFUSED; i++) {
-		struct audit_refused *row = &peers->refused[i];
-
-		if (row->used && row->count)
-			note(ctx, row, row->count);
-		else
-			row->used = false;
-		some |= row->used;
-	}
+	some = flush_row(ctx, &peers->refused_others, NULL);
+	for (size_t i = 0; i < AUDIT_REFUSED; i++)
+		some |= flush_row(ctx, &peers->refused[i], &peers->refused[i].id);
 	if (some)
 		(void)qmt_timer_start(ctx, AUDIT_FLUSH_MS, on_flush, NULL, &peers->audit_timer);
 }
 
-static struct audit_refused *row_of(struct peers *peers, const struct peer_id *id, bool *ret_is_new)
+/* The row of this peer, or a free one; NULL: none. */
+static struct audit_refused *row_of(struct peers *peers, const struct peer_id *id)
 {
 	struct audit_refused *free_one = NULL;
 
 	for (size_t i = 0; i < AUDIT_REFUSED; i++) {
 		struct audit_refused *row = &peers->refused[i];
 
-		if (row->used && peer_id_compare(&row->id, id) == 0) {
-			*ret_is_new = false;
+		if (row->used && peer_id_compare(&row->id, id) == 0)
 			return row;
-		}
 		if (!row->used)
 			free_one = row;
 	}
-	*ret_is_new = true;
 	return free_one;
 }
 
@@ -84,31 +85,29 @@ static struct audit_refused *row_of(struct peers *peers, const struct peer_id *i
 void peers_audit_refused(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *name,
 	const char *why, const char *from)
 {
-	static const struct peer_id nobody = {0};
 	uint64_t now = qmt_now_ms(ctx);
+	struct audit_refused *row = row_of(peers, id);
 	bool is_new;
-	struct audit_refused *row = row_of(peers, id, &is_new);
 
 	if (now - peers->audit_minute_ms >= 60000) {
 		peers->audit_minute_ms = now;
 		peers->audit_rows = 0;
 	}
-	if (is_new && (!row || peers->audit_rows >= AUDIT_ROWS_A_MINUTE)) {
-		id = &nobody;
-		row = row_of(peers, id, &is_new);
-		if (!row) /* a table full of names: the last one stands for those that find no room */
-			row = &peers->refused[AUDIT_REFUSED - 1];
-		is_new = is_new && !row->used;
+	if (!row || (!row->used && peers->audit_rows >= AUDIT_ROWS_A_MINUTE)) {
+		row = &peers->refused_others;
+		id = NULL;
 	}
+	is_new = !row->used;
 	if (is_new) {
-		*row = (struct audit_refused){.used = true, .id = *id};
-		peers->audit_rows++;
+		*row = (struct audit_refused){.used = true};
+		if (id)
+			row->id = *id;
+		peers->audit_rows += id != NULL;
 	}
+	row->count++;
 	qmt_text(row->why, sizeof(row->why), "%s%s%s%s%s", name, name[0] ? " " : "", from, from[0] ? ": " : "", why);
 	if (is_new)
-		note(ctx, row, 1);
-	else
-		row->count++;
+		note(ctx, row, id);
 	if (peers->audit_timer.id == 0)
 		(void)qmt_timer_start(ctx, AUDIT_FLUSH_MS, on_flush, NULL, &peers->audit_timer);
 }

@@ -152,7 +152,7 @@ struct peers {
 	struct qmt_timer policies_timer;
 	struct claim *claims; /* while the policies are not known; one ends with its link */
 	uint32_t claim_count;
-	struct audit_refused refused[AUDIT_REFUSED];
+	struct audit_refused refused[AUDIT_REFUSED], refused_others; /* others: all that are not noted by name */
 	struct qmt_timer audit_timer;
 	uint64_t audit_minute_ms;
 	uint32_t audit_rows; /* in that minute */
