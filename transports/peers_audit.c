@@ -1,4 +1,4 @@
-/* transports/peers_audit.c - what peers did and what became of them, noted in the store (qmt audit).
+/* transports/peers_audit.c - who was refused, noted in the store (qmt audit).
  *
  * Refusals come as often as strangers please, and each must not be a commit. The first one of a peer is noted at once;
  * what follows within AUDIT_FLUSH_MS is counted here and added to that row. Identities cost nothing, so at most
@@ -14,15 +14,6 @@ static bool add(struct qmt_ctx *ctx, const struct store_audit_add *msg)
 	struct qmt_ref store;
 
 	return qmt_lookup(ctx, "store", &store) == 0 && qmt_tell(ctx, store, &store_audit_add_type, msg) == 0;
-}
-
-void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, const char *name, const char *text)
-{
-	char why[400];
-
-	qmt_text(why, sizeof(why), "%s%s%s", name, name[0] ? ": " : "", text);
-	add(ctx,
-		&(struct store_audit_add){.row = {.event = qmt_str(event), .peer_id = qmt_str(peer_id), .text = qmt_str(why)}});
 }
 
 /* NULL id: of those that are not noted one by one. What the store does not take is counted on. */

@@ -10,11 +10,13 @@
 
 #include "transports/peers_internal.h"
 
+enum { NOTE_BYTES = 400 };
+
 struct saying {
 	struct qmt_token token;
 	struct peer_id id;
 	const struct target *target; /* forget: whose pin goes, too; NULL: none */
-	bool block;
+	bool block, is_damaged;      /* is_damaged: of a row in the store whose PeerId may be none, or of a pin */
 	char text[PEER_ID_TEXT + 1], name[HELLO_NAME + 1];
 };
 
@@ -92,6 +94,12 @@ static const char *name_of(const struct peers *peers, const struct peer_id *id)
 	return target ? target->config->name : policy ? policy->name : "";
 }
 
+/* For the audit. */
+static void note_of(const char *name, char ret_note[NOTE_BYTES])
+{
+	(void)snprintf(ret_note, NOTE_BYTES, "%s%sby qmt peers", name, name[0] ? ": " : "");
+}
+
 /* True: not carried out, or not known whether; it was answered. */
 static bool is_not_said(
 	struct qmt_ctx *ctx, struct peers *peers, const struct saying *saying, const struct qmt_result *result)
@@ -142,7 +150,6 @@ static void on_said(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 	else
 		target_unblocked(ctx, peers, &saying->id);
 	const char *name = name_of(peers, &saying->id);
-	peers_audit(ctx, saying->block ? "peer_blocked" : "peer_allowed", policy->text, name, "by qmt peers");
 	QMT_LOG(ctx, QMT_INFO, saying->block ? "peer.blocked" : "peer.allowed", "peer", policy->text, "name", name);
 	(void)QMT_REPLY(ctx, saying->token, peers_policy, .peer_id = qmt_str(policy->text), .name = qmt_str(name),
 		.policy = qmt_str(saying->block ? "block" : "allow"), .configured = peers_target_of(peers, &saying->id) != NULL,
@@ -154,6 +161,7 @@ static void say(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str who, st
 {
 	struct peer_id id;
 	struct saying *saying;
+	char note[NOTE_BYTES];
 
 	if (whom(ctx, peers, who, &id) || (name.len && check_name(ctx, peers, &id, name)))
 		return;
@@ -167,9 +175,12 @@ static void say(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str who, st
 	saying->block = block;
 	peer_id_text(&id, saying->text);
 	qmt_text(saying->name, sizeof(saying->name), "%.*s", QMT_STR_ARG(name));
+	note_of(name.len ? saying->name : name_of(peers, &id), note);
 	ask_store(ctx, &store_policy_put_type,
-		&(struct store_policy_put){
-			.peer_id = qmt_str(saying->text), .policy = qmt_str(block ? "block" : "allow"), .name = name},
+		&(struct store_policy_put){.peer_id = qmt_str(saying->text),
+			.policy = qmt_str(block ? "block" : "allow"),
+			.name = name,
+			.note = qmt_str(note)},
 		on_said, saying);
 }
 
@@ -212,7 +223,16 @@ static void on_dropped(struct qmt_ctx *ctx, void *state, const struct qmt_result
 		free(saying);
 		return;
 	}
-	peers_audit(ctx, "peer_forgotten", saying->text, name_of(peers, &saying->id), "by qmt peers");
+	if (saying->is_damaged) {
+		if (result->fail) {
+			target_forget(ctx, peers, saying->token, qmt_str(saying->text), false);
+		} else {
+			policies_load(ctx, peers);
+			(void)QMT_REPLY(ctx, saying->token, peers_done, );
+		}
+		free(saying);
+		return;
+	}
 	drop(peers, &saying->id);
 	(void)peers_judge_again(ctx, peers, &saying->id);
 	if (target)
@@ -231,6 +251,7 @@ void peers_on_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct policy *policy = NULL;
 	struct peer_meant meant;
 	struct saying *saying;
+	char note[NOTE_BYTES];
 
 	if (msg->name.len == 0) {
 		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "no name given");
@@ -242,7 +263,7 @@ void peers_on_forget(struct qmt_ctx *ctx, void *state, const void *body)
 		meant = (struct peer_meant){0};
 	if (meant.is_known)
 		policy = policy_of(peers, &meant.id);
-	if (!policy) {
+	if (!policy && (meant.is_known || meant.target || msg->name.len >= sizeof(saying->text))) {
 		target_forget(
 			ctx, peers, qmt_token(ctx), meant.target ? qmt_str(meant.target->config->name) : msg->name, false);
 		return;
@@ -253,9 +274,12 @@ void peers_on_forget(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	saying->token = qmt_token(ctx);
-	saying->id = policy->id;
+	saying->is_damaged = !policy;
 	saying->target = meant.target;
-	memcpy(saying->text, policy->text, sizeof(saying->text));
-	ask_store(ctx, &store_policy_forget_type, &(struct store_policy_forget){.peer_id = qmt_str(saying->text)},
-		on_dropped, saying);
+	if (policy)
+		saying->id = policy->id;
+	qmt_text(saying->text, sizeof(saying->text), "%.*s", QMT_STR_ARG(policy ? qmt_str(policy->text) : msg->name));
+	note_of(policy ? name_of(peers, &saying->id) : "", note);
+	ask_store(ctx, &store_policy_forget_type,
+		&(struct store_policy_forget){.peer_id = qmt_str(saying->text), .note = qmt_str(note)}, on_dropped, saying);
 }

@@ -13,6 +13,7 @@
  */
 #include "actors/store/store.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "actors/store/store_reader.h"
@@ -40,6 +41,7 @@ struct store {
 	struct answer *answers; /* room for limits.batch_max */
 	uint32_t count;
 	uint64_t bytes;
+	uint64_t changes_before; /* the request that is being handled */
 	struct store_arena arena;
 	uint64_t requests, commits, failed_batches; /* for metrics.get */
 };
@@ -102,6 +104,7 @@ static void queue_answer(struct qmt_ctx *ctx, struct store *store, const struct 
 static bool begin_request(struct qmt_ctx *ctx, struct store *store)
 {
 	store->requests++;
+	store->changes_before = store_db_changes(store->db);
 	if (store->batch == BATCH_NONE) {
 		int r = store_db_begin(store->db, &store->failure);
 
@@ -121,6 +124,9 @@ static void end_request(struct qmt_ctx *ctx, struct store *store, int result, co
 {
 	struct answer answer = {.result = result};
 	bool memory = true;
+
+	/* What is refused has written nothing: the batch goes on, and would commit it. */
+	assert(result <= 0 || store_db_changes(store->db) == store->changes_before);
 
 	if (result == 0) {
 		void *copy = store_arena_take(&store->arena, type->record.size);
@@ -285,7 +291,7 @@ static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_err err;
 
 	if (begin_request(ctx, store))
-		end_request(ctx, store, store_db_audit_count(store->db, &req->row, req->merge_ms, qmt_wall_ms(ctx), &err), &err,
+		end_request(ctx, store, store_db_audit_note(store->db, &req->row, req->merge_ms, qmt_wall_ms(ctx), &err), &err,
 			&store_done_type, NULL);
 }
 
@@ -305,7 +311,8 @@ static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_err err;
 
 	if (begin_request(ctx, store))
-		end_request(ctx, store, store_db_policy_forget(store->db, body, &err), &err, &store_done_type, NULL);
+		end_request(ctx, store, store_db_policy_forget(store->db, body, qmt_wall_ms(ctx), &err), &err,
+			&store_done_type, NULL);
 }
 
 /* ---- reads ------------------------------------------------------------------------------------------------------- */
@@ -454,7 +461,7 @@ static const struct qmt_param params[] = {STORE_LIMITS(LIMIT_PARAM){0}};
 const struct qmt_actor_desc store_desc = {
 	.abi = QMT_ABI,
 	.name = "store",
-	.doc = "Keeps sessions, their messages, pinned peers, invites and who was admitted, in one SQLite file.",
+	.doc = "Keeps sessions, their messages, pinned peers, invites, who was admitted, what was said of peers, and the audit.",
 	.state_size = sizeof(struct store),
 	.params = params,
 	.accepts = {{&store_protocol, handlers}, {&metrics_protocol, metrics_handlers}},

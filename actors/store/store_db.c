@@ -159,6 +159,18 @@ int store__step(struct store_db *db, sqlite3_stmt *stmt, struct qmt_err *err)
 	return r;
 }
 
+int store__number(struct store_db *db, sqlite3_stmt *stmt, uint64_t *ret_number, struct qmt_err *err)
+{
+	int r = store__step(db, stmt, err);
+
+	if (r < 0)
+		return r;
+	*ret_number = r == STORE_ROW ? store__column_u64(stmt, 0) : 0;
+	if (r == STORE_ROW)
+		store__done(stmt);
+	return 0;
+}
+
 void store__done(sqlite3_stmt *stmt)
 {
 	if (stmt)
@@ -234,6 +246,11 @@ int store_db_commit(struct store_db *db, struct qmt_err *err)
 	db->in_batch = false;
 	db->rows += (uint64_t)(sqlite3_total_changes64(db->sql) - db->changes_before);
 	return 0;
+}
+
+uint64_t store_db_changes(const struct store_db *db)
+{
+	return (uint64_t)sqlite3_total_changes64(db->sql);
 }
 
 uint64_t store_db_rows(const struct store_db *db)

@@ -44,6 +44,8 @@ QMT_MUST_CHECK int store_db_begin(struct store_db *db, struct qmt_err *err);
 /* <0: rolled back. */
 QMT_MUST_CHECK int store_db_commit(struct store_db *db, struct qmt_err *err);
 void store_db_rollback(struct store_db *db);
+/* Rows that were inserted, changed or deleted until now, committed or not. */
+uint64_t store_db_changes(const struct store_db *db);
 /* Rows that committed batches of this handle inserted, changed or deleted. */
 uint64_t store_db_rows(const struct store_db *db);
 
@@ -83,18 +85,18 @@ QMT_MUST_CHECK int store_db_invite_revoke(struct store_db *db, const struct stor
  * in this order: unknown, blocked, revoked, expired, already, used_up. The caller has verified the grant. */
 QMT_MUST_CHECK int store_db_admit(struct store_db *db, const struct store_admit *req, uint64_t now_ms,
 	struct store_arena *arena, struct store_admitted *ret_admitted, struct qmt_err *err);
-/* seq and at_ms are the store's. */
-/* Like audit_add, and if there is a row of the same event, mesh, invite and peer that is younger than merge_ms it is
- * counted there. */
-QMT_MUST_CHECK int store_db_audit_count(
+/* Counted in the row of the same event, mesh, invite and peer if that is younger than merge_ms, else a row of its own.
+ * seq and at_ms are the store's. */
+QMT_MUST_CHECK int store_db_audit_note(
 	struct store_db *db, const struct store_audit *req, uint64_t merge_ms, uint64_t now_ms, struct qmt_err *err);
+/* A row of its own. */
 QMT_MUST_CHECK int store_db_audit_add(
 	struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err);
-/* STORE_E_BAD: the name is another peer's, or no such policy; STORE_E_TOO_LARGE: policies_max. */
+/* Each with its audit row. STORE_E_BAD: the name is another peer's, or no such policy; STORE_E_TOO_LARGE: policies_max. */
 QMT_MUST_CHECK int store_db_policy_put(
 	struct store_db *db, const struct store_policy_put *req, uint64_t now_ms, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_policy_forget(
-	struct store_db *db, const struct store_policy_forget *req, struct qmt_err *err);
+	struct store_db *db, const struct store_policy_forget *req, uint64_t now_ms, struct qmt_err *err);
 
 /* ---- reads: outside a batch -------------------------------------------------------------------------------------- */
 

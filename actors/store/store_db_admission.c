@@ -8,8 +8,6 @@
 
 #include "actors/store/store_db_impl.h"
 
-enum { PEER_ID_CHARS = 52 };
-
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static int check_id(struct qmt_str id, struct qmt_err *err)
@@ -19,30 +17,37 @@ static int check_id(struct qmt_str id, struct qmt_err *err)
 
 static int check_peer(struct qmt_str id, struct qmt_err *err)
 {
-	return id.len == PEER_ID_CHARS ? 0 : qmt_err_set(err, STORE_E_BAD, "peer_id: no PeerId");
+	return id.len == STORE_PEER_CHARS ? 0 : qmt_err_set(err, STORE_E_BAD, "peer_id: no PeerId");
 }
 
 /* The name in it is an inviter's: any UTF-8, also control characters; the caller has looked at its form. */
 static int check_mesh(struct qmt_str mesh, struct qmt_err *err)
 {
-	return mesh.len > PEER_ID_CHARS && mesh.len <= STORE_MESH_BYTES
+	return mesh.len > STORE_PEER_CHARS && mesh.len <= STORE_MESH_BYTES
 		? 0
 		: qmt_err_set(err, STORE_E_BAD, "mesh: no mesh id of up to %d bytes", STORE_MESH_BYTES);
 }
 
 /* ---- audit ------------------------------------------------------------------------------------------------------- */
 
-int store_db_audit_count(
+/* The bounds are the store's own: what is noted must not depend on what the owner allows names to be. */
+static int check_audit(const struct store_audit *req, struct qmt_err *err)
+{
+	if (req->event.len == 0)
+		return qmt_err_set(err, STORE_E_BAD, "event: is missing");
+	if (req->event.len > STORE_EVENT_BYTES || req->text.len > STORE_AUDIT_TEXT || req->mesh.len > STORE_MESH_BYTES ||
+		req->invite.len > STORE_ID_CHARS || req->peer_id.len > STORE_PEER_CHARS)
+		return qmt_err_set(
+			err, STORE_E_TOO_LARGE, "a field of an audit row is too long (text: %d bytes)", STORE_AUDIT_TEXT);
+	return 0;
+}
+
+int store_db_audit_note(
 	struct store_db *db, const struct store_audit *req, uint64_t merge_ms, uint64_t now_ms, struct qmt_err *err)
 {
 	uint64_t count = req->count ? req->count : 1, since_ms = now_ms > merge_ms ? now_ms - merge_ms : 0;
-	int r = store__check_name(db, "event", req->event, true, err);
+	int r = check_audit(req, err);
 
-	if (r == 0 &&
-		(req->text.len > STORE_AUDIT_TEXT || req->mesh.len > STORE_MESH_BYTES || req->invite.len > STORE_ID_CHARS ||
-			req->peer_id.len > PEER_ID_CHARS))
-		r = qmt_err_set(
-			err, STORE_E_TOO_LARGE, "a field of an audit row is too long (text: %d bytes)", STORE_AUDIT_TEXT);
 	if (r == 0 && merge_ms) {
 		r = store__run(db, err, AUDIT_MERGE, V_INT(count), V_INT(now_ms), V_TEXT(req->text), V_TEXT(req->event),
 			V_TEXT(req->mesh), V_TEXT(req->invite), V_TEXT(req->peer_id), V_INT(since_ms));
@@ -59,9 +64,10 @@ int store_db_audit_count(
 
 int store_db_audit_add(struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err)
 {
-	return store_db_audit_count(db, req, 0, now_ms, err);
+	return store_db_audit_note(db, req, 0, now_ms, err);
 }
 
+/* Of fields that were looked at before anything was written. */
 static int note(struct store_db *db, const char *event, const struct store_invite *invite, struct qmt_str peer_id,
 	const char *text, uint64_t now_ms, struct qmt_err *err)
 {
@@ -308,37 +314,24 @@ int store_db_invite_revoke(struct store_db *db, const struct store_invite_revoke
 
 /* ---- admission --------------------------------------------------------------------------------------------------- */
 
-/* First column of the one row, as a number; 0 when there is none. */
-static int number_of(struct store_db *db, sqlite3_stmt *stmt, int64_t *ret_number, struct qmt_err *err)
-{
-	int r = store__step(db, stmt, err);
-
-	*ret_number = 0;
-	if (r != STORE_ROW)
-		return r;
-	*ret_number = sqlite3_column_int64(stmt, 0);
-	store__done(stmt);
-	return 0;
-}
-
 /* What stands in the way of this peer, or was there before. NULL: it is a new one, and may come in. */
 static int judge(struct store_db *db, const struct store_admit *req, const struct store_invite *invite, uint64_t now_ms,
 	const char **ret_outcome, struct qmt_err *err)
 {
-	int64_t blocked = 0, revoked = 0, admitted = 0;
+	uint64_t blocked = 0, revoked = 0, admitted = 0;
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, PEER_BLOCKED, V_TEXT(req->peer_id));
 
 	if (r == 0)
-		r = number_of(db, stmt, &blocked, err);
+		r = store__number(db, stmt, &blocked, err);
 	if (r == 0)
 		r = store__query(db, err, &stmt, MEMBER_REVOKED, V_TEXT(req->mesh), V_TEXT(req->peer_id));
 	if (r == 0)
-		r = number_of(db, stmt, &revoked, err);
+		r = store__number(db, stmt, &revoked, err);
 	if (r == 0)
 		r = store__query(db, err, &stmt, ADMISSION_GET, V_TEXT(invite->id), V_TEXT(req->peer_id));
 	if (r == 0)
-		r = number_of(db, stmt, &admitted, err);
+		r = store__number(db, stmt, &admitted, err);
 	if (r != 0)
 		return r;
 	if (!qmt_str_eq(invite->mesh, req->mesh))

@@ -1,7 +1,8 @@
 /* actors/store/store_db_impl.h - what the files of the database layer share; nobody else includes it.
  *
  * store_db.c: failures, statements, batches. store_db_open.c: the file. store_db_check.c: is a request well formed?
- * store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites and admissions.
+ * store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites, admissions,
+ * the audit. store_db_policy.c: what the owner says of peers.
  */
 #ifndef STORE_DB_IMPL_H
 #define STORE_DB_IMPL_H
@@ -17,7 +18,7 @@ enum store_sql {
 	STORE_SQL_COUNT
 };
 
-enum { STORE_ID_CHARS = 36 };
+enum { STORE_ID_CHARS = 36, STORE_PEER_CHARS = 52, STORE_EVENT_BYTES = 64, STORE_POLICY_NAME = 64 };
 
 /* What the writer knows of a session, so that an append costs one row and no look-up. Dropped at a rollback and when
  * another connection has written. */
@@ -83,6 +84,8 @@ int store__query_values(struct store_db *db, enum store_sql id, const struct sto
 enum { STORE_ROW = 100 }; /* apart from enum store_outcome: both travel in one int */
 /* STORE_ROW; 0: no more (the statement is done); <0 failed (done, too). */
 int store__step(struct store_db *db, sqlite3_stmt *stmt, struct qmt_err *err);
+/* First column of the one row, as a number, of a query that was bound; 0 when there is none. */
+int store__number(struct store_db *db, sqlite3_stmt *stmt, uint64_t *ret_number, struct qmt_err *err);
 /* Leaves a statement before its last row; NULL is fine. */
 void store__done(sqlite3_stmt *stmt);
 /* Copies a text column; NULL gives the absent text. 0, -ENOMEM. */

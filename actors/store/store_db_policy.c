@@ -8,16 +8,25 @@ static bool is_policy(struct qmt_str word)
 #undef IS
 }
 
-/* The one number that a statement gives. */
-static int number_of(struct store_db *db, sqlite3_stmt *stmt, uint64_t *ret_number, struct qmt_err *err)
+/* PeerIds, names and events have bounds of their own, whatever the owner allows names of sessions to be. */
+static int check_field(const char *what, struct qmt_str text, uint32_t max, bool needed, struct qmt_err *err)
 {
-	int r = store__step(db, stmt, err);
-
-	if (r != STORE_ROW)
-		return r;
-	*ret_number = store__column_u64(stmt, 0);
-	store__done(stmt);
+	if (needed && text.len == 0)
+		return qmt_err_set(err, STORE_E_BAD, "%s: is missing", what);
+	if (text.len > max)
+		return qmt_err_set(err, STORE_E_TOO_LARGE, "%s: %u bytes, the bound is %u", what, text.len, max);
+	for (uint32_t i = 0; i < text.len; i++)
+		if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+			return qmt_err_set(err, STORE_E_BAD, "%s: has a control character at byte %u", what, i + 1);
 	return 0;
+}
+
+/* The audit row of a word, in the transaction of the word. */
+static int note_word(struct store_db *db, const char *event, struct qmt_str peer_id, struct qmt_str text,
+	uint64_t now_ms, struct qmt_err *err)
+{
+	return store_db_audit_add(
+		db, &(struct store_audit){.event = qmt_str(event), .peer_id = peer_id, .text = text}, now_ms, err);
 }
 
 static int check_policy_name(struct store_db *db, const struct store_policy_put *req, struct qmt_err *err)
@@ -42,10 +51,12 @@ int store_db_policy_put(struct store_db *db, const struct store_policy_put *req,
 {
 	uint64_t others = 0;
 	sqlite3_stmt *stmt;
-	int r = store__check_name(db, "peer_id", req->peer_id, true, err);
+	int r = check_field("peer_id", req->peer_id, STORE_PEER_CHARS, true, err);
 
 	if (r == 0)
-		r = store__check_name(db, "name", req->name, false, err);
+		r = check_field("name", req->name, STORE_POLICY_NAME, false, err);
+	if (r == 0)
+		r = check_field("note", req->note, STORE_AUDIT_TEXT, false, err);
 	if (r == 0 && !is_policy(req->policy))
 		r = qmt_err_set(err, STORE_E_BAD, "policy: \"%.*s\" is none", QMT_STR_ARG(req->policy));
 	if (r == 0 && req->name.len)
@@ -53,22 +64,34 @@ int store_db_policy_put(struct store_db *db, const struct store_policy_put *req,
 	if (r == 0)
 		r = store__query(db, err, &stmt, POLICY_COUNT, V_TEXT(req->peer_id));
 	if (r == 0)
-		r = number_of(db, stmt, &others, err);
+		r = store__number(db, stmt, &others, err);
 	if (r == 0 && others >= db->limits.policies_max)
 		r = qmt_err_set(err, STORE_E_TOO_LARGE,
 			"policies_max = %llu peers are allowed or blocked: qmt peers forget one, or set [store] policies_max",
 			(unsigned long long)db->limits.policies_max);
-	return r
-		? r
-		: store__run(db, err, POLICY_PUT, V_TEXT(req->peer_id), V_TEXT(req->policy), V_TEXT(req->name), V_INT(now_ms));
+	if (r == 0)
+		r = store__run(
+			db, err, POLICY_PUT, V_TEXT(req->peer_id), V_TEXT(req->policy), V_TEXT(req->name), V_INT(now_ms));
+	if (r == 0)
+		r = note_word(db, qmt_str_is(req->policy, "block") ? "peer_blocked" : "peer_allowed", req->peer_id, req->note,
+			now_ms, err);
+	return r;
 }
 
-int store_db_policy_forget(struct store_db *db, const struct store_policy_forget *req, struct qmt_err *err)
+int store_db_policy_forget(
+	struct store_db *db, const struct store_policy_forget *req, uint64_t now_ms, struct qmt_err *err)
 {
-	int r = store__run(db, err, POLICY_FORGET, V_TEXT(req->peer_id));
+	int r = check_field("peer_id", req->peer_id, STORE_PEER_CHARS, true, err);
 
+	if (r == 0)
+		r = check_field("note", req->note, STORE_AUDIT_TEXT, false, err);
+	if (r == 0)
+		r = store__run(db, err, POLICY_FORGET, V_TEXT(req->peer_id));
 	if (r == 0 && sqlite3_changes(db->sql) == 0)
-		r = qmt_err_set(err, STORE_E_NOT_FOUND, "peer %.*s is neither allowed nor blocked", QMT_STR_ARG(req->peer_id));
+		return qmt_err_set(
+			err, STORE_E_NOT_FOUND, "peer %.*s is neither allowed nor blocked", QMT_STR_ARG(req->peer_id));
+	if (r == 0)
+		r = note_word(db, "peer_forgotten", req->peer_id, req->note, now_ms, err);
 	return r;
 }
 
@@ -83,7 +106,7 @@ int store_db_policy_list(struct store_db *db, const struct store_policy_list *re
 
 	(void)req;
 	if (r == 0)
-		r = number_of(db, stmt, &most, err);
+		r = store__number(db, stmt, &most, err);
 	if (r == 0 && most) {
 		items = store_arena_take(arena, (size_t)most * sizeof *items);
 		if (!items)

@@ -171,6 +171,8 @@ const struct store_migration store_migrations[] = {
 		"ALTER TABLE audit ADD COLUMN count INTEGER NOT NULL DEFAULT 1;"
 		"ALTER TABLE audit ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0;" /* 0: as at_ms */
 		"CREATE UNIQUE INDEX peer_policy_name ON peer_policy(name) WHERE name <> '';"},
+	/* Whether there is a row to count a refusal in is asked for each one. */
+	{4, "CREATE INDEX audit_group ON audit(event, peer_id, mesh, invite, at_ms);"},
 	{0, NULL},
 };
 

@@ -251,6 +251,19 @@ static void decisions_are_audited(void **state)
 	assert_int_equal(store_fixture_number(f->path, "SELECT min(seq) * 10 + count(*) FROM audit"), 25);
 }
 
+/* A bound for names of sessions does not bound what is noted: a use never goes without its audit row. */
+static void short_names(void **state)
+{
+	struct store_fixture *f = *state;
+
+	f->limits.name_max_bytes = 1;
+	store_fixture_open(f);
+	assert_int_equal(add(f, 1, 1, 0), 0);
+	assert_outcome(f, 1, 1, "ok");
+	(void)revoke_invite(f, "00000001", 0);
+	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM audit"), 3);
+}
+
 /* Invites are listed newest first, page by page. */
 static void they_are_listed(void **state)
 {
@@ -434,6 +447,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(it_is_revoked, store_fixture_setup, store_fixture_teardown),
 		cmocka_unit_test_setup_teardown(bad_requests, store_fixture_setup, store_fixture_teardown),
 		cmocka_unit_test_setup_teardown(decisions_are_audited, store_fixture_setup, store_fixture_teardown),
+		cmocka_unit_test_setup_teardown(short_names, store_fixture_setup, store_fixture_teardown),
 		cmocka_unit_test_setup_teardown(they_are_listed, store_fixture_setup, store_fixture_teardown),
 		cmocka_unit_test_setup_teardown(the_first_version_is_brought_up, store_fixture_setup, store_fixture_teardown),
 		cmocka_unit_test_setup_teardown(one_of_many, store_fixture_setup, store_fixture_teardown),

@@ -227,7 +227,7 @@ static void a_newer_version_is_not_touched(void **state)
 	assert_int_equal(
 		sqlite3_exec(other, "PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err), -EPROTONOSUPPORT);
-	assert_says(f->err, "its version is 7, this program knows up to 3");
+	assert_says(f->err, "its version is 7, this program knows up to 4");
 	assert_int_equal(store_check(f->path, f->limits.busy_timeout_ms, &f->err), -EPROTONOSUPPORT);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_READ, &f->db, &f->err), -EPROTONOSUPPORT);
 	assert_log_is_left(f);

@@ -25,7 +25,7 @@ static int forget(struct store_fixture *f, const char *id)
 	int r;
 
 	store_fixture_begin(f);
-	r = store_db_policy_forget(f->db, &(struct store_policy_forget){.peer_id = qmt_str(id)}, &f->err);
+	r = store_db_policy_forget(f->db, &(struct store_policy_forget){.peer_id = qmt_str(id)}, f->now_ms, &f->err);
 	store_fixture_commit(f);
 	return r;
 }
@@ -44,7 +44,7 @@ static int note(struct store_fixture *f, const char *event, const char *peer, co
 	int r;
 
 	store_fixture_begin(f);
-	r = store_db_audit_count(f->db, &row, merge_ms, f->now_ms, &f->err);
+	r = store_db_audit_note(f->db, &row, merge_ms, f->now_ms, &f->err);
 	store_fixture_commit(f);
 	return r;
 }
@@ -143,7 +143,7 @@ static void version_two(void **state)
 	store_fixture_session(f, "kept");
 	store_fixture_close(f);
 	store_fixture_sql(f->path,
-		"DROP INDEX peer_policy_name; ALTER TABLE audit DROP COLUMN count; ALTER TABLE audit DROP COLUMN last_ms; "
+		"DROP INDEX audit_group; DROP INDEX peer_policy_name; ALTER TABLE audit DROP COLUMN count; ALTER TABLE audit DROP COLUMN last_ms; "
 		"PRAGMA user_version = 2");
 	store_fixture_open(f);
 	assert_int_equal(put(f, "A", "allow", "gpu"), 0);
@@ -151,11 +151,121 @@ static void version_two(void **state)
 	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), store_schema_newest());
 }
 
+/* A word and its audit row are one: a word that is refused leaves none, and one that finds nothing to forget neither. */
+static void words_are_audited(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_audits audits;
+	struct store_policy_put req = {
+		.peer_id = qmt_str("A"), .policy = qmt_str("block"), .note = qmt_str("gpu: by qmt peers")};
+
+	store_fixture_open(f);
+	store_fixture_begin(f);
+	assert_int_equal(store_db_policy_put(f->db, &req, f->now_ms, &f->err), 0);
+	store_db_rollback(f->db);
+	assert_int_equal(audit(f).rows.count + list(f).policies.count, 0);
+	store_fixture_begin(f);
+	assert_int_equal(store_db_policy_put(f->db, &req, f->now_ms, &f->err), 0);
+	store_fixture_commit(f);
+	assert_int_equal(put(f, "A", "perhaps", ""), STORE_E_BAD);
+	assert_int_equal(put(f, "A", "allow", ""), 0);
+	assert_int_equal(forget(f, "A"), 0);
+	assert_int_equal(forget(f, "A"), STORE_E_NOT_FOUND);
+	audits = audit(f);
+	assert_int_equal(audits.rows.count, 3);
+	assert_text(audits.rows.items[2].event, "peer_blocked");
+	assert_text(audits.rows.items[2].peer_id, "A");
+	assert_text(audits.rows.items[2].text, "gpu: by qmt peers");
+	assert_text(audits.rows.items[1].event, "peer_allowed");
+	assert_text(audits.rows.items[0].event, "peer_forgotten");
+}
+
+/* What the owner allows names of sessions to be long bounds neither PeerIds nor the words of the audit. */
+static void short_names(void **state)
+{
+	struct store_fixture *f = *state;
+
+	f->limits.name_max_bytes = 1;
+	store_fixture_open(f);
+	assert_int_equal(put(f, "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB", "allow", "a-long-name"), 0);
+	assert_int_equal(audit(f).rows.count, 1);
+	assert_int_equal(note(f, "link_refused", "A", "x", 60000), 0);
+	assert_int_equal(put(f, "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB1", "allow", ""), STORE_E_TOO_LARGE);
+	assert_int_equal(audit(f).rows.count, 2);
+}
+
+/* Asked for each refusal, so it must not walk the audit. */
+static void merging_uses_an_index(void **state)
+{
+	static const struct {
+		const char *name, *sql;
+	} statements[] = {
+#define S(name, sql) {#name, sql},
+#include "actors/store/store_sql.def"
+#undef S
+	};
+	struct store_fixture *f = *state;
+	bool found = false, walks = false;
+
+	store_fixture_open(f);
+	for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
+		char sql[2000];
+		sqlite3_stmt *stmt;
+		sqlite3 *db;
+
+		if (strcmp(statements[i].name, "AUDIT_MERGE") != 0)
+			continue;
+		(void)snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", statements[i].sql);
+		assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+		assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+		while (sqlite3_step(stmt) == SQLITE_ROW) {
+			const char *line = (const char *)sqlite3_column_text(stmt, 3);
+
+			found |= strstr(line, "audit_group") != NULL;
+			walks |= strstr(line, "SCAN") != NULL;
+		}
+		sqlite3_finalize(stmt);
+		sqlite3_close(db);
+	}
+	assert_true(found && !walks);
+}
+
+/* A database of any earlier version is brought up to the newest and keeps its rows. */
+static void every_version_is_brought_up(void **state)
+{
+	struct store_fixture *f = *state;
+
+	for (uint32_t from = 1; from < store_schema_newest(); from++) {
+		struct qmt_buf sql = {0};
+		char path[sizeof f->path];
+
+		(void)snprintf(path, sizeof path, "%.60s/from%u.db", f->dir, from);
+		memcpy(f->path, path, sizeof f->path);
+		for (const struct store_migration *m = store_migrations; m->sql && m->version <= from; m++)
+			qmt_buf_printf(&sql, "%s;", m->sql);
+		qmt_buf_printf(&sql,
+			"INSERT INTO pins VALUES('gpu', 'x', 1);PRAGMA application_id = %d;PRAGMA user_version = %u",
+			STORE_APPLICATION_ID, from);
+		store_fixture_sql(f->path, sql.data);
+		qmt_buf_free(&sql);
+		store_fixture_open(f);
+		assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), store_schema_newest());
+		assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM pins"), 1);
+		assert_int_equal(
+			store_fixture_number(f->path, "SELECT count(*) FROM sqlite_schema WHERE name = 'audit_group'"), 1);
+		assert_int_equal(note(f, "refused", "A", "x", 60000), 0);
+		assert_int_equal(note(f, "refused", "A", "x", 60000), 0);
+		assert_int_equal(audit(f).rows.count, 1);
+		store_fixture_close(f);
+	}
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, store_fixture_setup, store_fixture_teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(policies_stay), T(policies_refused), T(audit_counts), T(version_two)};
+	const struct CMUnitTest tests[] = {T(policies_stay), T(policies_refused), T(audit_counts), T(version_two),
+		T(words_are_audited), T(short_names), T(merging_uses_an_index), T(every_version_is_brought_up)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
