@@ -155,7 +155,8 @@ static void tell_watchers(struct qmt_ctx *ctx, struct peers *peers, const struct
 
 void peers_end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why)
 {
-	(void)QMT_TELL(ctx, link->ref, link_end, .why = qmt_str(why));
+	if (QMT_TELL(ctx, link->ref, link_end, .why = qmt_str(why)) < 0)
+		qmt_fail(ctx, "out of memory"); /* it would go on, whoever was blocked: so all end */
 }
 
 static void use(struct qmt_ctx *ctx, struct peers *peers, struct known_link *link, bool before_is_dead)

@@ -148,6 +148,7 @@ struct peers {
 	} counts;
 	struct policy *policies;
 	bool policies_known;
+	bool block_damaged; /* a block whose PeerId cannot be read: only named peers are let in */
 	bool policies_asked, policies_stale; /* the store was asked for them; something was said since: the answer is old */
 	struct qmt_timer policies_timer;
 	struct claim *claims; /* while the policies are not known; one ends with its link */
@@ -201,7 +202,6 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 struct target *peers_target_called(const struct peers *peers, struct qmt_str name);
 
 /* peers_audit.c */
-void peers_audit(struct qmt_ctx *ctx, const char *event, const char *peer_id, const char *name, const char *text);
 void peers_audit_refused(
 	struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *name, const char *why,
 	const char *from);

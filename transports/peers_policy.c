@@ -15,12 +15,17 @@ enum { POLICY_RETRY_MS = 1000 };
 
 /* ---- who is what ------------------------------------------------------------------------------------------------- */
 
-const struct policy *policy_of(const struct peers *peers, const struct peer_id *id)
+static struct policy *find_policy(const struct peers *peers, const struct peer_id *id)
 {
-	for (const struct policy *policy = peers->policies; policy; policy = policy->next)
+	for (struct policy *policy = peers->policies; policy; policy = policy->next)
 		if (peer_id_compare(&policy->id, id) == 0)
 			return policy;
 	return NULL;
+}
+
+const struct policy *policy_of(const struct peers *peers, const struct peer_id *id)
+{
+	return find_policy(peers, id);
 }
 
 const struct policy *policy_called(const struct peers *peers, struct qmt_str name)
@@ -45,23 +50,30 @@ bool peer_is_named(const struct peers *peers, const struct peer_id *id)
 	return policy ? !policy->blocked : peers_target_of(peers, id) != NULL;
 }
 
+/* What is said goes to the other end: it names nothing but the PeerId that is known there. */
 bool peer_may_link(const struct peers *peers, const struct peer_id *id, bool dialed, char ret_why[256])
 {
 	char text[PEER_ID_TEXT + 1];
 
 	peer_id_text(id, text);
 	if (peer_is_blocked(peers, id)) {
-		(void)snprintf(ret_why, 256, "node %.64s blocks this one (to change that, there: qmt peers allow %s)",
-			peers->node->node_name, text);
+		(void)snprintf(ret_why, 256, "that node blocks this one (to change that, there: qmt peers allow %s)", text);
 		return false;
 	}
-	if (peers->config->trust_known && !dialed && !peer_is_named(peers, id)) {
+	if ((peers->config->trust_known || peers->block_damaged) && !dialed && !peer_is_named(peers, id)) {
 		(void)snprintf(ret_why, 256,
-			"node %.64s has trust = \"known\" and does not know this one (to change that, there: qmt peers allow %s)",
-			peers->node->node_name, text);
+			"that node lets in whom it knows and does not know this one (to change that, there: qmt peers allow %s)",
+			text);
 		return false;
 	}
 	return true;
+}
+
+/* What restricts must not get lost: without memory for it this incarnation ends, and its links with it. */
+static void tell_or_fail(struct qmt_ctx *ctx, struct qmt_ref link, const struct qmt_type *type, const void *body)
+{
+	if (qmt_tell(ctx, link, type, body) < 0)
+		qmt_fail(ctx, "out of memory");
 }
 
 void peers_tell_role(
@@ -71,8 +83,8 @@ void peers_tell_role(
 	bool named = peer_is_named(peers, id) || (dialed && !peer_is_blocked(peers, id));
 
 	for (uint32_t i = 0; i < peers->node->scope_count; i++)
-		(void)QMT_TELL(
-			ctx, link, link_role, .scope = qmt_str(peers->node->scopes[i]), .role = AUTHORITY_LAN, .named = named);
+		tell_or_fail(ctx, link, &link_role_type,
+			&(struct link_role){.scope = qmt_str(peers->node->scopes[i]), .role = AUTHORITY_LAN, .named = named});
 }
 
 /* True: it ends. */
@@ -130,7 +142,8 @@ static void answer_claim(struct qmt_ctx *ctx, struct peers *peers, const struct 
 	}
 	(void)QMT_TELL(ctx, claim->link, link_deny, .why = qmt_str(why));
 	if (!claim->dialed)
-		peers_audit_refused(ctx, peers, &claim->id, claim->node, why, claim->from);
+		peers_audit_refused(ctx, peers, &claim->id, claim->node,
+			peer_is_blocked(peers, &claim->id) ? "blocked" : "neither configured nor allowed", claim->from);
 }
 
 /* As many as there may be connections whose HELLO has not ended. */
@@ -184,16 +197,10 @@ void peers_claim_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref 
 
 /* ---- from the store ---------------------------------------------------------------------------------------------- */
 
-struct policy *policy_need(struct peers *peers, const struct peer_id *id)
+static struct policy *policy_new(struct peers *peers, const struct peer_id *id)
 {
-	struct policy *policy = NULL;
+	struct policy *policy = calloc(1, sizeof(*policy));
 
-	for (struct policy *one = peers->policies; one && !policy; one = one->next)
-		if (peer_id_compare(&one->id, id) == 0)
-			policy = one;
-	if (policy)
-		return policy;
-	policy = calloc(1, sizeof(*policy));
 	if (!policy)
 		return NULL;
 	policy->id = *id;
@@ -201,6 +208,13 @@ struct policy *policy_need(struct peers *peers, const struct peer_id *id)
 	policy->next = peers->policies;
 	peers->policies = policy;
 	return policy;
+}
+
+struct policy *policy_need(struct peers *peers, const struct peer_id *id)
+{
+	struct policy *policy = find_policy(peers, id);
+
+	return policy ? policy : policy_new(peers, id);
 }
 
 static void drop_all(struct peers *peers)
@@ -213,17 +227,37 @@ static void drop_all(struct peers *peers)
 	}
 }
 
-static bool take_all(struct peers *peers, const struct store_policies *all)
+/* A row whose PeerId is none any more: whom it let in or blocked cannot be known. */
+static void damaged_row(struct qmt_ctx *ctx, struct peers *peers, const struct store_policy *row)
+{
+	char id[100], word[20], name[80];
+
+	qmt_text(id, sizeof(id), "%.*s", QMT_STR_ARG(row->peer_id));
+	qmt_text(word, sizeof(word), "%.*s", QMT_STR_ARG(row->policy));
+	qmt_text(name, sizeof(name), "%.*s", QMT_STR_ARG(row->name));
+	peers->block_damaged |= !qmt_str_is(row->policy, "allow");
+	QMT_LOG(ctx, QMT_ERROR, "peers.policy_damaged", "peer", id, "name", name, "policy", word, "reason", "no PeerId",
+		"note",
+		peers->block_damaged
+			? "whom it blocks is not known, so only named peers are let in; to drop it: qmt peers forget <peer>"
+			: "it lets nobody in; to drop it: qmt peers forget <peer>");
+}
+
+/* Each PeerId is in it once (it is the store's key). False: out of memory. */
+static bool take_all(struct qmt_ctx *ctx, struct peers *peers, const struct store_policies *all)
 {
 	drop_all(peers);
+	peers->block_damaged = false;
 	for (uint32_t i = 0; i < all->policies.count; i++) {
 		const struct store_policy *row = &all->policies.items[i];
 		struct policy *policy;
 		struct peer_id id;
 
-		if (peer_id_parse(row->peer_id, &id, NULL))
-			continue; /* it was one when it was written: of a damaged row nothing is left to go by */
-		policy = policy_need(peers, &id);
+		if (peer_id_parse(row->peer_id, &id, NULL)) {
+			damaged_row(ctx, peers, row);
+			continue;
+		}
+		policy = policy_new(peers, &id);
 		if (!policy)
 			return false;
 		policy->blocked = !qmt_str_is(row->policy, "allow");
@@ -284,7 +318,7 @@ static void on_policies(struct qmt_ctx *ctx, void *state, const struct qmt_resul
 		not_read(ctx, peers, qmt_fail_name(result->fail));
 	} else if (peers->policies_stale) {
 		policies_load(ctx, peers);
-	} else if (!take_all(peers, result->body)) {
+	} else if (!take_all(ctx, peers, result->body)) {
 		qmt_fail(ctx, "out of memory"); /* half of what was said must not hold */
 	} else if (peers->policies_known) {
 		judge_all(ctx, peers);

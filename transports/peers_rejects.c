@@ -52,7 +52,7 @@ void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str tra
 	char texts[3][320];
 	qmt_text(texts[0], sizeof(texts[0]), "%.*s", QMT_STR_ARG(transport));
 	qmt_text(texts[1], sizeof(texts[1]), "%.*s", QMT_STR_ARG(from));
-	qmt_text(texts[2], sizeof(texts[2]), "%.*s", QMT_STR_ARG(why));
+	qmt_text(texts[2], sizeof(texts[2]), "%s%.*s", by_policy ? "it was told: " : "", QMT_STR_ARG(why));
 	QMT_LOG(ctx, QMT_WARN, "link.rejected", "transport", texts[0], "from", texts[1], "reason", texts[2], "held_back",
 		QMT_LOG_U64(held_back));
 }

@@ -370,6 +370,61 @@ static void claims_are_bounded(void **state)
 	mesh_pair_stop(&pair);
 }
 
+/* ---- rows and words ---------------------------------------------------------------------------------------------- */
+
+static void put_row(int at, const char *id, const char *policy)
+{
+	(void)snprintf(moods.policies[at].id, sizeof(moods.policies[at].id), "%s", id);
+	(void)snprintf(moods.policies[at].policy, sizeof(moods.policies[at].policy), "%s", policy);
+}
+
+/* Who is refused, or dialed and refused, is not told the name of this node. */
+static void a_refusal_names_nobody(void **state)
+{
+	struct identity stranger;
+
+	(void)state;
+	for (int blocked = 0; blocked < 2; blocked++) {
+		init(&pair);
+		identity_generate(&stranger);
+		(void)snprintf(pair.b.name, sizeof(pair.b.name), "secretive");
+		pair.b.config.trust_known = true;
+		if (blocked)
+			put_row(0, pair.a.id, "block");
+		mesh_node_start(&pair.b);
+		mesh_until(knows_policies, &pair.b, "the policies are known");
+		const struct fake_told was = told(claim_of(blocked ? &pair.a.identity.id : &stranger.id));
+		assert_int_equal(was.denied, 1);
+		assert_non_null(memmem(was.why.p, was.why.len, "qmt peers allow", 15));
+		assert_null(memmem(was.why.p, was.why.len, "secretive", 9));
+		mesh_pair_stop(&pair);
+	}
+}
+
+/* A block of which the PeerId is damaged may be anybody's: only named peers are let in, until the row is forgotten. */
+static void a_damaged_block(void **state)
+{
+	struct identity stranger;
+	struct qmt_result result;
+
+	(void)state;
+	init(&pair);
+	identity_generate(&stranger);
+	put_row(0, "12D3damaged", "block");
+	put_row(1, pair.a.id, "allow");
+	put_row(2, "12D3another", "allow");
+	mesh_node_start(&pair.b);
+	mesh_until(knows_policies, &pair.b, "the policies are known");
+	assert_int_equal(told(claim_of(&stranger.id)).denied, 1);
+	assert_int_equal(told(claim_of(&pair.a.identity.id)).admitted, 1);
+	assert_int_equal(MESH_ASK(&pair.b, peers_of(&pair.b), &result, peers_forget, .name = qmt_str("12D3damaged")), 0);
+	assert_non_null(mesh_peers(&pair.b));
+	mesh_until(knows_policies, &pair.b, "they were read again");
+	struct qmt_ref link = claim_of(&stranger.id);
+	mesh_until(is_admitted, &link, "a stranger is let in again");
+	mesh_pair_stop(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +432,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_forgotten_too_early),
 		cmocka_unit_test(what_is_noted_holds),
 		cmocka_unit_test(claims_are_bounded),
+		cmocka_unit_test(a_refusal_names_nobody),
+		cmocka_unit_test(a_damaged_block),
 	};
 
 	if (identity_crypto_init())
