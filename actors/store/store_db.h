@@ -92,7 +92,8 @@ QMT_MUST_CHECK int store_db_audit_note(
 /* A row of its own. */
 QMT_MUST_CHECK int store_db_audit_add(
 	struct store_db *db, const struct store_audit *req, uint64_t now_ms, struct qmt_err *err);
-/* Each with its audit row. STORE_E_BAD: the name is another peer's, or no such policy; STORE_E_TOO_LARGE: policies_max. */
+/* Each with its audit row. STORE_E_BAD: the name is another peer's, or no such policy; STORE_E_TOO_LARGE:
+ * policies_max. */
 QMT_MUST_CHECK int store_db_policy_put(
 	struct store_db *db, const struct store_policy_put *req, uint64_t now_ms, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_policy_forget(

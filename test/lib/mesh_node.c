@@ -102,8 +102,11 @@ static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	struct pins *pins = state;
 	int i = find_policy(pins, msg->peer_id);
 
-	if (i >= 0)
-		memset(&pins->policy[i], 0, sizeof(pins->policy[i]));
+	if (i < 0) {
+		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NOT_FOUND, NULL, 0, "neither allowed nor blocked");
+		return;
+	}
+	memset(&pins->policy[i], 0, sizeof(pins->policy[i]));
 	QMT_REPLY(ctx, qmt_token(ctx), store_done, );
 }
 

@@ -143,15 +143,15 @@ static void version_two(void **state)
 	store_fixture_session(f, "kept");
 	store_fixture_close(f);
 	store_fixture_sql(f->path,
-		"DROP INDEX audit_group; DROP INDEX peer_policy_name; ALTER TABLE audit DROP COLUMN count; ALTER TABLE audit DROP COLUMN last_ms; "
-		"PRAGMA user_version = 2");
+		"DROP INDEX audit_group; DROP INDEX peer_policy_name; ALTER TABLE audit DROP COLUMN count; "
+		"ALTER TABLE audit DROP COLUMN last_ms; PRAGMA user_version = 2");
 	store_fixture_open(f);
 	assert_int_equal(put(f, "A", "allow", "gpu"), 0);
 	assert_int_equal(store_fixture_number(f->path, "SELECT count(*) FROM sessions WHERE name = 'kept'"), 1);
 	assert_int_equal(store_fixture_number(f->path, "PRAGMA user_version"), store_schema_newest());
 }
 
-/* A word and its audit row are one: a word that is refused leaves none, and one that finds nothing to forget neither. */
+/* A word and its audit row are one: one that is refused, or finds nothing to forget, leaves none. */
 static void words_are_audited(void **state)
 {
 	struct store_fixture *f = *state;
