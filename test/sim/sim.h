@@ -2,8 +2,8 @@
  *
  * A seed makes 2 to 4 nodes on one in-memory hub (sim_node.c: store, providers, router, node_manager, sessions, links),
  * on each a client of its node_manager (sim_client.c) and a mill of actors that do what the runtime promises
- * (sim_mill.c: telling, asking, timers, monitors; sim_gears.c, sim_shop.c, sim_sparks.c: the rest), and the faults among
- * them (sim_faults.c). What should be is kept outside of all systems, in plain
+ * (sim_mill.c: telling, asking, timers, monitors; sim_gears.c, sim_shop.c, sim_sparks.c: the rest), and the faults
+ * among them (sim_faults.c). What should be is kept outside of all systems, in plain
  * memory: everything runs on one thread.
  * Threads: one.   Blocks: on the disk (stores are files: a node comes back on its own).
  * Order:   sim_node_start .. sim_node_stop, as often as wished. Only the seed decides: no clock, no address.
