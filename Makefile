@@ -212,7 +212,7 @@ bench: all
 ## measure: prints the functions that no unit or port test ran
 cover:
 	@$(MAKE) --no-print-directory COVER=1 -j$(JOBS) tests
-	@$(PYTHON) test/run.py --build build/cover unit port >/dev/null; $(PYTHON) test/tools/uncovered.py build/cover
+	@$(PYTHON) test/run.py --build build/cover unit port >/dev/null; $(PYTHON) test/tools/uncovered.py build/cover runtime=90
 
 ## docs: writes the pages that are made from tables: docs/protocol.md, docs/configuration.md, docs/man, the table in docs/security.md
 docs: $(MAINS:%=$(B)/%) $(TOOLS)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""uncovered.py DIR: prints the functions of the project that nothing ran, from the .gcda files below DIR (make cover)."""
+"""uncovered.py DIR [FOLDER=PERCENT ...]: prints the functions of the project that nothing ran, and how many lines of each folder did, from the .gcda files
+below DIR (make cover). Fails when of a FOLDER less than PERCENT ran."""
 import collections, gzip, json, os, subprocess, sys, tempfile
 
 top = os.path.abspath(sys.argv[1])
@@ -26,5 +27,16 @@ with tempfile.TemporaryDirectory() as room:
 never = sorted(key for key, count in runs.items() if count == 0)
 for path, line, name in never:
 	print("%s:%d: %s was never run" % (path, line, name))
-covered = sum(1 for key in lines if hit[key])
-print("%d of %d functions never ran; %.1f %% of the lines did" % (len(never), len(runs), 100.0 * covered / max(1, len(lines))))
+
+
+def share(folder):
+	of_it = [key for key in lines if key[0].startswith(folder)]
+	return 100.0 * sum(hit[key] > 0 for key in of_it) / max(1, len(of_it))
+
+
+for folder in sorted({path.split("/")[0] for path, _ in lines}):
+	print("%-12s %5.1f %% of the lines ran" % (folder, share(folder + "/")))
+print("%d of %d functions never ran; %.1f %% of the lines did" % (len(never), len(runs), share("")))
+low = [wanted for wanted in sys.argv[2:] if share(wanted.split("=")[0] + "/") < float(wanted.split("=")[1])]
+if low:
+	sys.exit("less ran than is wanted: " + ", ".join(low))
