@@ -215,21 +215,81 @@ static int make_folder_of(const char *path, struct qmt_err *err)
 	return rc;
 }
 
+/* The name is durable when its folder is. */
+static int sync_folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = qmt_str_dup(!slash ? qmt_str(".")
+			: slash == path           ? qmt_str("/")
+									  : qmt_strn(path, (size_t)(slash - path)));
+	int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int rc = fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(folder);
+	return rc;
+}
+
+/* Fails with EEXIST when somebody else was there first. Not every file system has the flag, nor every one hard links:
+ * one of them does. */
+static int move_new(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	return link(from, to) == 0 ? 0 : -errno;
+}
+
+/* Of the key that is there, so that it stays while somebody uses it: shared by nodes, alone who replaces it. */
+static int lock_identity(const char *path, int how)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, how | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+		close(fd);
+		return -EBUSY;
+	}
+	return fd;
+}
+
+int home_identity_hold(const char *path)
+{
+	return lock_identity(path, LOCK_SH);
+}
+
+static int replace_identity(const char *path, const struct identity *identity, struct qmt_err *err)
+{
+	int lock = lock_identity(path, LOCK_EX), rc;
+
+	if (lock == -EBUSY)
+		return qmt_err_set(err, -EBUSY, "%s: a running qmtd has this key: stop it first", path);
+	rc = qmt_os_file_write(path, identity->secret, IDENTITY_FILE_BYTES, 0600, err);
+	if (lock >= 0)
+		close(lock);
+	return rc;
+}
+
 int home_identity_write(const char *path, const struct identity *identity, bool replace, struct qmt_err *err)
 {
 	struct qmt_buf beside = {0};
 	int rc = make_folder_of(path, err);
 
 	if (rc == 0 && replace)
-		return qmt_os_file_write(path, identity->secret, IDENTITY_FILE_BYTES, 0600, err);
+		return replace_identity(path, identity, err);
 	qmt_buf_printf(&beside, "%s.new-%ld", path, (long)getpid());
 	if (rc == 0 && beside.failed)
 		rc = qmt_err_set(err, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = qmt_os_file_write(beside.data, identity->secret, IDENTITY_FILE_BYTES, 0600, err);
-	/* link, not rename: it fails when somebody else was there first, on every file system */
-	if (rc == 0 && link(beside.data, path) != 0)
-		rc = qmt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (rc == 0) {
+		rc = move_new(beside.data, path);
+		if (rc == 0)
+			rc = sync_folder_of(path);
+		if (rc != 0)
+			qmt_err_set(err, rc, "%s: %s", path, strerror(-rc));
+	}
 	if (beside.data)
 		unlink(beside.data);
 	qmt_buf_free(&beside);

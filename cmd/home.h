@@ -29,8 +29,11 @@ int home_lock_database(const char *path, struct qmt_err *err);
  * read, and what is no regular file. 0, -ENOENT, <0. */
 QMT_MUST_CHECK int home_identity(
 	const char *path, bool create, struct identity *ret_identity, bool *ret_created, struct qmt_err *err);
+/* The key stays what it is for as long as the process lives, or the descriptor: home_identity_write does not replace
+ * it. Several may hold one. <0: it could not be opened. */
+int home_identity_hold(const char *path);
 /* Writes one, 0600, as a whole or not at all, its folder too if need be. Without `replace` never over another:
- * -EEXIST. */
+ * -EEXIST; with it not over one that a node holds: -EBUSY. */
 QMT_MUST_CHECK int home_identity_write(
 	const char *path, const struct identity *identity, bool replace, struct qmt_err *err);
 

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/cli.h"
@@ -121,6 +122,19 @@ static int find_flag(const char *name, size_t len)
 	return -1;
 }
 
+/* Standard output is the journal: systemd says which file that is, as device:inode (systemd.exec(5)). */
+static bool prints_into_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char own[64];
+	struct stat info;
+
+	if (!stream || fstat(1, &info) != 0)
+		return false;
+	(void)snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)info.st_dev, (unsigned long long)info.st_ino);
+	return strcmp(stream, own) == 0;
+}
+
 static int parse_invite(struct daemon *daemon)
 {
 	const char *name = daemon->flag[FLAG_mesh_invite];
@@ -128,6 +142,10 @@ static int parse_invite(struct daemon *daemon)
 
 	if (!name && (daemon->flag[FLAG_invite_ttl] || daemon->flag[FLAG_invite_uses])) {
 		complain("--invite-ttl and --invite-uses go with --mesh-invite");
+		return CLI_USAGE;
+	}
+	if (name && prints_into_journal()) {
+		complain("--mesh-invite: standard output is the journal, and an invite is a secret: use qmt invite create");
 		return CLI_USAGE;
 	}
 	daemon->invite.name = qmt_str(name);
@@ -426,6 +444,7 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 		free(own);
 		return CLI_FAILED;
 	}
+	(void)home_identity_hold(path); /* until the process ends */
 	if (created)
 		qmt_log(log, QMT_INFO, "node.identity_made", "file", path, NULL);
 	free(own);

@@ -65,6 +65,20 @@ def test_new(house):
 	assert sorted(os.listdir(home)) == ["lock", "mesh_identity.key"]
 
 
+def test_a_running_node_keeps_its_key(house):
+	"""A key that a running node has is not replaced, wherever it lies and however it is named, also with --force."""
+	path = os.path.join(house.top, "keys", "a.key")
+	node = house.node("a", '[mesh]\nidentity_file = "keys/a.key"\nnode_name = "a"\n').start()
+	before = open(path, "rb").read()
+	other = bytes.fromhex(VECTORS["identities"]["A"]["identity_file_hex"])
+	for done in (run("identity", "new", "--file", path, "--force"), run("identity", "import", "--file", path, "--force", stdin=other)):
+		assert done.code == 1 and "a running qmtd has this key" in done.err, done
+	assert open(path, "rb").read() == before
+	node.stop()
+	assert run("identity", "new", "--file", path, "--force").code == 0
+	assert open(path, "rb").read() != before and os.listdir(os.path.dirname(path)) == ["a.key"]
+
+
 def test_import_and_export(house):
 	"""A key goes out as hexadecimal or base64 and comes in as these or as bytes; from standard input only."""
 	want = VECTORS["identities"]["B"]

@@ -118,6 +118,21 @@ def test_flags_of_qmtd(house):
 		assert done.returncode == 2 and says in done.stderr.decode()
 
 
+def test_not_into_the_journal(house):
+	"""Where standard output is the journal, --mesh-invite is refused, and says what to do; beside the journal it is not."""
+	home, config = os.path.join(house.top, "home"), os.path.join(house.top, "none.toml")
+	for journal in (True, False):
+		reader, writer = os.pipe()
+		info = os.fstat(writer if journal else reader)
+		stream = "%d:%d" % (info.st_dev, info.st_ino if journal else info.st_ino + 1)
+		done = subprocess.run([os.path.join(qmt.BUILD, "qmtd"), "--home", home, config, "--mesh-invite"], stdout=writer, stderr=subprocess.PIPE,
+			env=dict(os.environ, JOURNAL_STREAM=stream), timeout=qmt.DEADLINE_S)
+		os.close(writer)
+		assert os.read(reader, 1) == b""
+		os.close(reader)
+		assert done.returncode != 0 and ("use qmt invite create" in done.stderr.decode()) == journal, done.stderr
+
+
 def test_no_mesh(house):
 	"""A node that is in no mesh invites nobody, and says which key to set; asked to at its start, it does not start."""
 	node = house.node("host", '[agent]\nprovider = "llm"\n[[providers]]\nname = "llm"\nkind = "builtin"\n').start()
