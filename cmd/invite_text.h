@@ -18,7 +18,7 @@ struct invite_urls { /* each ends in NUL; wiped by invite_urls_free */
 /* The bare URL first, then one for each address that can be dialed. 0 or -ENOMEM. */
 QMT_MUST_CHECK int invite_urls_make(const struct admission_invite_created *created, struct invite_urls *ret_urls);
 void invite_urls_free(struct invite_urls *urls);
-/* The one that goes into a QR code: with an address, if there is one. */
+/* The one that goes into a QR code: with the first address, if there is one; else the bare one. */
 struct qmt_str invite_urls_best(const struct invite_urls *urls);
 
 /* A mesh name as the node will take it. 0; -EINVAL and err. */

@@ -178,12 +178,13 @@ int qmt_invite_revoke(const struct cli *cli)
 static void show_audit(const void *body)
 {
 	const struct admission_audit_reply *reply = body;
-	struct cli_rows rows = {.columns = 6};
+	struct cli_rows rows = {.columns = 7};
 
 	for (uint32_t i = 0; i < reply->rows.count; i++) {
 		const struct store_audit *row = &reply->rows.items[i];
 		char at[INVITE_TIME];
 		invite_time((row->last_ms ? row->last_ms : row->at_ms) / 1000, at);
+		cli_cell_number(&rows, row->seq);
 		cli_cell(&rows, qmt_str(at));
 		cli_cell(&rows, row->event);
 		cli_cell_number(&rows, row->count);
@@ -191,15 +192,16 @@ static void show_audit(const void *body)
 		cli_cell(&rows, row->invite.len ? row->invite : qmt_str("-"));
 		cli_cell(&rows, row->peer_id.len ? row->peer_id : qmt_str("-"));
 	}
-	cli_rows_print(&rows, (const char *const[]){"TIME", "EVENT", "TIMES", "OUTCOME", "INVITE", "PEER ID"});
+	cli_rows_print(&rows, (const char *const[]){"SEQ", "TIME", "EVENT", "TIMES", "OUTCOME", "INVITE", "PEER ID"});
 }
 
 int qmt_audit(const struct cli *cli)
 {
-	uint64_t limit;
+	uint64_t limit, before;
 
-	if (cli_number(cli, CLI_OPTION_limit, 0, 1000, &limit) != CLI_OK)
+	if (cli_number(cli, CLI_OPTION_limit, 0, 1000, &limit) != CLI_OK ||
+		cli_number(cli, CLI_OPTION_before, 0, INT64_MAX, &before) != CLI_OK)
 		return CLI_USAGE;
-	return node_ask_and_show(
-		cli, "admission", &admission_audit_type, &(struct admission_audit){.limit = (uint32_t)limit}, show_audit);
+	return node_ask_and_show(cli, "admission", &admission_audit_type,
+		&(struct admission_audit){.before = before, .limit = (uint32_t)limit}, show_audit);
 }

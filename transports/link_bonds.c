@@ -123,10 +123,13 @@ static int try_bond(struct qmt_ctx *ctx, struct link *link, const struct link_bo
 	uint64_t local;
 	int rc;
 
+	*ret_why = "this link is not in use yet";
+	if (!is_served(link))
+		return QMT_FAIL_NOT_ALLOWED;
 	*ret_why = "the peer has, or has just made, bonds_max links to actors here";
-	if (!is_served(link) || link->bond_count >= link->limits->bonds_max ||
+	if (link->bond_count >= link->limits->bonds_max ||
 		link->bonds_fresh >= link->limits->bonds_max || !has_room(link))
-		return is_served(link) ? QMT_FAIL_FULL : QMT_FAIL_NOT_ALLOWED;
+		return QMT_FAIL_FULL;
 	*ret_why = "it wants to be linked with an actor that has ended, or was not given to it";
 	if (record->to == 0 || record->to > UINT32_MAX || !export_find(&link->exports, (uint32_t)record->to, &target))
 		return QMT_FAIL_NOT_RUNNING;

@@ -415,7 +415,7 @@ void target_forget(
 
 /* ---- policies ---------------------------------------------------------------------------------------------------- */
 
-void target_unblocked(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
+void target_may_go(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
 {
 	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
 		struct target *target = &peers->targets[i];

@@ -221,7 +221,7 @@ void peers_pinned(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref link,
 /* Drops the pin of that name; was_policy: something else was forgotten already, so that there is none is no failure. */
 void target_forget(
 	struct qmt_ctx *ctx, struct peers *peers, struct qmt_token token, struct qmt_str name, bool was_policy);
-void target_unblocked(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* may be dialed again */
+void target_may_go(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* may be dialed again */
 /* Ends dials that are under way to a peer that was just blocked. */
 void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *why);
 void targets_say(struct peers *peers, const char *why); /* why none is dialed yet */

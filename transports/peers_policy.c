@@ -125,7 +125,7 @@ static void judge_all(struct qmt_ctx *ctx, struct peers *peers)
 		if (!peer_may_link(peers, &target->expected, true, why))
 			dials_end(ctx, peers, &target->expected, why);
 		else if (target->state == TARGET_BLOCKED)
-			target_unblocked(ctx, peers, &target->expected);
+			target_may_go(ctx, peers, &target->expected);
 	}
 }
 

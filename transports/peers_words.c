@@ -148,7 +148,7 @@ static void on_said(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 	if (!peer_may_link(peers, &saying->id, true, why))
 		dials_end(ctx, peers, &saying->id, why);
 	else
-		target_unblocked(ctx, peers, &saying->id);
+		target_may_go(ctx, peers, &saying->id);
 	const char *name = name_of(peers, &saying->id);
 	QMT_LOG(ctx, QMT_INFO, saying->block ? "peer.blocked" : "peer.allowed", "peer", policy->text, "name", name);
 	(void)QMT_REPLY(ctx, saying->token, peers_policy, .peer_id = qmt_str(policy->text), .name = qmt_str(name),
@@ -239,7 +239,7 @@ static void on_dropped(struct qmt_ctx *ctx, void *state, const struct qmt_result
 		target_forget(ctx, peers, saying->token, qmt_str(target->config->name), true);
 	else
 		(void)QMT_REPLY(ctx, saying->token, peers_done, );
-	target_unblocked(ctx, peers, &saying->id);
+	target_may_go(ctx, peers, &saying->id);
 	free(saying);
 }
 

@@ -83,6 +83,10 @@ def test_list_revoke_audit(house):
 	audit = node.qmt("audit", "--json").json["rows"]
 	assert [row["event"] for row in audit] == ["invite_revoked"] + ["invite_created"] * 3
 	assert audit[0]["invite"] == made[1] and made[1] in node.qmt("audit").out
+	older = node.qmt("audit", "--before", str(audit[1]["seq"]), "--json").json["rows"]
+	assert [row["seq"] for row in older] == [row["seq"] for row in audit[2:]]
+	assert node.qmt("audit", "--before", str(audit[1]["seq"]), "--limit", "1").out.splitlines()[1].split()[0] == str(audit[2]["seq"])
+	assert node.qmt("audit", "--before", "x", check=False).code == 2
 
 
 def test_pictures(house):

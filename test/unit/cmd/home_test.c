@@ -1,7 +1,11 @@
-/* Where the control socket lies: beside the home's files, or in a folder that is this user's alone. */
+/* Where the control socket lies: beside the home's files, or in a folder that is this user's alone. A new key is never
+ * written over another one, whatever the file system can. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -76,9 +80,55 @@ static void test_long(void **state)
 	rmdir(home);
 }
 
+static int rename_errno; /* what this file system says to the flag; 0: it has it */
+static bool linked;
+
+__attribute__((visibility("default"))) int renameat2(
+	int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	errno = rename_errno;
+	return rename_errno ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+}
+__attribute__((visibility("default"))) int link(const char *from, const char *to);
+int link(const char *from, const char *to)
+{
+	linked = true;
+	return (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+/* With RENAME_NOREPLACE no hard link is needed; without it one does the same. */
+static void test_new_key(void **state)
+{
+	static const int says[] = {0, EINVAL, ENOSYS};
+	char folder[] = "/tmp/qmt-home-XXXXXX", path[64];
+	struct identity identity, other, read;
+	struct qmt_err err = {0};
+	bool created;
+
+	(void)state;
+	assert_int_equal(identity_crypto_init(), 0);
+	identity_generate(&identity);
+	identity_generate(&other);
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof path, "%s/key", folder);
+	for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+		rename_errno = says[i];
+		linked = false;
+		assert_int_equal(home_identity_write(path, &identity, false, &err), 0);
+		assert_int_equal(linked, says[i] != 0);
+		assert_int_equal(home_identity_write(path, &other, false, &err), -EEXIST);
+		assert_int_equal(home_identity(path, false, &read, &created, &err), 0);
+		assert_int_equal(peer_id_compare(&read.id, &identity.id), 0);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(folder), 0); /* nothing is left beside it */
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_short), cmocka_unit_test(test_long)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_short), cmocka_unit_test(test_long), cmocka_unit_test(test_new_key)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
