@@ -22,7 +22,7 @@ enum link_control {
 	LINK_CUT = 9,     /* link_error: this side ends the connection, and why */
 	LINK_BOND = 10,   /* link_bond: an actor of this side is linked with an exported one of the reader's */
 	LINK_BOND_OVER = 11, /* link_bond_over: ended, undone or refused */
-	LINK_KNOWN = 12,  /* the reader is named here (configured, or qmt peers allow): its names are taken (runtime/names.h) */
+	LINK_KNOWN = 12,  /* the reader is named here (config, or qmt peers allow): its names are taken (names.h) */
 };
 
 #define LINK_STAMP(F, T) F(T, U64, stamp, 1, "Clock of the side that asked, ns.")
