@@ -17,6 +17,33 @@ struct actor_ext *qmt__actor_need_ext(struct qmt_actor *a)
 	return ext;
 }
 
+/* A later tenant of the block may have one where the one that is meant had none, or the other way round; then what is
+ * brought along finds another generation. */
+int qmt__ext_bring(struct qmt_ref who, struct actor_ext **ret_spare)
+{
+	struct actor_ext *spare = NULL;
+
+	if (!atomic_load_explicit(&who.actor->ext, RELAXED)) {
+		spare = calloc(1, sizeof *spare);
+		if (!spare)
+			return -ENOMEM;
+	}
+	*ret_spare = spare;
+	return 0;
+}
+
+struct actor_ext *qmt__ext_take(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor_ext **spare)
+{
+	if (!actor_ext(a)) {
+		QMT__INVARIANT(ctx, *spare != NULL);
+		atomic_store_explicit(&a->ext, *spare, RELEASE); /* pairs with the acquire of qmt_system_actors */
+	} else {
+		qmt__actor_ext_free(*spare);
+	}
+	*spare = NULL;
+	return actor_ext(a);
+}
+
 void qmt__actor_ext_free(struct actor_ext *ext)
 {
 	if (!ext)

@@ -586,6 +586,11 @@ int qmt__actor_new(struct qmt_ctx *ctx, const struct qmt_actor_desc *desc, const
 	struct qmt_actor **ret_actor, struct qmt_err *err);
 struct actor_ext *qmt__actor_need_ext(struct qmt_actor *a); /* NULL: out of memory */
 void qmt__actor_ext_free(struct actor_ext *ext);
+/* For what `who` is to keep in its ext: the room for that, when it has none yet (else *ret_spare is NULL), so that it
+ * is the caller who fails without memory. A message takes it along. 0; -ENOMEM. */
+int qmt__ext_bring(struct qmt_ref who, struct actor_ext **ret_spare);
+/* On the turn of `a`, which still is whom it was brought for. Takes *spare. Never NULL. */
+struct actor_ext *qmt__ext_take(struct qmt_ctx *ctx, struct qmt_actor *a, struct actor_ext **spare);
 /* The first of its names, "" without one. Any thread. Returns room. */
 const char *qmt__actor_name(struct qmt_system *sys, struct qmt_actor *a, char room[ACTOR_NAME_SHOWN]);
 /* The same while the registry's lock is held; NULL without one. */

@@ -1,8 +1,9 @@
 /* runtime/link.c - incarnations that end together.
  *
  * A link has a number and two notes, made at once: each side keeps the one that it sends when it ends, so telling needs
- * no memory. Who is told looks the number up among its own links: what is not there (any more) belongs to an earlier
- * incarnation, or was undone, and is nobody's concern. The same notes undo a link.
+ * no memory; the other side's brings the room to keep it along (qmt__ext_bring). Who is told looks the number up among
+ * its own links: what is not there (any more) belongs to an earlier incarnation, or was undone, and is nobody's
+ * concern. The same notes undo a link.
  *
  *      A: qmt_link --LINK, kept by B--> B            A ends: its note goes to B as LINK_DIED, or as UNLINK
  *         keeps the other note                       B ends: its note goes to A
@@ -24,6 +25,7 @@ struct link_note {
 	uint32_t peer_rid;       /* the same of whom it goes to */
 	int reason;
 	uint64_t id;
+	struct actor_ext *spare; /* of a LINK on its way: qmt__ext_bring */
 };
 
 static struct link_note *note_of(struct qmt_msg *m)
@@ -52,6 +54,8 @@ static void send_note(struct qmt_ctx *ctx, struct qmt_msg *m, uint16_t type, int
 {
 	struct qmt_actor *peer = m->from;
 
+	qmt__actor_ext_free(note_of(m)->spare);
+	note_of(m)->spare = NULL;
 	note_of(m)->reason = reason;
 	m->type = type;
 	m->to_gen = m->src_gen;
@@ -68,7 +72,8 @@ static int make(struct qmt_ctx *ctx, struct qmt_ref owner, struct qmt_ref who, s
 	struct qmt_msg *mine = ext ? new_note(ctx, owner, who, id) : NULL;
 	struct qmt_msg *theirs = mine ? new_note(ctx, who, owner, id) : NULL;
 
-	if (!theirs) {
+	if (!theirs || qmt__ext_bring(who, &note_of(theirs)->spare)) {
+		qmt_msg_free(ctx, theirs);
 		qmt_msg_free(ctx, mine);
 		return -ENOMEM;
 	}
@@ -181,16 +186,18 @@ static int tell_bond(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m
 static void linked(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	bool is_remote = note_of(m)->owner_rid != 0;
-	struct actor_ext *ext = can_be_linked(a, m) ? qmt__actor_need_ext(a) : NULL;
-	int failed = is_remote ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING;
+	struct actor_ext *ext;
+	int failed = 0;
 
-	/* Without memory too: a link that cannot be kept is one that has died. */
-	if (ext && is_remote)
+	if (!can_be_linked(a, m))
+		failed = is_remote ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING;
+	else if (is_remote)
 		failed = tell_bond(ctx, a, m, QMT_BOND_MADE, 0);
-	if (!ext || (is_remote && failed)) {
+	if (failed) {
 		send_note(ctx, m, INTERNAL_LINK_DIED, failed < 0 ? QMT_FAIL_FAILED : failed);
 		return;
 	}
+	ext = qmt__ext_take(ctx, a, &note_of(m)->spare);
 	m->next = ext->links;
 	ext->links = m;
 }
@@ -252,6 +259,7 @@ int qmt_bond_make(struct qmt_ctx *ctx, struct qmt_ref who, uint32_t rid, uint64_
 		return rc;
 	id = note_of(theirs)->id;
 	if (qmt__system_push(ctx, who.actor, theirs)) {
+		qmt__actor_ext_free(note_of(theirs)->spare);
 		msg_free(ctx, theirs);
 		msg_free(ctx, take_out(ctx->cur, id));
 		return who.rid ? QMT_FAIL_PEER_GONE : QMT_FAIL_NOT_RUNNING;

@@ -1,7 +1,9 @@
 /* runtime/monitor.c - who wants to hear of whose end.
  *
  * The watched actor keeps the message by which the watcher asked and sends it back when it ends, so telling needs no
- * memory. The watcher keeps a list of whom it watches: what is not on it (any more) is not reported.
+ * memory; the room to keep it is brought along (qmt__ext_bring). There is one message for each ref that is watched,
+ * also behind a link: there the link keeps it until what the ref means has ended, or the link has. The watcher keeps a
+ * list of whom it watches: what is not on it (any more) is not reported.
  */
 #include "send.h"
 
@@ -14,18 +16,22 @@ struct monitored {
 
 /* Body of INTERNAL_MONITOR, _DEMONITOR and _DOWN. */
 struct down {
-	struct qmt_actor *who;
-	uint32_t gen;
-	uint32_t rid; /* of a DOWN: only the ref with this number is; 0: the actor itself */
+	struct qmt_ref who;
 	int reason;
+	struct actor_ext *spare; /* of a MONITOR on its way: qmt__ext_bring */
 };
+
+static struct down *down_of(struct qmt_msg *m)
+{
+	return (struct down *)(void *)m->body;
+}
 
 static struct qmt_msg *new_message(struct qmt_ctx *ctx, uint16_t type, struct qmt_ref who)
 {
 	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct down));
 
 	if (m) {
-		*(struct down *)(void *)m->body = (struct down){who.actor, who.gen, 0, QMT_FAIL_NOT_RUNNING};
+		*down_of(m) = (struct down){.who = who};
 		m->flags = MSG_INTERNAL;
 		m->type = type;
 		m->from = ctx->cur;
@@ -40,26 +46,26 @@ static void send_down(struct qmt_ctx *ctx, struct qmt_msg *m, int reason)
 {
 	struct qmt_actor *watcher = m->from;
 
-	((struct down *)(void *)m->body)->reason = reason;
+	qmt__actor_ext_free(down_of(m)->spare);
+	down_of(m)->spare = NULL;
+	down_of(m)->reason = reason;
 	m->type = INTERNAL_DOWN;
 	m->to_gen = m->src_gen;
 	if (qmt__system_push(ctx, watcher, m))
 		msg_free(ctx, m);
 }
 
-/* Whether ctx->cur watches this incarnation under any number. */
-static bool is_watched(const struct actor_ext *ext, struct qmt_ref who)
+/* The same, as who.actor, which for a ref behind a link is the link, has ended for this reason. */
+static void send_end(struct qmt_ctx *ctx, struct qmt_msg *m, int reason)
 {
-	for (const struct monitored *on = ext->monitored; on; on = on->next)
-		if (on->who.actor == who.actor && on->who.gen == who.gen)
-			return true;
-	return false;
+	send_down(ctx, m, down_of(m)->who.rid ? QMT_FAIL_PEER_GONE : reason);
 }
 
 int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who)
 {
-	struct actor_ext *ext;
+	struct actor_ext *ext, *spare;
 	struct monitored *on;
+	struct qmt_msg *m;
 
 	if (!ctx->cur)
 		return -ENOTSUP;
@@ -71,19 +77,18 @@ int qmt_monitor(struct qmt_ctx *ctx, struct qmt_ref who)
 	for (on = ext->monitored; on; on = on->next)
 		if (qmt_ref_eq(on->who, who))
 			return 0;
-	on = malloc(sizeof *on);
-	if (!on)
+	if (qmt__ext_bring(who, &spare))
 		return -ENOMEM;
-	if (!is_watched(ext, who)) {
-		struct qmt_msg *m = new_message(ctx, INTERNAL_MONITOR, who);
-
-		if (!m) {
-			free(on);
-			return -ENOMEM;
-		}
-		if (actor_gen(who.actor) != who.gen || qmt__system_push(ctx, who.actor, m))
-			send_down(ctx, m, QMT_FAIL_NOT_RUNNING);
+	on = malloc(sizeof *on);
+	m = on ? new_message(ctx, INTERNAL_MONITOR, who) : NULL;
+	if (!m) {
+		qmt__actor_ext_free(spare);
+		free(on);
+		return -ENOMEM;
 	}
+	down_of(m)->spare = spare;
+	if (actor_gen(who.actor) != who.gen || qmt__system_push(ctx, who.actor, m))
+		send_end(ctx, m, QMT_FAIL_NOT_RUNNING);
 	*on = (struct monitored){.next = ext->monitored, .who = who};
 	ext->monitored = on;
 	return 0;
@@ -102,17 +107,14 @@ void qmt_demonitor(struct qmt_ctx *ctx, struct qmt_ref who)
 {
 	struct actor_ext *ext = ctx->cur ? actor_ext(ctx->cur) : NULL;
 
-	if (!ext)
-		return;
-	for (struct monitored **at = &ext->monitored; *at; at = &(*at)->next) {
+	for (struct monitored **at = ext ? &ext->monitored : NULL; at && *at; at = &(*at)->next) {
 		struct monitored *on = *at;
 
 		if (!qmt_ref_eq(on->who, who))
 			continue;
 		*at = on->next;
 		free(on);
-		if (!is_watched(ext, who))
-			tell_demonitor(ctx, who);
+		tell_demonitor(ctx, who);
 		return;
 	}
 }
@@ -126,20 +128,20 @@ void qmt__monitors_release(struct qmt_ctx *ctx, struct qmt_actor *a)
 		struct monitored *on = ext->monitored;
 
 		ext->monitored = on->next;
-		if (!is_watched(ext, on->who))
-			tell_demonitor(ctx, on->who);
+		tell_demonitor(ctx, on->who);
 		free(on);
 	}
 }
 
-static void forget_watcher(struct qmt_ctx *ctx, struct qmt_actor *a, const struct qmt_msg *m)
+static void forget_watcher(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	struct actor_ext *ext = actor_ext(a);
 
 	for (struct qmt_msg **at = ext ? &ext->watchers : NULL; at && *at; at = &(*at)->next) {
 		struct qmt_msg *watcher = *at;
 
-		if (watcher->from == m->from && watcher->src_gen == m->src_gen) {
+		if (watcher->from == m->from && watcher->src_gen == m->src_gen &&
+			down_of(watcher)->who.rid == down_of(m)->who.rid) {
 			*at = watcher->next;
 			msg_free(ctx, watcher);
 			return;
@@ -150,22 +152,17 @@ static void forget_watcher(struct qmt_ctx *ctx, struct qmt_actor *a, const struc
 static void report_down(struct qmt_ctx *ctx, struct qmt_actor *a, const struct down *down)
 {
 	struct actor_ext *ext = actor_ext(a);
-	struct monitored **at = ext ? &ext->monitored : NULL;
 
-	while (at && *at) {
+	for (struct monitored **at = ext ? &ext->monitored : NULL; at && *at; at = &(*at)->next) {
 		struct monitored *on = *at;
-		struct qmt_ref who = on->who;
 
-		if (who.actor != down->who || who.gen != down->gen || (down->rid && who.rid != down->rid)) {
-			at = &on->next;
+		if (!qmt_ref_eq(on->who, down->who))
 			continue;
-		}
 		*at = on->next;
 		free(on);
-		if (a->status == STATUS_RUN && !(ctx->ctl & (CTL_STOP | CTL_FAIL)) && actor_desc(a)->down) {
-			actor_desc(a)->down(ctx, actor_state(a), who, who.rid && !down->rid ? QMT_FAIL_PEER_GONE : down->reason);
-			at = &ext->monitored; /* the hook may have changed the list */
-		}
+		if (a->status == STATUS_RUN && !(ctx->ctl & (CTL_STOP | CTL_FAIL)) && actor_desc(a)->down)
+			actor_desc(a)->down(ctx, actor_state(a), down->who, down->reason);
+		return;
 	}
 }
 
@@ -176,47 +173,37 @@ void qmt__monitor_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 	switch (m->type) {
 	case INTERNAL_MONITOR:
 		if (m->to_gen != actor_gen(a)) {
-			send_down(ctx, m, QMT_FAIL_NOT_RUNNING);
+			send_end(ctx, m, QMT_FAIL_NOT_RUNNING);
 			return;
 		}
-		ext = qmt__actor_need_ext(a);
-		if (ext) {
-			m->next = ext->watchers;
-			ext->watchers = m;
-			return;
-		}
-		qmt_log(ctx->sys->log, QMT_ERROR, "monitor.lost", "kind", actor_desc(a)->name, "reason", "out of memory", NULL);
-		break;
+		ext = qmt__ext_take(ctx, a, &down_of(m)->spare);
+		m->next = ext->watchers;
+		ext->watchers = m;
+		return;
 	case INTERNAL_DEMONITOR:
 		if (m->to_gen == actor_gen(a))
 			forget_watcher(ctx, a, m);
 		break;
 	default:
-		report_down(ctx, a, (const struct down *)(const void *)m->body);
+		report_down(ctx, a, down_of(m));
 	}
 	msg_free(ctx, m);
 }
 
-/* Whoever watches anything of this link is told; only those who watch that number listen. */
 void qmt_ref_ended(struct qmt_ctx *ctx, uint32_t rid)
 {
 	struct actor_ext *ext = ctx->cur ? actor_ext(ctx->cur) : NULL;
+	struct qmt_msg **at = ext && rid ? &ext->watchers : NULL;
 
-	for (struct qmt_msg *watcher = ext ? ext->watchers : NULL; watcher; watcher = watcher->next) {
-		struct qmt_msg *m = msg_alloc(ctx, sizeof(struct down));
+	while (at && *at) {
+		struct qmt_msg *m = *at;
 
-		if (!m) {
-			qmt_log(ctx->sys->log, QMT_ERROR, "monitor.lost", "kind", actor_desc(ctx->cur)->name, "reason",
-				"out of memory", NULL);
-			return;
+		if (down_of(m)->who.rid == rid) {
+			*at = m->next;
+			send_down(ctx, m, QMT_FAIL_NOT_RUNNING);
+		} else {
+			at = &m->next;
 		}
-		*(struct down *)(void *)m->body = (struct down){ctx->cur, actor_gen(ctx->cur), rid, QMT_FAIL_NOT_RUNNING};
-		m->flags = MSG_INTERNAL;
-		m->type = INTERNAL_DOWN;
-		m->from = watcher->from;
-		m->to_gen = m->src_gen = watcher->src_gen;
-		if (qmt__system_push(ctx, watcher->from, m))
-			msg_free(ctx, m);
 	}
 }
 
@@ -227,6 +214,6 @@ void qmt__watchers_tell(struct qmt_ctx *ctx, struct actor_ext *ext, int reason)
 		struct qmt_msg *m = ext->watchers;
 
 		ext->watchers = m->next;
-		send_down(ctx, m, reason);
+		send_end(ctx, m, reason);
 	}
 }

@@ -225,8 +225,9 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 
 			qmt_ref_ended(ctx, (uint32_t)number);
 			link_note_late(link, (uint32_t)number);
-			if (export_number(&link->dead, (struct qmt_ref){.rid = (uint32_t)number}, &unused, &is_new))
-				break; /* full: then it is the peer who says that nobody is there */
+			/* full: then it is the peer who says that nobody is there */
+			if (export_number(&link->dead, (struct qmt_ref){.rid = (uint32_t)number}, &unused, &is_new) < 0)
+				link_close(ctx, link, -ENOMEM, "out of memory"); /* who monitors it later would wait for ever */
 		}
 		break;
 	case LINK_KNOWN:

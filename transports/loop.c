@@ -334,8 +334,9 @@ static void on_data(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct loop_data *msg = body;
 	struct loop_connection *connection = find(state, msg->connection);
 
-	if (connection && !connection->closed)
-		(void)QMT_TELL(ctx, connection->link, wire_frame, .data = msg->data);
+	/* A connection does not lose a frame and go on. */
+	if (connection && !connection->closed && QMT_TELL(ctx, connection->link, wire_frame, .data = msg->data))
+		close_connection(ctx, state, connection, true);
 }
 
 static void on_took(struct qmt_ctx *ctx, void *state, const void *body)
@@ -343,8 +344,8 @@ static void on_took(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct loop_took *msg = body;
 	struct loop_connection *connection = find(state, msg->connection);
 
-	if (connection && !connection->closed)
-		(void)QMT_TELL(ctx, connection->link, wire_credit, .frames = msg->frames);
+	if (connection && !connection->closed && QMT_TELL(ctx, connection->link, wire_credit, .frames = msg->frames))
+		close_connection(ctx, state, connection, true);
 }
 
 static void on_close(struct qmt_ctx *ctx, void *state, const void *body)

@@ -544,7 +544,7 @@ static void check_watches(void)
 		const struct watch_fact *watch = &watches[i];
 
 		if (motes[watch->mote].ended && wheels[watch->wheel].runs && wheels[watch->wheel].life == watch->life &&
-			!watch->downs && !sim_memory_was_short())
+			!watch->downs)
 			sim_violation("a monitor fires", "mote %u has ended, wheel %u does not hear", watch->mote, watch->wheel);
 	}
 }

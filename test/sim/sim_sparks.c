@@ -65,7 +65,7 @@ static bool may_fire(const struct tie *tie, const struct spark *spark)
 {
 	switch (side_of(tie, spark)) {
 	case 'a':
-		return !tie->undone && !tie->a_told && (tie->b_ends || sim_memory_was_short() || !sparks[tie->b].runs);
+		return !tie->undone && !tie->a_told && (tie->b_ends || !sparks[tie->b].runs);
 	case 'b':
 		return !tie->undone && !tie->b_told && tie->a_over;
 	default:

@@ -1,16 +1,19 @@
 /* runtime: the Nth allocation fails, N = 1.. until all goes well: spawning, supervising, linking, waiting for ends.
  * Each time what fails says so, nothing is half done, and all memory comes back.
  *
- * * malloc and its kin are interposed (this program's own symbols come first), so not with a sanitizer, which does
- * the same; one allocation at a time, and never realloc, so not by test/lib/failing_memory.h. Blocks of the slabs
- * come from the kernel in pieces and are not counted. The list of runnable actors of a seeded system is grown by
- * realloc and cannot do without. */
+ * malloc and its kin are interposed (this program's own symbols come first), so not with a sanitizer, which does the
+ * same; one allocation at a time, and never realloc, so not by test/lib/failing_memory.h. Blocks of the slabs come from
+ * the kernel in pieces and are counted where a test says so (count_blocks). The list of runnable actors of a seeded
+ * system is grown by realloc and cannot do without. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "runtime/slab.h"
+#include "runtime/test_kit.h"
 #include "test/lib/runtime_kit.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -24,18 +27,13 @@
 #define INTERPOSED 1
 #endif
 
-static long fail_at; /* counts down; 0: nothing fails */
-static bool has_failed;
+static struct qmt_kit_faults faults; /* nothing fails while `left` is 0 */
 static long outstanding; /* blocks that were not freed yet */
 
 #if INTERPOSED
 static bool fails(void)
 {
-	if (fail_at > 0 && --fail_at == 0) {
-		has_failed = true;
-		return true;
-	}
-	return false;
+	return qmt_kit_out_of_memory(&faults);
 }
 
 extern void *__libc_malloc(size_t size);
@@ -72,6 +70,25 @@ OURS void free(void *block)
 	__libc_free(block);
 }
 #endif
+
+static void fail_at(long n)
+{
+	faults = (struct qmt_kit_faults){.left = (uint64_t)n, .counting = true};
+}
+
+/* Gives memory back; whether some was missing. */
+static bool has_failed(void)
+{
+	faults.counting = false;
+	return faults.failed;
+}
+
+/* From now on messages, asks and actors are allocations, too. */
+static void count_blocks(struct qmt_system *sys, struct qmt_kit_faults *what)
+{
+	sys->faults = what;
+	qmt__slab_count(qmt__sim_ctx(sys->sim));
+}
 
 static long outstanding_before;
 
@@ -137,7 +154,14 @@ struct kid {
 static const struct qmt_param params[] = {{.name = "number", .kind = QMT_PARAM_U64, .dflt = "3"}, {0}};
 static const struct qmt_actor_desc kid_desc =
 	KIT_DESC("kid", handlers, .state_size = sizeof(struct kid), .params = params);
-static const struct qmt_actor_desc small_desc = KIT_DESC("small", handlers);
+static uint32_t downs;
+static void kid_down(struct qmt_ctx *ctx, void *state, struct qmt_ref who, int reason)
+{
+	(void)ctx, (void)state, (void)who;
+	kit_check(reason == QMT_FAIL_CANCELLED);
+	downs++;
+}
+static const struct qmt_actor_desc small_desc = KIT_DESC("small", handlers, .down = kid_down);
 
 static const struct qmt_actor_desc *kid_kind;
 static int parent_start(struct qmt_ctx *ctx, void *state, const void *config)
@@ -191,12 +215,11 @@ static void spawn(void **unused)
 		struct kit kit;
 
 		start(&kit, 1);
-		has_failed = false;
-		fail_at = n;
+		fail_at(n);
 		int failed = qmt_spawn(kit.out, &kid_desc, &opt, &ref, &err);
-		fail_at = 0;
+		bool missing = has_failed();
 		if (failed) {
-			assert_true(has_failed && failed < 0);
+			assert_true(missing && failed < 0);
 			assert_non_null(strstr(err.text, "out of memory"));
 			assert_false(qmt_ref_is_set(ref));
 			assert_int_equal(qmt_lookup(kit.out, "kid", &found), QMT_FAIL_UNKNOWN_ACTOR);
@@ -204,7 +227,7 @@ static void spawn(void **unused)
 		}
 		assert_int_equal(kit_ask(&kit, ref, COUNT, 0, NULL), 0);
 		stop(&kit);
-		if (!has_failed)
+		if (!missing)
 			break;
 	}
 	assert_true(n > 4); /* ext, state, image, name */
@@ -231,10 +254,9 @@ static void supervise(void **unused)
 			struct qmt_ref parent = kit_spawn(&kit, parents[i % 2], NULL);
 			qmt_system_run(kit.sys, 0);
 			tell(&kit, kids[1], FAIL, (struct qmt_ref){0});
-			has_failed = false;
-			fail_at = n;
+			fail_at(n);
 			qmt_system_run(kit.sys, 0);
-			fail_at = 0;
+			bool missing = has_failed();
 			bool alive = qmt_is_running(parent);
 			for (int k = 0; k < 3; k++) {
 				assert_int_equal(qmt_is_running(kids[k]), alive);
@@ -244,47 +266,55 @@ static void supervise(void **unused)
 			if (!alive)
 				assert_true(kit_logged(&kit, "out of memory for the restart of"));
 			gave_up |= !alive;
-			went_on |= alive && has_failed;
+			went_on |= alive && missing;
 			stop(&kit);
-			if (!has_failed)
+			if (!missing)
 				break;
 		}
 		assert_true(gave_up && went_on); /* the window must be there, the text of a failure need not */
 	}
 }
 
-/* Links, monitors and waits are made, or refused; in the end the answer or the end still comes. */
+/* Links, monitors and waits are made, or refused to who asked; nobody ends over it, and in the end the answer or the
+ * end still comes. */
 static void watch(void **unused)
 {
 	(void)unused;
 	static const uint64_t calls[] = {LINK, MONITOR, AWAIT};
 
-	if (!INTERPOSED)
-		skip();
 	for (size_t i = 0; i < 3; i++) {
-		for (long n = 1;; n++) {
+		long n;
+
+		for (n = 1;; n++) {
 			struct kit kit;
 
 			start(&kit, (uint64_t)n);
 			struct qmt_ref a = kit_spawn(&kit, &small_desc, NULL), b = kit_spawn(&kit, &small_desc, NULL);
 			qmt_system_run(kit.sys, 0);
 			result_of_call = 99;
-			answered_once = has_failed = false;
+			answered_once = false;
+			downs = 0;
 			tell(&kit, a, calls[i], b);
-			fail_at = n;
+			fail_at(n);
+			count_blocks(kit.sys, &faults);
 			qmt_system_run(kit.sys, 0);
-			fail_at = 0;
-			assert_true(result_of_call == 0 || (has_failed && result_of_call < 0));
+			bool missing = has_failed();
+			count_blocks(kit.sys, NULL);
+			assert_true(result_of_call == 0 || (missing && result_of_call == -ENOMEM));
+			assert_true(qmt_is_running(a) && qmt_is_running(b));
+			assert_int_equal(downs, 0);
 			bool linked = calls[i] == LINK && result_of_call == 0;
-			assert_int_equal(qmt_kill(kit.out, b), qmt_is_running(b) ? 0 : QMT_FAIL_NOT_RUNNING);
+			assert_int_equal(qmt_kill(kit.out, b), 0);
 			qmt_system_run(kit.sys, 0);
 			assert_int_equal(qmt_is_running(a), !linked);
+			assert_int_equal(downs, calls[i] == MONITOR && result_of_call == 0);
 			if (calls[i] == AWAIT)
 				assert_int_equal(answered_once, result_of_call == 0);
 			stop(&kit);
-			if (!has_failed)
+			if (!missing)
 				break;
 		}
+		assert_true(n >= 2);
 	}
 }
 
