@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "runtime/scheduler.h"
+#include "runtime/slab.h"
 #include "test/lib/runtime_kit.h"
 
 static struct kit_latch started = KIT_LATCH, stopped = KIT_LATCH;
@@ -171,13 +172,20 @@ static void late_messages_reach_nobody_else(void **unused)
 	kit_stop(&kit);
 }
 
-/* Trap 7: a state of 16 bytes makes a block of 192 bytes, three lines. */
+/* Trap 7: a state of 16 bytes makes a block of 192 bytes, three lines; one byte more makes it the next size. */
 static void blocks_are_small(void **unused)
 {
 	(void)unused;
-	assert_int_equal(offsetof(struct qmt_actor, state), 176);
+	static const struct qmt_actor_desc three = KIT_DESC("three", node_handlers, .state_size = 16),
+									   four = KIT_DESC("four", node_handlers, .state_size = 17);
+	struct kit kit;
+
 	assert_int_equal(sizeof(struct qmt_msg), 32);
 	assert_int_equal(sizeof(struct ask), 64);
+	kit_start_seeded(&kit, 1);
+	assert_int_equal(qmt__slab_size(kit_spawn(&kit, &three, NULL).actor->class), 192);
+	assert_int_equal(qmt__slab_size(kit_spawn(&kit, &four, NULL).actor->class), 256);
+	kit_stop(&kit);
 }
 
 /* ---- parameters -------------------------------------------------------------------------------------------------- */

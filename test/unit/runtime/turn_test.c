@@ -77,10 +77,11 @@ static void fifo_per_sender(void **unused)
 struct worker {
 	uint64_t normal, again, flush;
 	uint64_t again_left;
+	bool tells;          /* itself, with each `again` */
 	uint64_t flushed_at; /* normal messages handled when flush ran */
 };
 
-enum { NORMAL, ASK_NORMAL, ASK_AGAIN, ASK_FLUSH, HOLD_AGAIN, AGAIN, FLUSH, FLUSH_STOP, HOLD_FLUSH };
+enum { NORMAL, ASK_NORMAL, ASK_AGAIN, ASK_FLUSH, HOLD_AGAIN, AGAIN, FLUSH, FLUSH_STOP, HOLD_FLUSH, HOLD_TELL };
 
 static void worker_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -100,7 +101,9 @@ static void worker_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	case ASK_FLUSH:
 		kit_answer(ctx, worker->flush * 1000 + worker->flushed_at);
 		break;
+	case HOLD_TELL:
 	case HOLD_AGAIN:
+		worker->tells = poke->value == HOLD_TELL;
 		worker->again_left = 5;
 		qmt_hold(ctx, true);
 		qmt_again(ctx);
@@ -130,6 +133,8 @@ static void worker_again(struct qmt_ctx *ctx, void *state)
 	struct worker *worker = state;
 
 	worker->again++;
+	if (worker->tells)
+		kit_check(QMT_TELL(ctx, qmt_self(ctx), kit_poke, .value = NORMAL) == 0);
 	if (--worker->again_left)
 		qmt_again(ctx);
 	else
@@ -177,6 +182,23 @@ static void hold_keeps_messages_and_again(void **unused)
 		assert_int_equal(ask(&kit, ref, ASK_AGAIN), 5);
 		kit_stop(&kit);
 	}
+}
+
+/* And what comes while it holds, in turn after turn, is behind what it had taken before. */
+static void hold_takes_what_comes(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+
+	kit_start_seeded(&kit, 1);
+	struct qmt_ref ref = kit_spawn(&kit, &worker_desc, NULL);
+	QMT_TELL(kit.out, ref, kit_poke, .value = HOLD_TELL);
+	for (int i = 0; i < 5; i++)
+		QMT_TELL(kit.out, ref, kit_poke, .value = NORMAL);
+	assert_int_equal(ask(&kit, ref, ASK_NORMAL), 5); /* came before the hold */
+	assert_int_equal(ask(&kit, ref, ASK_NORMAL), 10);
+	assert_int_equal(ask(&kit, ref, ASK_AGAIN), 5);
+	kit_stop(&kit);
 }
 
 /* The same with real threads and a sender at work. */
@@ -269,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fifo_per_sender),
 		cmocka_unit_test(hold_keeps_messages_and_again),
+		cmocka_unit_test(hold_takes_what_comes),
 		cmocka_unit_test(hold_with_threads),
 		cmocka_unit_test(flush_ends_the_turn),
 		cmocka_unit_test(again_gives_way),
