@@ -61,6 +61,7 @@ static const struct config_field store_fields[] = {
 #define PROVIDER_TEXT_proxy CONFIG_SECRET /* it may hold a password */
 #define PROVIDER_TEXT_ca_file CONFIG_PATH
 #define PROVIDER_TEXT_script CONFIG_PATH
+#define PROVIDER_TEXT_peer_parameters CONFIG_TEXT
 #define PROVIDER_KIND_STR(name) PROVIDER_TEXT_##name
 #define PROVIDER_KIND_BOOL(name) CONFIG_BOOL
 #define PROVIDER_KIND_U32(name) CONFIG_U32

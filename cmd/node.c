@@ -204,7 +204,8 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 		.node_name = opt->config->node_name,
 		.capabilities = mesh->capabilities.items,
 		.control_path = node->control_path,
-		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools}};
+		.grants = {mesh->allow_remote_sessions, mesh->allow_remote_tools},
+		.requests_minute = mesh->max_remote_requests_minute};
 #define LIMIT(name, dflt, min, max, doc) links->limits.name = mesh->link.name;
 #include "transports/limits.def"
 #undef LIMIT

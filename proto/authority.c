@@ -15,17 +15,24 @@ const struct authority_word authority_rule_words[AUTHORITY_RULES] = {
 #undef RULE
 };
 
+const struct authority_word authority_pace_words[AUTHORITY_PACES] = {
+#define PACE(id, title, doc) [AUTHORITY_PACE_##id] = {title, NULL, doc},
+#include "proto/authority.def"
+#undef PACE
+};
+
 const struct authority_row authority_rows[] = {
-#define OPERATION(id, none, lan, client, member, owner, doc) \
-	{#id, doc,                                               \
-		{[AUTHORITY_NONE] = AUTHORITY_RULE_##none,           \
-			[AUTHORITY_LAN] = AUTHORITY_RULE_##lan,          \
-			[AUTHORITY_CLIENT] = AUTHORITY_RULE_##client,    \
-			[AUTHORITY_MEMBER] = AUTHORITY_RULE_##member,    \
-			[AUTHORITY_OWNER] = AUTHORITY_RULE_##owner}},
+#define OPERATION(id, none, lan, client, member, owner, pace, doc) \
+	{#id, doc,                                                     \
+		{[AUTHORITY_NONE] = AUTHORITY_RULE_##none,                 \
+			[AUTHORITY_LAN] = AUTHORITY_RULE_##lan,                \
+			[AUTHORITY_CLIENT] = AUTHORITY_RULE_##client,          \
+			[AUTHORITY_MEMBER] = AUTHORITY_RULE_##member,          \
+			[AUTHORITY_OWNER] = AUTHORITY_RULE_##owner},           \
+		AUTHORITY_PACE_##pace},
 #include "proto/authority.def"
 #undef OPERATION
-	{NULL, NULL, {0}},
+	{NULL, NULL, {0}, AUTHORITY_PACE_FREE},
 };
 
 enum authority_rule authority_rule_of(enum authority_role role, const char *operation)
@@ -37,6 +44,15 @@ enum authority_rule authority_rule_of(enum authority_role role, const char *oper
 			return row->rules[role];
 	}
 	return AUTHORITY_RULE_NO;
+}
+
+enum authority_pace authority_pace_of(const char *operation)
+{
+	for (const struct authority_row *row = authority_rows; row->operation; row++) {
+		if (strcmp(row->operation, operation) == 0)
+			return row->pace;
+	}
+	return AUTHORITY_PACE_FREE;
 }
 
 bool authority_allows(const struct authority_sender *sender, const struct authority_grants *grants,

@@ -25,10 +25,18 @@ enum authority_rule {
 	AUTHORITY_RULES
 };
 
+enum authority_pace {
+#define PACE(id, title, doc) AUTHORITY_PACE_##id,
+#include "proto/authority.def"
+#undef PACE
+	AUTHORITY_PACES
+};
+
 /* A row of the table. */
 struct authority_row {
 	const char *operation, *doc;
 	enum authority_rule rules[AUTHORITY_ROLES];
+	enum authority_pace pace;
 };
 extern const struct authority_row authority_rows[]; /* closed by operation == NULL */
 
@@ -36,7 +44,8 @@ extern const struct authority_row authority_rows[]; /* closed by operation == NU
 struct authority_word {
 	const char *title, *who, *doc;
 };
-extern const struct authority_word authority_role_words[AUTHORITY_ROLES], authority_rule_words[AUTHORITY_RULES];
+extern const struct authority_word authority_role_words[AUTHORITY_ROLES], authority_rule_words[AUTHORITY_RULES],
+	authority_pace_words[AUTHORITY_PACES];
 
 /* What this node's configuration opens; all false by default. */
 struct authority_grants {
@@ -53,6 +62,8 @@ struct authority_sender {
 
 /* The table's word; what it does not know is AUTHORITY_RULE_NO. */
 enum authority_rule authority_rule_of(enum authority_role role, const char *operation);
+/* What the table does not know, nobody may send: FREE. */
+enum authority_pace authority_pace_of(const char *operation);
 /* by_ref: it was sent to a ref that this node gave out, not to a name. False: err says which key to set or which
  * command to run, if one would help. */
 bool authority_allows(const struct authority_sender *sender, const struct authority_grants *grants,

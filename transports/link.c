@@ -66,6 +66,7 @@ static void tell_peers_ended(struct qmt_ctx *ctx, struct link *link, int code, c
 	bool was_proven = link->peer[0] != '\0';
 	uint8_t id[PEER_ID_BYTES];
 
+	link_tell_limited(ctx, link, true);
 	if (was_proven)
 		peer_id_bytes(&link->peer_id, id);
 	if (qmt_ref_is_set(link->peers))
@@ -225,6 +226,7 @@ static void tick(struct qmt_ctx *ctx, struct link *link)
 			ctx, link->peers, link_changed, .link = link->self, .suspect = true, .rtt_ms = (double)link->rtt_ns / 1e6);
 	}
 	link->bonds_fresh = 0;
+	link_tell_limited(ctx, link, false);
 	link_sweep_asks(ctx, link);
 	link_tell_late_refs(ctx, link);
 	link_send_control(ctx, link, LINK_PING, &link_stamp_record, &(struct link_stamp){.stamp = qmt_now_ns(ctx)});
@@ -300,6 +302,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 		link->wire->ops->close(ctx, link, link->wire);
 	link->wire = NULL;
 	link_fail_asks(ctx, link);
+	link_budget_close(ctx, link);
 	hello_fini(&link->hello);
 	outbox_fini(&link->outbox);
 	inbox_fini(&link->inbox);

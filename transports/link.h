@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "transports/budget.h"
 #include "transports/transports.h"
 #include "transports/wire.h"
 
@@ -25,6 +26,8 @@ struct link_node {
 	uint32_t scope_count;
 	struct authority_grants grants;
 	struct transports_limits limits;
+	uint64_t requests_minute;         /* of one peer; 0: no bound */
+	struct budgets *budgets;          /* NULL: no bound */
 	atomic_uint_fast64_t *reassembly; /* bytes of unfinished messages on all links; NULL: not counted */
 };
 
@@ -53,7 +56,8 @@ extern const struct qmt_actor_desc link_desc;
 	F(T, U64, messages_out, 2, "Taken for the peer.") \
 	F(T, U64, bytes_in, 3, "Of frames, after HELLO.") \
 	F(T, U64, bytes_out, 4, "Of frames that the wire took.") \
-	F(T, U64, refused, 5, "Messages that were not let in.")
+	F(T, U64, refused, 5, "Messages that were not let in.") \
+	F(T, U64, limited, 6, "Requests among them that were too many.")
 QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 
 /* ---- between links and peers: who is linked, which link is in use ------------------------------------------------ */

@@ -87,6 +87,10 @@ static void on_proven(struct qmt_ctx *ctx, struct link *link)
 		link_set_state(link, LINK_UP); /* a client on this host: the socket itself tells when it goes away */
 		return;
 	}
+	if (!link_budget_open(ctx, link)) {
+		link_close(ctx, link, -ENOMEM, "out of memory");
+		return;
+	}
 	link_set_state(link, LINK_PROVEN_STATE);
 	/* peers may wait for another dial before it decides, so twice the time of a HELLO */
 	link_restart_timer(ctx, link, 2 * link->limits->hello_ms);

@@ -1,9 +1,10 @@
 /* transports/link_in.c - from the peer to this node: the gate, decoding, delivery.
  *
  * Each message passes: scope (one that HELLO agreed on) -> receiver (an export, or a name) -> type (one that the
- * receiver accepts) -> authority (proto/authority.h: role x operation) -> body (codec). Only then memory is taken for
- * it: as much as the body measures, or as it has bytes when it cannot measure more (codec_in_one). A refused ask is
- * answered with an error; a refused tell too, under id 0. The first refusal of each kind is logged.
+ * receiver accepts) -> authority (proto/authority.h: role x operation) -> requests a minute (link_limit.c) -> body
+ * (codec). Only then memory is taken for it: as much as the body measures, or as it has bytes when it cannot measure
+ * more (codec_in_one). A refused ask is answered with an error; a refused tell too, under id 0. The first refusal of
+ * each kind is logged.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 struct refusal {
 	enum link_complaint complaint;
 	int fail;
+	uint64_t retry_after_ms;
 	struct qmt_err err;
 };
 
@@ -275,6 +277,12 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;
 		return 1;
 	}
+	if (row->pace && link->budget &&
+		!link_within_limit(ctx, link, row->pace, &refusal->retry_after_ms, &refusal->err)) {
+		refusal->complaint = COMPLAIN_LIMIT;
+		refusal->fail = QMT_FAIL_FAILED;
+		return 1;
+	}
 	struct qmt_msg *msg = link_decode(ctx, link, row, env->body, false, &refusal->err);
 	if (!msg) {
 		refusal->complaint = COMPLAIN_BAD_BODY;
@@ -288,13 +296,19 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 
 static void report(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, const struct refusal *refusal)
 {
-	struct link_error error = {.fail = (uint32_t)refusal->fail, .text = qmt_str(refusal->err.text)};
+	struct link_error error = {.fail = (uint32_t)refusal->fail,
+		.kind = qmt_str(refusal->complaint == COMPLAIN_LIMIT ? "rate_limited" : NULL),
+		.text = qmt_str(refusal->err.text),
+		.retry_after_ms = refusal->retry_after_ms};
 	bool first = !(link->complained & 1u << refusal->complaint);
 	char subject[ENVELOPE_NAME + 1];
 
 	link->counts.refused++;
 	qmt_text(subject, sizeof(subject), "%.*s", QMT_STR_ARG(env->to_name));
-	link_complain(ctx, link, refusal->complaint, refusal->err.text, subject);
+	if (refusal->complaint == COMPLAIN_LIMIT) /* logged with the audit */
+		link->complained |= 1u << COMPLAIN_LIMIT;
+	else
+		link_complain(ctx, link, refusal->complaint, refusal->err.text, subject);
 	/* tells: said once, so that a mistake is seen at the sender too; a flood of them gets no flood of answers */
 	if (env->kind == ENVELOPE_ASK || first)
 		link_send_error(ctx, link, env->kind == ENVELOPE_ASK ? env->id : 0, (struct qmt_ref){0}, &error);
@@ -304,7 +318,7 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 {
 	bool is_mine =
 		link->state == LINK_UP || link->state == LINK_DRAINING || (link->state == LINK_PROVEN_STATE && link->use_seen);
-	struct refusal refusal;
+	struct refusal refusal = {0};
 	int rc;
 
 	if (env->kind == ENVELOPE_CONTROL) {

@@ -33,6 +33,7 @@ enum link_complaint {
 	COMPLAIN_WRONG_ANSWER,
 	COMPLAIN_NO_ANSWER,
 	COMPLAIN_BOND,
+	COMPLAIN_LIMIT,
 	COMPLAINTS
 };
 
@@ -116,6 +117,9 @@ struct link {
 	bool suspect;
 	uint64_t rtt_ns;
 	uint32_t complained; /* bits: enum link_complaint */
+	struct budget *budget; /* of a proven peer; NULL: no bound */
+	uint64_t limited_ms;   /* when "peers" was last told of refusals by it */
+	uint64_t limited_told; /* of counts.limited */
 	struct link_counts counts;
 };
 
@@ -172,6 +176,15 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 /* Decodes a body into a message of row->last_type. NULL and err: bad bytes, unknown refs, out of memory. */
 struct qmt_msg *link_decode(struct qmt_ctx *ctx, struct link *link, const struct type_in_row *row,
 	struct qmt_bytes body, bool is_answer, struct qmt_err *err);
+
+/* link_limit.c: requests a minute of the peer, over all of its links */
+bool link_budget_open(struct qmt_ctx *ctx, struct link *link); /* false: out of memory */
+void link_budget_close(struct qmt_ctx *ctx, struct link *link);
+/* False: one too many, err and *ret_wait_ms say so. */
+bool link_within_limit(
+	struct qmt_ctx *ctx, struct link *link, enum authority_pace pace, uint64_t *ret_wait_ms, struct qmt_err *err);
+/* Tells "peers", for the audit, what was refused since: once a minute, and at the end. */
+void link_tell_limited(struct qmt_ctx *ctx, struct link *link, bool is_last);
 
 /* link_metrics.c */
 extern qmt_handler *const link_metrics_handlers[metrics_message_count];

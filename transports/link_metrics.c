@@ -13,6 +13,7 @@ static void on_get(struct qmt_ctx *ctx, void *state, const void *body)
 		METRIC_VALUE(link_bytes_in, link->counts.bytes_in),
 		METRIC_VALUE(link_bytes_out, link->counts.bytes_out),
 		METRIC_VALUE(link_refused, link->counts.refused),
+		METRIC_VALUE(link_limited, link->counts.limited),
 		METRIC_VALUE(link_asks_in, link->asks_in_count),
 		METRIC_VALUE(link_asks_out, link->asks_out_count),
 	};

@@ -568,6 +568,7 @@ static qmt_handler *const handlers[peers_message_count] = {
 	[peers_allow_id] = peers_on_allow,
 	[peers_block_id] = peers_on_block,
 	[peers_subscribe_id] = on_subscribe,
+	[peers_limited_id] = peers_on_limited,
 };
 
 const struct qmt_actor_desc peers_desc = {

@@ -114,9 +114,11 @@ struct claim {
 /* A peer that was refused, in the audit (peers_audit.c). */
 struct audit_refused {
 	bool used;
+	bool limited; /* something, by a limit; else a link */
 	struct peer_id id;
 	char why[400];
 	uint64_t count; /* not told to the store yet */
+	uint64_t noted_ms;
 };
 enum { AUDIT_REFUSED = 32 };
 
@@ -153,7 +155,7 @@ struct peers {
 	struct qmt_timer policies_timer;
 	struct claim *claims; /* while the policies are not known; one ends with its link */
 	uint32_t claim_count;
-	struct audit_refused refused[AUDIT_REFUSED], refused_others; /* others: all that are not noted by name */
+	struct audit_refused refused[AUDIT_REFUSED], refused_others, limited_others; /* others: all not noted by name */
 	struct qmt_timer audit_timer;
 	uint64_t audit_minute_ms;
 	uint32_t audit_rows; /* in that minute */
@@ -202,9 +204,9 @@ struct target *peers_target_of(const struct peers *peers, const struct peer_id *
 struct target *peers_target_called(const struct peers *peers, struct qmt_str name);
 
 /* peers_audit.c */
-void peers_audit_refused(
-	struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *name, const char *why,
-	const char *from);
+void peers_audit_refused(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *name,
+	const char *why, const char *from);
+void peers_on_limited(struct qmt_ctx *ctx, void *state, const void *body);
 
 /* peers_dial.c */
 void ask_store(struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg);
@@ -236,9 +238,8 @@ void peers_info_of_link(
 	const struct peers *peers, const struct known_link *link, struct qmt_str *strs, struct peers_info *ret_info);
 
 /* peers_rejects.c */
-void peers_rejected(
-	struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from, struct qmt_str why,
-	bool by_policy);
+void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from,
+	struct qmt_str why, bool by_policy);
 
 /* peers_metrics.c */
 void peers_tally(struct peers *peers, const struct link_ended *msg); /* keeps what it had counted */

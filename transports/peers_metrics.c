@@ -5,7 +5,7 @@
  * those whose links ended last: strangers cannot fill the memory. */
 #include "transports/peers_internal.h"
 
-enum { PEERS_TALLIES = 1024, TALLY_ROWS = 5 };
+enum { PEERS_TALLIES = 1024, TALLY_ROWS = 6 };
 
 struct peers_tally {
 	struct peers_tally *next;
@@ -51,6 +51,7 @@ void peers_tally(struct peers *peers, const struct link_ended *msg)
 	tally->counts.bytes_in += counts->bytes_in;
 	tally->counts.bytes_out += counts->bytes_out;
 	tally->counts.refused += counts->refused;
+	tally->counts.limited += counts->limited;
 	tally->next = peers->tallies;
 	peers->tallies = tally;
 }
@@ -99,6 +100,7 @@ static void on_get(struct qmt_ctx *ctx, void *state, const void *body)
 			METRIC_VALUE(link_bytes_in, tally->counts.bytes_in),
 			METRIC_VALUE(link_bytes_out, tally->counts.bytes_out),
 			METRIC_VALUE(link_refused, tally->counts.refused),
+			METRIC_VALUE(link_limited, tally->counts.limited),
 		};
 
 		for (uint32_t i = 0; i < TALLY_ROWS; i++) {

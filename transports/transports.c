@@ -84,6 +84,7 @@ struct transports {
 	struct multiaddr *listening;
 	struct peers_config peers;
 	atomic_uint_fast64_t reassembly; /* node.reassembly */
+	struct budgets budgets;          /* node.budgets */
 };
 
 static int check(const struct transports_config *config, struct qmt_err *err)
@@ -148,6 +149,8 @@ static int fill_node(struct qmt_ctx *ctx, struct transports *t)
 		.grants = config->grants,
 		.limits = config->limits,
 		.reassembly = &t->reassembly,
+		.requests_minute = config->requests_minute,
+		.budgets = &t->budgets,
 	};
 	peer_id_text(&config->identity->id, t->node.self);
 	qmt_uuid(ctx, t->node.boot_id);
@@ -274,6 +277,7 @@ int transports_start(struct qmt_ctx *ctx, const struct transports_config *config
 	if (!t)
 		return qmt_err_set(err, -ENOMEM, "out of memory");
 	t->config = config;
+	budgets_init(&t->budgets);
 	rc = fill_node(ctx, t);
 	if (rc)
 		qmt_err_set(err, rc, "out of memory");
@@ -303,6 +307,7 @@ struct transports *transports_free(struct transports *transports, uint64_t deadl
 	free(transports->capabilities);
 	free(transports->listeners);
 	free(transports->listening);
+	budgets_fini(&transports->budgets);
 	free(transports);
 	return NULL;
 }

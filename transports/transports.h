@@ -59,6 +59,7 @@ struct transports_config {
 	bool without_store;
 	bool trust_known; /* [mesh.lan] trust = "known": only `peers`, and who was allowed, get a link */
 	struct authority_grants grants;
+	uint64_t requests_minute; /* that one peer may make, over all of its links; 0: no bound */
 	struct transports_limits limits;
 	struct loop_hub *loop; /* NULL: tcp. Otherwise `listen` and `peers` are ports in this hub, in memory (tests) */
 };

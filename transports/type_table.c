@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "proto/authority.h"
 #include "proto/codec.h"
 
 static uint32_t slot_of(const struct type_out *table, const struct qmt_type *type)
@@ -105,6 +106,7 @@ void type_in_found(struct type_in_row *row, struct qmt_ref to, const struct qmt_
 	row->last_type = type;
 	row->origin_offset = type ? type_origin_offset(type) : TYPE_NO_ORIGIN;
 	row->in_one = type && codec_in_one(&type->record);
+	row->pace = (uint8_t)(type ? authority_pace_of(type->access) : AUTHORITY_PACE_FREE);
 }
 
 uint32_t type_origin_offset(const struct qmt_type *type)

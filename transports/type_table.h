@@ -33,6 +33,7 @@ struct type_in_row {
 	const struct qmt_type *last_type;
 	uint32_t origin_offset; /* of last_type's field `origin`, TYPE_NO_ORIGIN: none */
 	bool in_one;            /* codec_in_one of last_type */
+	uint8_t pace;           /* enum authority_pace of last_type */
 };
 struct type_in {
 	struct type_in_row *rows; /* index: number */

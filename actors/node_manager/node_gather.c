@@ -349,6 +349,7 @@ static void metrics_self(struct qmt_ctx *ctx, const struct node_manager *self, s
 	const struct metric rows[] = {
 		METRIC_VALUE(node_uptime_ms, qmt_now_ms(ctx) - self->started_ms),
 		METRIC_VALUE(sessions_in_memory, self->session_count),
+		METRIC_VALUE(sessions_limited, self->sessions_limited),
 		METRIC_VALUE(turns_begun, self->turns_begun),
 	};
 

@@ -50,6 +50,7 @@ struct node_manager {
 	struct qmt_str *names; /* what node_describe shows: capabilities, providers, agents */
 	uint32_t capability_count, provider_count;
 	uint64_t started_ms;
+	uint64_t sessions_limited;
 	uint64_t turns_begun, turns_ended[NODE_OUTCOMES]; /* of its sessions, by node_outcomes */
 };
 

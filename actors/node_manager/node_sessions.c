@@ -187,6 +187,16 @@ struct create_op {
 	char peer[64], peer_name[128];
 };
 
+/* The store counts and inserts in one transaction; here its refusal is counted and told for the audit. */
+static void note_limit(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str origin)
+{
+	struct qmt_ref peers;
+
+	self->sessions_limited++;
+	if (qmt_lookup(ctx, "peers", &peers) == 0)
+		(void)QMT_TELL(ctx, peers, peers_limited, .peer = origin, .limit = qmt_str("sessions"));
+}
+
 static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
 {
 	struct node_manager *self = state;
@@ -195,6 +205,8 @@ static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 	struct qmt_ref ref;
 
 	if (result->fail) {
+		if (qmt_str_is(result->kind, "limit"))
+			note_limit(ctx, self, ((const struct node_session_create *)op->body)->origin);
 		node_relay(ctx, state, result, op);
 		return;
 	}

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "peer_request.h"
 #include "provider.h"
 
 static bool same_actor(struct qmt_ref a, struct qmt_ref b)
@@ -19,30 +20,78 @@ static int refuse(struct qmt_ctx *ctx, struct asker_list *list, int fail, const 
 	return ret < 0 ? ret : 1;
 }
 
-int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request, bool whole,
-	struct qmt_ref sink, uint32_t max_requests)
+/* Over max_requests_per_peer: refused, and told to "peers" for the audit. */
+static int refuse_peer(
+	struct qmt_ctx *ctx, struct asker_list *list, const struct provider_config *config, struct qmt_str origin)
+{
+	char text[300];
+	struct qmt_ref peers;
+
+	list->limited++;
+	if (qmt_lookup(ctx, "peers", &peers) == 0)
+		(void)QMT_TELL(ctx, peers, peers_limited, .peer = origin, .limit = qmt_str("streams"));
+	qmt_text(text, sizeof(text),
+		"provider %s answers %u requests of one peer at once, and so many of this one are under way: try again when "
+		"one has ended (to change that: max_requests_per_peer in its [[providers]] there)",
+		config->name, config->max_requests_per_peer);
+	return refuse(ctx, list, QMT_FAIL_FAILED, provider_error_busy, text);
+}
+
+/* What holds for peers only. 0: it may; else as asker_open. */
+static int check_peer(struct qmt_ctx *ctx, struct asker_list *list, const struct provider_config *config,
+	const struct asker_request *request)
+{
+	struct qmt_err err = {0};
+	uint32_t open = 0;
+	int ret;
+
+	if (request->origin.len == 0)
+		return 0;
+	ret = peer_request_check(request->model, request->parameters, config->peer_parameters, &err);
+	if (ret < 0)
+		return ret;
+	if (ret > 0) {
+		qmt_err_prefix(&err, "provider %s", config->name);
+		return refuse(ctx, list, QMT_FAIL_NOT_ALLOWED, provider_error_invalid_request, err.text);
+	}
+	for (const struct asker *other = list->first; other; other = other->next)
+		open += qmt_str_is(request->origin, other->origin);
+	return open >= config->max_requests_per_peer ? refuse_peer(ctx, list, config, request->origin) : 0;
+}
+
+int asker_open(struct qmt_ctx *ctx, struct asker_list *list, const struct provider_config *config, struct asker *asker,
+	const struct asker_request *request)
 {
 	struct qmt_ref owner = qmt_sender(ctx);
 	int ret;
 
 	list->requests++;
-	if (request.len == 0)
+	if (request->id.len == 0)
 		return refuse(
 			ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: missing; the asker makes an id");
-	if (!whole && !qmt_ref_is_set(sink))
+	if (!request->whole && !qmt_ref_is_set(request->sink))
 		return refuse(ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request,
 			"sink: missing; somebody must get the answer");
 	for (const struct asker *other = list->first; other; other = other->next)
-		if (same_actor(other->owner, owner) && qmt_str_is(request, other->request))
+		if (same_actor(other->owner, owner) && qmt_str_is(request->id, other->request))
 			return refuse(
 				ctx, list, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, "request: this id is in use");
-	if (list->count >= max_requests)
+	ret = check_peer(ctx, list, config, request);
+	if (ret != 0) {
+		list->errors += ret < 0;
+		return ret;
+	}
+	if (list->count >= config->max_requests)
 		return refuse(
 			ctx, list, QMT_FAIL_FAILED, provider_error_busy, "the provider is at its limit of requests (max_requests)");
 
-	*asker = (struct asker){
-		.owner = owner, .sink = whole ? owner : sink, .token = qmt_token(ctx), .whole = whole, .list = list};
-	asker->request = qmt_str_dup(request);
+	*asker = (struct asker){.owner = owner,
+		.sink = request->whole ? owner : request->sink,
+		.token = qmt_token(ctx),
+		.whole = request->whole,
+		.list = list};
+	qmt_text(asker->origin, sizeof(asker->origin), "%.*s", QMT_STR_ARG(request->origin));
+	asker->request = qmt_str_dup(request->id);
 	if (!asker->request) {
 		list->errors++;
 		return -ENOMEM;
@@ -195,6 +244,7 @@ static void on_metrics(struct qmt_ctx *ctx, void *state, const void *body)
 		METRIC_VALUE(provider_chunks, list->chunks),
 		METRIC_VALUE(provider_errors, list->errors),
 		METRIC_VALUE(provider_cancelled, list->cancelled),
+		METRIC_VALUE(provider_limited, list->limited),
 	};
 
 	(void)body;

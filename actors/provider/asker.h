@@ -13,7 +13,18 @@
 #define PROVIDER_ASKER_H
 
 #include "proto/contract/contract.h"
+#include "proto/peer_id.h"
 #include "runtime/actor.h"
+
+struct provider_config;
+
+/* What chat and complete have in common, for asker_open. Borrowed. */
+struct asker_request {
+	struct qmt_str id, model, parameters;
+	struct qmt_str origin; /* the peer that asks; empty: this node */
+	struct qmt_ref sink;   /* unset for provider.complete */
+	bool whole;            /* provider.complete */
+};
 
 enum asker_state { ASKER_WAITING, ASKER_STREAMING, ASKER_ENDED };
 
@@ -21,8 +32,9 @@ struct asker {
 	struct asker *next, *prev;
 	/* const after open */
 	char *request;
-	struct qmt_ref owner; /* who sent the request; unset: a thread outside */
-	struct qmt_ref sink;  /* who is monitored */
+	char origin[PEER_ID_TEXT + 1]; /* "" of this node */
+	struct qmt_ref owner;          /* who sent the request; unset: a thread outside */
+	struct qmt_ref sink;           /* who is monitored */
 	struct qmt_token token;
 	bool whole; /* provider.complete */
 	struct asker_list *list;
@@ -36,12 +48,14 @@ struct asker_list {
 	uint32_t count;
 	/* for metrics; requests = count + those that ended well + errors + cancelled */
 	uint64_t requests, chunks, errors, cancelled;
+	uint64_t limited; /* among errors: by max_requests_per_peer */
 };
 
-/* Takes the ask that is being handled. sink: unset for provider.complete. Answers the ask itself when it refuses it: no
- * id, no sink, the id is in use, over max_requests. Returns 0; 1 refused and answered; -ENOMEM (not answered). */
-QMT_MUST_CHECK int asker_open(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker, struct qmt_str request,
-	bool whole, struct qmt_ref sink, uint32_t max_requests);
+/* Takes the ask that is being handled. Answers the ask itself when it refuses it: no id, no sink, the id is in use,
+ * more than a peer may say (peer_request.h), over max_requests or max_requests_per_peer. Returns 0; 1 refused and
+ * answered; -ENOMEM (not answered). */
+QMT_MUST_CHECK int asker_open(struct qmt_ctx *ctx, struct asker_list *list, const struct provider_config *config,
+	struct asker *asker, const struct asker_request *request);
 /* Out of the list, monitor included. */
 void asker_close(struct qmt_ctx *ctx, struct asker_list *list, struct asker *asker);
 /* The request of that id which `sender` may cancel; NULL: none. */

@@ -122,12 +122,12 @@ static bool is_our_model(const struct provider_config *config, struct qmt_str mo
 }
 
 /* Opens a job with its answer made; NULL: the ask was refused and answered. */
-static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_str request, struct qmt_str model,
-	struct qmt_str parameters, const struct builtin_request *ask, bool whole, struct qmt_ref sink)
+static struct job *begin(
+	struct qmt_ctx *ctx, struct state *state, const struct asker_request *request, const struct builtin_request *ask)
 {
 	struct job *job = calloc(1, sizeof *job);
-	int ret =
-		job ? asker_open(ctx, &state->askers, &job->asker, request, whole, sink, state->config->max_requests) : -ENOMEM;
+	struct qmt_str model = request->model;
+	int ret = job ? asker_open(ctx, &state->askers, state->config, &job->asker, request) : -ENOMEM;
 
 	if (ret != 0) {
 		free(job);
@@ -141,7 +141,7 @@ static struct job *begin(struct qmt_ctx *ctx, struct state *state, struct qmt_st
 		snprintf(text, sizeof text, "model: no \"%.*s\" here; this provider serves \"%s\"",
 			(int)(model.len < 100 ? model.len : 100), model.p, model_name);
 		asker_fail(ctx, &job->asker, QMT_FAIL_NOT_FOUND, provider_error_not_found, 0, text);
-	} else if (!provider_parameters_fit(parameters)) {
+	} else if (!provider_parameters_fit(request->parameters)) {
 		asker_fail(ctx, &job->asker, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0,
 			"parameters: must be a JSON object");
 	} else if (builtin_reply_make(ask, &job->reply) < 0) {
@@ -168,7 +168,8 @@ static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 		.tool_count = chat->tools.count,
 		.max_tokens = max_tokens(state, chat->max_tokens),
 		.report_limit_bytes = state->config->report_limit_bytes};
-	struct job *job = begin(ctx, state, chat->request, chat->model, chat->parameters, &ask, false, chat->sink);
+	struct job *job = begin(ctx, state,
+		&(struct asker_request){chat->request, chat->model, chat->parameters, chat->origin, chat->sink, false}, &ask);
 
 	if (!job)
 		return;
@@ -189,8 +190,13 @@ static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
 		.tool_count = complete->tools.count,
 		.max_tokens = max_tokens(state, complete->max_tokens),
 		.report_limit_bytes = state->config->report_limit_bytes};
-	struct job *job =
-		begin(ctx, state, complete->request, complete->model, complete->parameters, &ask, true, (struct qmt_ref){0});
+	struct job *job = begin(ctx, state,
+		&(struct asker_request){.id = complete->request,
+			.model = complete->model,
+			.parameters = complete->parameters,
+			.origin = complete->origin,
+			.whole = true},
+		&ask);
 
 	if (!job)
 		return;

@@ -323,15 +323,20 @@ static int send_request(struct qmt_ctx *ctx, struct call *call, struct qmt_buf *
 }
 
 /* What chat and complete have in common. `request` has everything but the model's default and the provider's part. */
-static void begin(
-	struct qmt_ctx *ctx, struct state *state, struct qmt_str id, struct openai_request *request, struct qmt_ref sink)
+static void begin(struct qmt_ctx *ctx, struct state *state, struct openai_request *request, struct qmt_str id,
+	struct qmt_str origin, struct qmt_ref sink)
 {
+	struct asker_request asked = {.id = id,
+		.model = request->model,
+		.parameters = request->parameters,
+		.origin = origin,
+		.sink = sink,
+		.whole = !request->stream};
 	const struct provider_config *config = state->config;
 	struct call *call = calloc(1, sizeof *call);
 	struct qmt_buf body = {0};
 	struct qmt_err err = {0};
-	int ret = call ? asker_open(ctx, &state->askers, &call->asker, id, !request->stream, sink, config->max_requests)
-				   : -ENOMEM;
+	int ret = call ? asker_open(ctx, &state->askers, config, &call->asker, &asked) : -ENOMEM;
 
 	if (ret != 0) {
 		free(call);
@@ -385,7 +390,7 @@ static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 		.parameters = chat->parameters,
 		.stream = true};
 
-	begin(ctx, raw, chat->request, &request, chat->sink);
+	begin(ctx, raw, &request, chat->request, chat->origin, chat->sink);
 }
 
 static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
@@ -399,7 +404,7 @@ static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
 		.max_tokens = complete->max_tokens,
 		.parameters = complete->parameters};
 
-	begin(ctx, raw, complete->request, &request, (struct qmt_ref){0});
+	begin(ctx, raw, &request, complete->request, complete->origin, (struct qmt_ref){0});
 }
 
 static void on_cancel(struct qmt_ctx *ctx, void *raw, const void *body)

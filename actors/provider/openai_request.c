@@ -21,7 +21,9 @@
 	R(base_url, "the address stands in the provider's config only") \
 	R(api_key, "the key stands in the provider's config only")      \
 	R(api_base, "the address stands in the provider's config only") \
-	R(extra_headers, "headers stand in the provider's config only")
+	R(extra_headers, "headers stand in the provider's config only") \
+	R(headers, "headers stand in the provider's config only")       \
+	R(proxy, "the proxy stands in the provider's config only")
 
 static void buf_cleanup(struct qmt_buf *buf)
 {
@@ -106,7 +108,7 @@ static int write_tool(const struct chat_tool *tool, uint32_t index, struct qmt_b
 	return ret;
 }
 
-static const char *reserved_why(struct qmt_str name)
+const char *openai_reserved_why(struct qmt_str name)
 {
 #define RESERVED_CHECK(member, why) \
 	if (qmt_str_is(name, #member))  \
@@ -136,7 +138,7 @@ static int write_parameters(
 	if (ret < 0 || !json_is_object(parameters))
 		return qmt_err_set(err, OPENAI_REQUEST_E_BAD, "parameters: %s", ret < 0 ? why.text : "must be a JSON object");
 	while (json_next(parameters, &iter, &name, &value)) {
-		const char *reserved = reserved_why(name);
+		const char *reserved = openai_reserved_why(name);
 
 		if (reserved)
 			return qmt_err_set(

@@ -31,6 +31,8 @@ struct openai_request {
 	size_t limit_bytes;
 };
 
+/* Why `parameters` may not have that member, whoever asks; NULL: it may. */
+const char *openai_reserved_why(struct qmt_str name);
 /* Returns 0; OPENAI_REQUEST_E_…; -ENOMEM. ret_body is written on success only; free it. */
 QMT_MUST_CHECK int openai_request_body(
 	const struct openai_request *request, struct qmt_buf *ret_body, struct qmt_err *err);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "openai_url.h"
+#include "peer_request.h"
 #include "proto/json.h"
 
 #define ERROR_DEFINE(name, retry, doc) const char provider_error_##name[] = #name;
@@ -112,6 +113,8 @@ int provider_config_check(const struct provider_config *config, struct qmt_err *
 		return qmt_err_set(
 			err, -EINVAL, "kind: \"%s\" is not known here (openai, builtin, script)", config->kind ? config->kind : "");
 	ret = check_ranges(config, err);
+	if (ret == 0)
+		ret = peer_parameters_check(config->peer_parameters, err);
 	if (ret < 0)
 		return ret;
 	if (kinds_known[at].bit == SCRIPT && !config->script[0])

@@ -382,11 +382,10 @@ static struct qmt_str last_prompt(const struct chat_message *messages, uint32_t 
 
 /* What chat and complete have in common. */
 struct request {
-	struct qmt_str id, model, parameters, session;
+	struct asker_request asked;
+	struct qmt_str session;
 	const struct chat_message *messages;
 	uint32_t message_count;
-	struct qmt_ref sink;
-	bool whole;
 };
 
 /* Takes the turn that answers. False: the job was ended. */
@@ -414,11 +413,9 @@ static bool take_turn(struct qmt_ctx *ctx, struct state *state, struct job *job,
 static void begin(struct qmt_ctx *ctx, struct state *state, const struct request *request)
 {
 	const struct provider_config *config = state->config;
-	struct qmt_str model = request->model;
+	struct qmt_str model = request->asked.model;
 	struct job *job = calloc(1, sizeof *job);
-	int ret = job
-		? asker_open(ctx, &state->askers, &job->asker, request->id, request->whole, request->sink, config->max_requests)
-		: -ENOMEM;
+	int ret = job ? asker_open(ctx, &state->askers, config, &job->asker, &request->asked) : -ENOMEM;
 
 	if (ret != 0) {
 		free(job);
@@ -439,7 +436,7 @@ static void begin(struct qmt_ctx *ctx, struct state *state, const struct request
 		snprintf(text, sizeof text, "model: no \"%.*s\" here; the script's first is \"%.50s\"",
 			(int)(model.len < 100 ? model.len : 100), model.p, state->script->models[0]);
 		fail(ctx, state, job, QMT_FAIL_NOT_FOUND, provider_error_not_found, 0, text);
-	} else if (!provider_parameters_fit(request->parameters)) {
+	} else if (!provider_parameters_fit(request->asked.parameters)) {
 		fail(ctx, state, job, QMT_FAIL_BAD_REQUEST, provider_error_invalid_request, 0,
 			"parameters: must be a JSON object");
 	} else if (take_turn(ctx, state, job, request)) {
@@ -452,13 +449,10 @@ static void on_chat(struct qmt_ctx *ctx, void *raw, const void *body)
 	const struct provider_chat *chat = body;
 
 	begin(ctx, raw,
-		&(struct request){.id = chat->request,
-			.model = chat->model,
-			.parameters = chat->parameters,
+		&(struct request){.asked = {chat->request, chat->model, chat->parameters, chat->origin, chat->sink, false},
 			.session = chat->session,
 			.messages = chat->messages.items,
-			.message_count = chat->messages.count,
-			.sink = chat->sink});
+			.message_count = chat->messages.count});
 }
 
 static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
@@ -466,12 +460,13 @@ static void on_complete(struct qmt_ctx *ctx, void *raw, const void *body)
 	const struct provider_complete *complete = body;
 
 	begin(ctx, raw,
-		&(struct request){.id = complete->request,
-			.model = complete->model,
-			.parameters = complete->parameters,
+		&(struct request){.asked = {.id = complete->request,
+							  .model = complete->model,
+							  .parameters = complete->parameters,
+							  .origin = complete->origin,
+							  .whole = true},
 			.messages = complete->messages.items,
-			.message_count = complete->messages.count,
-			.whole = true});
+			.message_count = complete->messages.count});
 }
 
 static void on_cancel(struct qmt_ctx *ctx, void *raw, const void *body)

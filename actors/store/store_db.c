@@ -108,7 +108,10 @@ const char *store_db_kind(int result)
 {
 	if (result < 0)
 		return fault_of(result)->kind;
-	return result == STORE_E_BUSY ? "busy" : result == STORE_E_ENDED ? "ended" : NULL;
+	return result == STORE_E_BUSY ? "busy"
+		: result == STORE_E_ENDED ? "ended"
+		: result == STORE_E_LIMIT ? "limit"
+								  : NULL;
 }
 
 /* ---- statements -------------------------------------------------------------------------------------------------- */

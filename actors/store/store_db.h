@@ -23,6 +23,7 @@ enum store_outcome {
 	STORE_E_TOO_LARGE,     /* over a limit that the text names */
 	STORE_E_BUSY,          /* the session has a running turn */
 	STORE_E_ENDED,         /* the turn has ended */
+	STORE_E_LIMIT,         /* owner_max */
 };
 /* Class for programs: "busy", "ended", "full", "locked", "damaged", "read_only", "io", "memory"; else NULL. */
 const char *store_db_kind(int result);

@@ -180,8 +180,8 @@ static int check_owner_max(struct store_db *db, struct qmt_str owner, uint64_t m
 	int r = owner.len && max ? store__session_count(db, owner, &count, err) : 0;
 
 	if (r == 0 && max && count >= max)
-		return qmt_err_set(err, STORE_E_TOO_LARGE,
-			"this peer has %llu sessions here, no more are allowed ([mesh] max_remote_sessions)",
+		return qmt_err_set(err, STORE_E_LIMIT,
+			"this peer has %llu sessions here, no more are allowed (to change that: [mesh] max_remote_sessions there)",
 			(unsigned long long)count);
 	return r;
 }

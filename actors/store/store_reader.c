@@ -17,6 +17,7 @@ void store_reply_fail(struct qmt_ctx *ctx, struct qmt_token token, int result, c
 		[STORE_E_TOO_LARGE] = QMT_FAIL_TOO_LARGE,
 		[STORE_E_BUSY] = QMT_FAIL_FAILED,
 		[STORE_E_ENDED] = QMT_FAIL_FAILED,
+		[STORE_E_LIMIT] = QMT_FAIL_TOO_LARGE,
 	};
 	int fail = result > 0 ? fails[result] : QMT_FAIL_FAILED;
 

@@ -23,8 +23,10 @@
 #define CELL_MESSAGES(M)                                                      \
 	M(cell, node_info, QMT_NO_FIELDS, "node_info", "Of the table.", is)       \
 	M(cell, provider_use, QMT_NO_FIELDS, "provider_use", "Of it.", is)        \
+	M(cell, provider_end, QMT_NO_FIELDS, "provider_end", "Of it.", is)        \
 	M(cell, stream, QMT_NO_FIELDS, "stream", "Of it.", is)                    \
 	M(cell, session_host, QMT_NO_FIELDS, "session_host", "Of it.", is)        \
+	M(cell, session_end, QMT_NO_FIELDS, "session_end", "Of it.", is)          \
 	M(cell, names, QMT_NO_FIELDS, "names", "Of it.", is)                      \
 	M(cell, control, QMT_NO_FIELDS, "control", "Of it.", is)                  \
 	M(cell, local, QMT_NO_FIELDS, "local", "Of it.", is)                      \
@@ -37,9 +39,9 @@
 QMT_DECLARE_PROTOCOL(cell, CELL_MESSAGES)
 QMT_DEFINE_PROTOCOL(cell, CELL_MESSAGES, "For this test.")
 
-static const struct qmt_type *const operations[] = {&cell_node_info_type, &cell_provider_use_type, &cell_stream_type,
-	&cell_session_host_type, &cell_names_type, &cell_control_type, &cell_local_type, &cell_reply_type,
-	&cell_unheard_type};
+static const struct qmt_type *const operations[] = {&cell_node_info_type, &cell_provider_use_type,
+	&cell_provider_end_type, &cell_stream_type, &cell_session_host_type, &cell_session_end_type, &cell_names_type,
+	&cell_control_type, &cell_local_type, &cell_reply_type, &cell_unheard_type};
 enum { OPERATIONS = sizeof(operations) / sizeof(*operations) };
 
 static void on_operation(struct qmt_ctx *ctx, void *state, const void *body)
@@ -56,8 +58,10 @@ static void on_count(struct qmt_ctx *ctx, void *state, const void *body)
 static qmt_handler *const cell_handlers[cell_message_count] = {
 	[cell_node_info_id] = on_operation,
 	[cell_provider_use_id] = on_operation,
+	[cell_provider_end_id] = on_operation,
 	[cell_stream_id] = on_operation,
 	[cell_session_host_id] = on_operation,
+	[cell_session_end_id] = on_operation,
 	[cell_names_id] = on_operation,
 	[cell_control_id] = on_operation,
 	[cell_local_id] = on_operation,

@@ -38,8 +38,10 @@ static void test_table(void **state)
 	} expected[] = {
 		{"node_info", "-yyyy"},
 		{"provider_use", "-yyyy"},
+		{"provider_end", "-yyyy"},
 		{"stream", "-rrrr"},
 		{"session_host", "-nssy"},
+		{"session_end", "-nssy"},
 		{"names", "-N-y-"},
 		{"control", "----y"},
 		{"local", "-----"},
@@ -118,6 +120,20 @@ static void test_words(void **state)
 	assert_string_equal(err.text, "provider.chunk: goes only to a ref that was given for it, not to a name");
 }
 
+/* What makes this node work is counted; what ends it goes on when that is refused; the rest is free. */
+static void test_pace(void **state)
+{
+	(void)state;
+	for (const struct authority_row *row = authority_rows; row->operation; row++) {
+		enum authority_pace pace = authority_pace_of(row->operation);
+		bool ends = strstr(row->operation, "_end"),
+			 works = strstr("node_info provider_use session_host", row->operation);
+
+		assert_int_equal(pace, ends ? AUTHORITY_PACE_ENDING : works ? AUTHORITY_PACE_COUNTED : AUTHORITY_PACE_FREE);
+	}
+	assert_int_equal(authority_pace_of("unheard"), AUTHORITY_PACE_FREE);
+}
+
 /* Every message of the contracts names an operation that the table knows: the word is spelled right. */
 static void test_contracts(void **state)
 {
@@ -159,7 +175,8 @@ static void test_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_words), cmocka_unit_test(test_contracts), cmocka_unit_test(test_answers)};
+		cmocka_unit_test(test_words), cmocka_unit_test(test_contracts), cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_answers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

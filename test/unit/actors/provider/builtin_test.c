@@ -139,6 +139,51 @@ static void cancel(void **state)
 	close_fixture(&f);
 }
 
+static void chat_from(struct fixture *f, const char *id, const char *peer, const char *parameters)
+{
+	struct chat_message message = {.role = qmt_str("user"), .content = qmt_str("count to 100000")};
+
+	probe_send(f->probe, &provider_chat_type,
+		&(struct provider_chat){.request = qmt_str(id),
+			.messages = {&message, 1},
+			.parameters = qmt_str(parameters),
+			.origin = qmt_str(peer)});
+}
+
+/* Of one peer so many run at once and one more is busy; others and this node are not held up, and an end makes room.
+ * What a peer may not set is refused; this node may. */
+static void of_one_peer(void **state)
+{
+	static const char one[] = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN", two[] = "12D3other";
+	const struct probe_answer *answer;
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, 1);
+	f.config.max_requests = 10;
+	f.config.max_requests_per_peer = 2;
+	chat_from(&f, "a", one, "{\"seed\":1}");
+	chat_from(&f, "b", one, "");
+	chat_from(&f, "c", one, "");
+	answer = probe_ended(f.probe, "c", WAIT_MS);
+	assert_non_null(answer);
+	assert_string_equal(answer->kind, "busy");
+	assert_non_null(strstr(answer->error, "max_requests_per_peer"));
+	chat_from(&f, "d", two, "");
+	chat_from(&f, "e", "", "{\"cache_prompt\":true}");
+	assert_true(probe_has_text(f.probe, "d", 10, WAIT_MS) && probe_has_text(f.probe, "e", 10, WAIT_MS));
+	chat_from(&f, "f", two, "{\"cache_prompt\":true}");
+	answer = probe_ended(f.probe, "f", WAIT_MS);
+	assert_non_null(answer);
+	assert_int_equal(answer->fail, QMT_FAIL_NOT_ALLOWED);
+	assert_non_null(strstr(answer->error, "provider b: parameters.cache_prompt"));
+	probe_cancel(f.probe, "a");
+	assert_non_null(probe_ended(f.probe, "a", WAIT_MS));
+	chat_from(&f, "g", one, "");
+	assert_true(probe_has_text(f.probe, "g", 10, WAIT_MS));
+	close_fixture(&f);
+}
+
 /* A request whose sink ended does not count any more; at the limit one more is busy, and two may use the same id. */
 static void limits_and_sinks(void **state)
 {
@@ -448,6 +493,7 @@ int main(void)
 		cmocka_unit_test(streams_calls),
 		cmocka_unit_test(cancel),
 		cmocka_unit_test(limits_and_sinks),
+		cmocka_unit_test(of_one_peer),
 		cmocka_unit_test(sink_dies_in_a_pause),
 		cmocka_unit_test(sinks_behind_a_link),
 		cmocka_unit_test(link_is_full),
