@@ -43,6 +43,7 @@ struct store {
 	uint64_t bytes;
 	uint64_t changes_before; /* the request that is being handled */
 	struct store_arena arena;
+	struct qmt_timer purge;                     /* runs while deleted sessions may have rows */
 	uint64_t requests, commits, failed_batches; /* for metrics.get */
 };
 
@@ -166,6 +167,84 @@ static void on_session_create(struct qmt_ctx *ctx, void *state, const void *body
 	int r = store_db_session_create(store->db, body, id, qmt_wall_ms(ctx), &store->arena, &created.session, &err);
 
 	end_request(ctx, store, r, &err, &store_session_created_type, &created);
+}
+
+static void on_session_fork(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct store_session_created created = {0};
+	struct qmt_err err;
+	char id[37];
+
+	if (!begin_request(ctx, store))
+		return;
+	qmt_uuid(ctx, id);
+
+	int r = store_db_session_fork(store->db, body, id, qmt_wall_ms(ctx), &store->arena, &created.session, &err);
+
+	end_request(ctx, store, r, &err, &store_session_created_type, &created);
+}
+
+static void on_session_rename(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct store_session_created created = {0};
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store,
+			store_db_session_rename(store->db, body, qmt_wall_ms(ctx), &store->arena, &created.session, &err), &err,
+			&store_session_created_type, &created);
+}
+
+static void on_session_archive(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct store_session_created created = {0};
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(ctx, store,
+			store_db_session_archive(store->db, body, qmt_wall_ms(ctx), &store->arena, &created.session, &err), &err,
+			&store_session_created_type, &created);
+}
+
+/* Rows of deleted sessions, some at a time: other requests come between. After a failure it rests until the next
+ * deletion or start: what is deleted is gone for all who ask anyway. */
+static void on_purge(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct store *store = state;
+	struct qmt_err err;
+	bool more = false;
+	int r;
+
+	(void)arg;
+	store->purge = (struct qmt_timer){0};
+	end_batch(ctx, store);
+	r = store_db_begin(store->db, &err);
+	if (r == 0) {
+		r = store_db_purge(store->db, (uint32_t)store->limits.purge_rows, &more, &err);
+		if (r == 0)
+			r = store_db_commit(store->db, &err);
+		else
+			store_db_rollback(store->db);
+	}
+	if (r < 0)
+		QMT_LOG(ctx, QMT_WARN, "store.purge_failed", "reason", err.text);
+	else if (more)
+		(void)qmt_timer_start(ctx, 0, on_purge, NULL, &store->purge);
+}
+
+static void on_session_delete(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct store *store = state;
+	struct qmt_err err;
+
+	if (begin_request(ctx, store))
+		end_request(
+			ctx, store, store_db_session_delete(store->db, body, qmt_wall_ms(ctx), &err), &err, &store_done_type, NULL);
+	if (!store->purge.id)
+		(void)qmt_timer_start(ctx, 0, on_purge, NULL, &store->purge);
 }
 
 static void on_turn_begin(struct qmt_ctx *ctx, void *state, const void *body)
@@ -311,8 +390,8 @@ static void on_policy_forget(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_err err;
 
 	if (begin_request(ctx, store))
-		end_request(ctx, store, store_db_policy_forget(store->db, body, qmt_wall_ms(ctx), &err), &err,
-			&store_done_type, NULL);
+		end_request(
+			ctx, store, store_db_policy_forget(store->db, body, qmt_wall_ms(ctx), &err), &err, &store_done_type, NULL);
 }
 
 /* ---- reads ------------------------------------------------------------------------------------------------------- */
@@ -410,6 +489,8 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 		r = start_reader(ctx, store, &err);
 	if (r != 0)
 		qmt_fail(ctx, "%s", err.text);
+	else
+		(void)qmt_timer_start(ctx, 0, on_purge, NULL, &store->purge);
 	return r;
 }
 
@@ -431,6 +512,10 @@ static void flush(struct qmt_ctx *ctx, void *state)
 
 static qmt_handler *const handlers[store_message_count] = {
 	[store_session_create_id] = on_session_create,
+	[store_session_fork_id] = on_session_fork,
+	[store_session_rename_id] = on_session_rename,
+	[store_session_archive_id] = on_session_archive,
+	[store_session_delete_id] = on_session_delete,
 	[store_session_find_id] = on_session_find,
 	[store_session_list_id] = on_session_list,
 	[store_turn_begin_id] = on_turn_begin,

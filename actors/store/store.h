@@ -32,6 +32,7 @@
 	L(page_bytes, 4194304, 1, 1073741824, \
 		"Text in one page of history: the page ends with the message that passes this.") \
 	L(name_max_bytes, 256, 1, 65536, "Name of a session or a peer, agent, request id.") \
+	L(purge_rows, 1000, 1, 1000000, "Rows of deleted sessions that go at once.") \
 	L(fork_depth_max, 64, 1, 4096, "Ancestors of a session.") \
 	L(policies_max, 10000, 1, 1000000, "Peers that are allowed or blocked by `qmt peers`.") \
 	L(audit_max, 100000, 1, 100000000, "Rows of the audit log that are kept, the newest.")

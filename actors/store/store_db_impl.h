@@ -1,7 +1,7 @@
 /* actors/store/store_db_impl.h - what the files of the database layer share; nobody else includes it.
  *
  * store_db.c: failures, statements, batches. store_db_open.c: the file. store_db_check.c: is a request well formed?
- * store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites, admissions,
+ * store_db_session.c, store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites, admissions,
  * the audit. store_db_policy.c: what the owner says of peers.
  */
 #ifndef STORE_DB_IMPL_H
@@ -26,12 +26,14 @@ struct store_slot {
 	int64_t key; /* 0: the slot is free */
 	char id[STORE_ID_CHARS + 1];
 	uint64_t last_pos, last_turn;
+	uint64_t last_nth; /* messages up to last_pos, events not counted */
 	uint64_t updated_ms; /* as stored */
 	uint64_t touched_ms; /* to be stored at the commit; 0: nothing */
 	bool running;        /* last_turn has not ended */
 	bool checkpoint;     /* it has one */
 	bool titled;
 	bool bookmark;
+	bool archived;
 };
 enum { STORE_SLOTS = 512 };
 /* While a turn runs, updated_ms may be this old: with its index it costs as much as a message. */
@@ -64,9 +66,19 @@ struct store_value {
 #define V_OPT(x) {.kind = STORE_TEXT_OR_NULL, .text = (x)} /* an absent or empty text is NULL */
 /* clang-format on */
 
-/* How many sessions this owner has; of empty: all that there are. */
+/* How many sessions this owner has; of empty: all that there are. archived: as in store.session_list. */
+enum { STORE_ALL = 2 };
 QMT_MUST_CHECK int store__session_count(
-	struct store_db *db, struct qmt_str owner, uint64_t *ret_count, struct qmt_err *err);
+	struct store_db *db, struct qmt_str owner, uint32_t archived, uint64_t *ret_count, struct qmt_err *err);
+
+/* A session and its ancestors, oldest last; each owns the positions (after, upto]. */
+struct store_segment {
+	int64_t key;
+	uint64_t after, upto;
+};
+/* The chain of the session `key`, whose last position is `total`, as far back as position `from`. */
+QMT_MUST_CHECK int store__chain(struct store_db *db, int64_t key, uint64_t total, uint64_t from,
+	struct store_arena *arena, struct store_segment **ret_chain, uint32_t *ret_count, struct qmt_err *err);
 
 int store__prepare(struct store_db *db, enum store_sql id, struct qmt_err *err); /* once; afterwards nothing */
 /* Binds and runs a statement that gives no rows. */
@@ -117,6 +129,11 @@ int store__check_messages(
 int store__check_session(const struct store_db *db, const struct store_session_create *req, struct qmt_err *err);
 int store__check_end(const struct store_db *db, const struct store_turn_end *req, struct qmt_err *err);
 
+/* The session's slot, read if it is not there; it may take the place of any other. STORE_E_NOT_FOUND. */
+int store__slot_get(struct store_db *db, struct qmt_str id, struct store_slot **ret_slot, struct qmt_err *err);
+/* kind: see STORE_EVENTS; data: a JSON object. */
+int store__insert_event(struct store_db *db, struct store_slot *slot, const char *kind, const struct qmt_buf *data,
+	uint64_t now_ms, struct qmt_err *err);
 /* Writes what the slots owe (updated_ms). */
 int store__slots_flush(struct store_db *db, struct qmt_err *err);
 void store__slots_drop(struct store_db *db);

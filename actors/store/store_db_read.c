@@ -20,12 +20,15 @@ int store__session_row(struct store_db *db, sqlite3_stmt *stmt, struct store_are
 			.cached_tokens = store__column_u64(stmt, 16),
 			.reasoning_tokens = store__column_u64(stmt, 17)},
 		.remote_tools = sqlite3_column_int(stmt, 18),
+		.last = store__column_u64(stmt, 19),
+		.archived_ms = store__column_u64(stmt, 20),
+		.fork_pos = store__column_u64(stmt, 22),
 	};
 	const struct {
 		int column;
 		struct qmt_str *ret_text;
 	} texts[] = {{1, &s.id}, {2, &s.name}, {3, &s.agent}, {4, &s.cwd}, {5, &s.owner}, {6, &s.peer}, {7, &s.peer_name},
-		{12, &s.state}, {13, &s.title}};
+		{12, &s.state}, {13, &s.title}, {21, &s.parent}};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof texts / sizeof *texts; i++)
@@ -170,11 +173,12 @@ int store_db_session_find(struct store_db *db, const struct store_session_find *
 
 /* ---- list -------------------------------------------------------------------------------------------------------- */
 
-int store__session_count(struct store_db *db, struct qmt_str owner, uint64_t *ret_count, struct qmt_err *err)
+int store__session_count(
+	struct store_db *db, struct qmt_str owner, uint32_t archived, uint64_t *ret_count, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
-	int r = owner.len > 0 ? store__query(db, err, &stmt, SESSION_COUNT_OWNER, V_TEXT(owner))
-						  : store__query_values(db, STORE_SQL_SESSION_COUNT, NULL, 0, &stmt, err);
+	int r = owner.len > 0 ? store__query(db, err, &stmt, SESSION_COUNT_OWNER, V_INT(archived), V_TEXT(owner))
+						  : store__query(db, err, &stmt, SESSION_COUNT, V_INT(archived));
 
 	if (r == 0)
 		r = store__step(db, stmt, err);
@@ -197,14 +201,18 @@ int store_db_session_list(struct store_db *db, const struct store_session_list *
 	uint64_t offset = req->offset > INT64_MAX ? INT64_MAX : req->offset, total = 0;
 	struct store_session *items = NULL;
 	sqlite3_stmt *stmt;
-	int r = read_begin(db, err);
+	int r;
 
+	if (req->archived > STORE_ALL)
+		return qmt_err_set(err, STORE_E_BAD, "archived: %u is none of 0, 1, 2", req->archived);
+	r = read_begin(db, err);
 	if (r == 0)
-		r = store__session_count(db, req->owner, &total, err);
+		r = store__session_count(db, req->owner, req->archived, &total, err);
 	if (r == 0)
 		r = req->owner.len > 0
-			? store__query(db, err, &stmt, SESSION_LIST_OWNER, V_TEXT(req->owner), V_INT(limit), V_INT(offset))
-			: store__query(db, err, &stmt, SESSION_LIST, V_INT(limit), V_INT(offset));
+			? store__query(db, err, &stmt, SESSION_LIST_OWNER, V_INT(req->archived), V_INT(limit), V_INT(offset),
+				  V_TEXT(req->owner))
+			: store__query(db, err, &stmt, SESSION_LIST, V_INT(req->archived), V_INT(limit), V_INT(offset));
 	if (r == 0)
 		r = take_sessions(db, stmt, limit, arena, &items, &count, err);
 	read_end(db);
@@ -218,21 +226,16 @@ int store_db_session_list(struct store_db *db, const struct store_session_list *
 
 /* ---- history ----------------------------------------------------------------------------------------------------- */
 
-/* A session and its ancestors, oldest last; each owns the positions (after, upto]. */
-struct segment {
-	int64_t key;
-	uint64_t after, upto;
-};
-
 struct paging {
 	struct chat_message *items;
 	uint32_t count, limit;
 	uint64_t bytes;
 	uint64_t next; /* 0: all that was asked for is there */
+	bool events;
 };
 
-static int read_total(
-	struct store_db *db, struct qmt_str id, int64_t *ret_key, uint64_t *ret_total, struct qmt_err *err)
+static int read_total(struct store_db *db, struct qmt_str id, int64_t *ret_key, uint64_t *ret_last,
+	uint64_t *ret_messages, struct qmt_err *err)
 {
 	sqlite3_stmt *stmt;
 	int r = store__query(db, err, &stmt, TOTAL, V_TEXT(id));
@@ -242,16 +245,16 @@ static int read_total(
 	if (r != STORE_ROW)
 		return r < 0 ? r : store__no_session(id, err);
 	*ret_key = sqlite3_column_int64(stmt, 0);
-	*ret_total = store__column_u64(stmt, 1);
+	*ret_last = store__column_u64(stmt, 1);
+	*ret_messages = store__column_u64(stmt, 2);
 	store__done(stmt);
 	return 0;
 }
 
-/* The chain of the session `key`, as far back as position `from`. */
-static int read_chain(struct store_db *db, int64_t key, uint64_t total, uint64_t from, struct store_arena *arena,
-	struct segment **ret_chain, uint32_t *ret_count, struct qmt_err *err)
+int store__chain(struct store_db *db, int64_t key, uint64_t total, uint64_t from, struct store_arena *arena,
+	struct store_segment **ret_chain, uint32_t *ret_count, struct qmt_err *err)
 {
-	struct segment *chain = store_arena_take(arena, (db->limits.fork_depth_max + 1) * sizeof *chain);
+	struct store_segment *chain = store_arena_take(arena, (db->limits.fork_depth_max + 1) * sizeof *chain);
 	uint64_t upto = total;
 	uint32_t count = 0;
 
@@ -278,7 +281,7 @@ static int read_chain(struct store_db *db, int64_t key, uint64_t total, uint64_t
 		store__done(stmt);
 		if (after > upto)
 			after = upto; /* a fork of a fork before the older one's point */
-		chain[count++] = (struct segment){.key = key, .after = after, .upto = upto};
+		chain[count++] = (struct store_segment){.key = key, .after = after, .upto = upto};
 		if (!forked || from > after)
 			break;
 		key = parent;
@@ -337,7 +340,8 @@ static int read_message(struct store_db *db, sqlite3_stmt *stmt, struct store_ar
 	const struct {
 		int column;
 		struct qmt_str *ret_text;
-	} texts[] = {{2, &m.role}, {3, &m.content}, {4, &m.reasoning}, {6, &m.tool_call_id}, {7, &m.tool_name}};
+	} texts[] = {
+		{2, &m.role}, {3, &m.content}, {4, &m.reasoning}, {6, &m.tool_call_id}, {7, &m.tool_name}, {10, &m.author}};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof texts / sizeof *texts; i++)
@@ -357,12 +361,14 @@ static uint64_t text_bytes(const struct chat_message *m)
 }
 
 /* Reads one ancestor's part of the page. */
-static int read_segment(struct store_db *db, const struct segment *segment, uint64_t from, struct store_arena *arena,
-	struct paging *page, struct qmt_err *err)
+static int read_segment(struct store_db *db, const struct store_segment *segment, uint64_t from,
+	struct store_arena *arena, struct paging *page, struct qmt_err *err)
 {
 	uint64_t first = from > segment->after ? from : segment->after + 1;
 	sqlite3_stmt *stmt;
-	int r = store__query(db, err, &stmt, MESSAGE_RANGE, V_INT(segment->key), V_INT(first), V_INT(segment->upto));
+	int r = page->events
+		? store__query(db, err, &stmt, MESSAGE_RANGE, V_INT(segment->key), V_INT(first), V_INT(segment->upto))
+		: store__query(db, err, &stmt, MESSAGE_ONLY_RANGE, V_INT(segment->key), V_INT(first), V_INT(segment->upto));
 
 	if (r < 0)
 		return r;
@@ -393,28 +399,29 @@ static int read_segment(struct store_db *db, const struct segment *segment, uint
 static int read_page(struct store_db *db, const struct store_history *req, struct store_arena *arena,
 	struct store_page *ret_page, struct qmt_err *err)
 {
-	uint64_t from = req->from == 0 ? 1 : req->from, total = 0;
-	struct paging page = {.limit = bounded(req->limit, STORE_HISTORY_DEFAULT, STORE_HISTORY_MAX)};
-	struct segment *chain = NULL;
+	uint64_t from = req->from == 0 ? 1 : req->from, last = 0, messages = 0;
+	struct paging page = {
+		.limit = bounded(req->limit, STORE_HISTORY_DEFAULT, STORE_HISTORY_MAX), .events = req->events};
+	struct store_segment *chain = NULL;
 	uint32_t segments = 0;
 	int64_t key = 0;
-	int r = read_total(db, req->session, &key, &total, err);
+	int r = read_total(db, req->session, &key, &last, &messages, err);
 
 	if (r != 0)
 		return r;
-	if (from <= total) {
-		if (page.limit > total - from + 1)
-			page.limit = (uint32_t)(total - from + 1);
+	if (from <= last) {
+		if (page.limit > last - from + 1)
+			page.limit = (uint32_t)(last - from + 1);
 		page.items = store_arena_take(arena, (page.limit + 1) * sizeof *page.items);
 		if (!page.items)
 			return store__no_memory(db, err);
-		r = read_chain(db, key, total, from, arena, &chain, &segments, err);
+		r = store__chain(db, key, last, from, arena, &chain, &segments, err);
 		while (r == 0 && segments > 0 && page.next == 0)
 			r = read_segment(db, &chain[--segments], from, arena, &page, err);
 	}
 	if (r < 0)
 		return r;
-	*ret_page = (struct store_page){.total = total, .next = page.next};
+	*ret_page = (struct store_page){.total = messages, .next = page.next, .last = last};
 	ret_page->messages.items = page.items;
 	ret_page->messages.count = page.count;
 	return 0;

@@ -5,8 +5,10 @@
  * find is kept in slots; a rollback drops them all.
  */
 #include <errno.h>
+#include <inttypes.h>
 
 #include "actors/store/store_db_impl.h"
+#include "proto/json.h"
 
 static const char running[] = "running", interrupted[] = "interrupted";
 
@@ -49,8 +51,7 @@ void store__slots_drop(struct store_db *db)
 	memset(db->slots, 0, sizeof db->slots);
 }
 
-/* The session's slot, read if it is not there. STORE_E_NOT_FOUND. */
-static int slot_get(struct store_db *db, struct qmt_str id, struct store_slot **ret_slot, struct qmt_err *err)
+int store__slot_get(struct store_db *db, struct qmt_str id, struct store_slot **ret_slot, struct qmt_err *err)
 {
 	struct store_slot *slot = slot_place(db, id);
 	sqlite3_stmt *stmt;
@@ -79,6 +80,8 @@ static int slot_get(struct store_db *db, struct qmt_str id, struct store_slot **
 		.running = sqlite3_column_int(stmt, 5),
 		.checkpoint = sqlite3_column_int(stmt, 6),
 		.updated_ms = store__column_u64(stmt, 7),
+		.last_nth = store__column_u64(stmt, 8),
+		.archived = sqlite3_column_int(stmt, 9),
 	};
 	memcpy(slot->id, id.p, STORE_ID_CHARS);
 	store__done(stmt);
@@ -91,7 +94,7 @@ static int slot_of_turn(
 	struct store_db *db, struct qmt_str id, uint64_t turn, struct store_slot **ret_slot, struct qmt_err *err)
 {
 	struct store_slot *slot;
-	int r = slot_get(db, id, &slot, err);
+	int r = store__slot_get(db, id, &slot, err);
 
 	if (r != 0)
 		return r;
@@ -110,9 +113,10 @@ static int insert_message(struct store_db *db, struct store_slot *slot, const st
 	uint64_t now_ms, struct qmt_err *err)
 {
 	uint64_t pos = slot->last_pos + 1, created_ms = m->created_ms ? m->created_ms : now_ms;
+	uint64_t nth = slot->last_nth + !qmt_str_is(m->role, "event");
 	int r = store__run(db, err, MESSAGE_INSERT, V_INT(slot->key), V_INT(pos), V_INT(slot->last_turn), V_TEXT(m->role),
 		V_OPT(m->content), V_OPT(m->reasoning), V_INT(m->tool_calls.count), V_OPT(m->tool_call_id), V_OPT(m->tool_name),
-		V_INT(m->is_error), V_INT(partial), V_INT(created_ms));
+		V_INT(m->is_error), V_INT(partial), V_INT(created_ms), V_INT(nth), V_OPT(m->author));
 
 	for (uint32_t i = 0; r == 0 && i < m->tool_calls.count; i++) {
 		const struct chat_tool_call *call = &m->tool_calls.items[i];
@@ -122,10 +126,21 @@ static int insert_message(struct store_db *db, struct store_slot *slot, const st
 	}
 	if (r == 0) {
 		slot->last_pos = pos;
+		slot->last_nth = nth;
 		if (now_ms < slot->updated_ms || now_ms - slot->updated_ms >= STORE_TOUCH_MS)
 			slot->touched_ms = now_ms;
 	}
 	return r;
+}
+
+int store__insert_event(struct store_db *db, struct store_slot *slot, const char *kind, const struct qmt_buf *data,
+	uint64_t now_ms, struct qmt_err *err)
+{
+	struct chat_message event = {.role = qmt_str("event"), .tool_name = qmt_str(kind), .content = qmt_buf_view(data)};
+
+	if (data->failed)
+		return store__no_memory(db, err);
+	return insert_message(db, slot, &event, false, now_ms, err);
 }
 
 static int set_checkpoint(struct store_db *db, struct store_slot *slot, struct qmt_str text, struct qmt_err *err)
@@ -150,78 +165,6 @@ static int insert_messages(struct store_db *db, struct store_slot *slot, const s
 	return r;
 }
 
-/* ---- sessions ---------------------------------------------------------------------------------------------------- */
-
-/* 0: *ret_session is set; STORE_E_NOT_FOUND without a text: no row. */
-static int one_session(struct store_db *db, sqlite3_stmt *stmt, struct store_arena *arena,
-	struct store_session *ret_session, struct qmt_err *err)
-{
-	int r = store__step(db, stmt, err);
-
-	if (r != STORE_ROW)
-		return r < 0 ? r : STORE_E_NOT_FOUND;
-	r = store__session_row(db, stmt, arena, ret_session, err);
-	store__done(stmt);
-	return r;
-}
-
-static int session_by_id(struct store_db *db, struct qmt_str id, struct store_arena *arena,
-	struct store_session *ret_session, struct qmt_err *err)
-{
-	sqlite3_stmt *stmt;
-	int r = store__query(db, err, &stmt, SESSION_BY_ID, V_TEXT(id));
-
-	return r < 0 ? r : one_session(db, stmt, arena, ret_session, err);
-}
-
-static int check_owner_max(struct store_db *db, struct qmt_str owner, uint64_t max, struct qmt_err *err)
-{
-	uint64_t count = 0;
-	int r = owner.len && max ? store__session_count(db, owner, &count, err) : 0;
-
-	if (r == 0 && max && count >= max)
-		return qmt_err_set(err, STORE_E_LIMIT,
-			"this peer has %llu sessions here, no more are allowed (to change that: [mesh] max_remote_sessions there)",
-			(unsigned long long)count);
-	return r;
-}
-
-int store_db_session_create(struct store_db *db, const struct store_session_create *req, const char *fresh_id,
-	uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err)
-{
-	const struct store_session *s = &req->session;
-	struct qmt_str id = s->id.len > 0 ? s->id : qmt_str(fresh_id);
-	struct store_session there;
-	sqlite3_stmt *stmt;
-	int r = store__check_session(db, req, err);
-
-	if (r != 0)
-		return r;
-	r = store__query(db, err, &stmt, SESSION_BY_REQUEST, V_TEXT(s->owner), V_TEXT(req->request));
-	if (r == 0)
-		r = one_session(db, stmt, arena, ret_session, err);
-	if (r != STORE_E_NOT_FOUND)
-		return r;
-	r = session_by_id(db, id, arena, &there, err);
-	if (r == 0) {
-		if (!qmt_str_eq(there.owner, s->owner) || !qmt_str_eq(there.peer, s->peer) || s->peer.len == 0)
-			return qmt_err_set(err, STORE_E_BAD, "id %.*s: a session with this id exists", QMT_STR_ARG(id));
-		*ret_session = there;
-		return 0;
-	}
-	if (r != STORE_E_NOT_FOUND)
-		return r;
-	r = check_owner_max(db, s->owner, req->owner_max, err);
-	if (r != 0)
-		return r;
-	r = store__run(db, err, SESSION_INSERT, V_TEXT(id), V_TEXT(s->owner), V_TEXT(req->request), V_TEXT(s->name),
-		V_TEXT(s->agent), V_TEXT(s->cwd), V_TEXT(s->peer), V_TEXT(s->peer_name), V_TEXT(s->title),
-		V_INT(s->remote_tools), V_INT(now_ms));
-	if (r == 0)
-		r = session_by_id(db, id, arena, ret_session, err);
-	return r == STORE_E_NOT_FOUND ? store__fault(db, err) : r;
-}
-
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 /* The beginning of a prompt as one line: cut between characters, control characters become blanks. */
@@ -242,7 +185,7 @@ static size_t make_title(struct qmt_str text, char ret_title[STORE_TITLE_CHARS *
 static int insert_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_begin *req,
 	uint64_t now_ms, struct qmt_err *err)
 {
-	struct chat_message prompt = {.role = qmt_str("user"), .content = req->text};
+	struct chat_message prompt = {.role = qmt_str("user"), .content = req->text, .author = req->author};
 	char title[STORE_TITLE_CHARS * 4];
 	int r = store__run(db, err, TURN_INSERT, V_INT(slot->key), V_INT(slot->last_turn + 1), V_INT(slot->last_pos + 1),
 		V_TEXT(req->request), V_INT(now_ms));
@@ -272,9 +215,14 @@ int store_db_turn_begin(struct store_db *db, const struct store_turn_begin *req,
 	if (r == 0)
 		r = store__check_size(db, "text", req->text.len, err);
 	if (r == 0)
-		r = slot_get(db, req->session, &slot, err);
+		r = store__check_name(db, "author", req->author, false, err);
+	if (r == 0)
+		r = store__slot_get(db, req->session, &slot, err);
 	if (r == 0 && slot->bookmark)
 		r = qmt_err_set(err, STORE_E_BAD, "session %s lives on another node: prompt it there", slot->id);
+	if (r == 0 && slot->archived)
+		r = qmt_err_set(err, STORE_E_BAD, "session %s is archived: `qmt session unarchive %s` makes it active again",
+			slot->id, slot->id);
 	if (r == 0)
 		r = store__query(db, err, &stmt, TURN_BY_REQUEST, V_INT(slot->key), V_TEXT(req->request));
 	if (r == 0)
@@ -329,6 +277,25 @@ static uint64_t token_count(uint64_t tokens)
 	return tokens > UINT64_C(1) << 53 ? UINT64_C(1) << 53 : tokens;
 }
 
+/* The event of the turn's end. */
+static int tell_end(struct store_db *db, struct store_slot *slot, const struct store_turn_end *req,
+	const struct chat_usage *u, uint64_t now_ms, struct qmt_err *err)
+{
+	struct qmt_buf data QMT_CLEANUP(qmt_buf_free) = {0};
+
+	qmt_buf_printf(&data, "{\"turn\":%" PRIu64 ",\"outcome\":", slot->last_turn);
+	json_quote(&data, req->state);
+	qmt_buf_printf(&data, ",\"finish\":");
+	json_quote(&data, req->finish);
+	qmt_buf_printf(&data, ",\"error\":");
+	json_quote(&data, req->error);
+	qmt_buf_printf(&data,
+		",\"steps\":%" PRIu32 ",\"input_tokens\":%" PRIu64 ",\"output_tokens\":%" PRIu64 ",\"cached_tokens\":%" PRIu64
+		",\"reasoning_tokens\":%" PRIu64 "}",
+		req->steps, u->input_tokens, u->output_tokens, u->cached_tokens, u->reasoning_tokens);
+	return store__insert_event(db, slot, "turn_end", &data, now_ms, err);
+}
+
 static int end_turn(struct store_db *db, struct store_slot *slot, const struct store_turn_end *req, uint64_t now_ms,
 	struct qmt_err *err)
 {
@@ -342,6 +309,8 @@ static int end_turn(struct store_db *db, struct store_slot *slot, const struct s
 		V_INT(u.input_tokens), V_INT(u.output_tokens), V_INT(u.cached_tokens), V_INT(u.reasoning_tokens), V_INT(now_ms),
 		V_INT(slot->key), V_INT(slot->last_turn));
 
+	if (r == 0)
+		r = tell_end(db, slot, req, &u, now_ms, err);
 	if (r == 0)
 		r = store__run(db, err, SESSION_USAGE, V_INT(u.input_tokens), V_INT(u.output_tokens), V_INT(u.cached_tokens),
 			V_INT(u.reasoning_tokens), V_INT(slot->key));
@@ -472,7 +441,7 @@ static int interrupt(struct store_db *db, const char *id, uint64_t now_ms, struc
 {
 	struct store_turn_end end = {.session = qmt_str(id), .state = qmt_str(interrupted)};
 	struct store_slot *slot;
-	int r = slot_get(db, end.session, &slot, err);
+	int r = store__slot_get(db, end.session, &slot, err);
 
 	if (r != 0)
 		return r;

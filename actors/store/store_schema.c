@@ -173,6 +173,19 @@ const struct store_migration store_migrations[] = {
 		"CREATE UNIQUE INDEX peer_policy_name ON peer_policy(name) WHERE name <> '';"},
 	/* Whether there is a row to count a refusal in is asked for each one. */
 	{4, "CREATE INDEX audit_group ON audit(event, peer_id, mesh, invite, at_ms);"},
+	/* What happens to a session and is no message is a row of role `event` among its messages, so that one number, pos,
+	 * is the place in both and a fork is still one row. nth: messages up to this one without events; NULL, in rows
+	 * older than events: as pos. A deleted session that forks still read from keeps its row and what they need; purged:
+	 * no more of it can go until one of them does. */
+	{5,
+		"ALTER TABLE messages ADD COLUMN nth INTEGER;"
+		"ALTER TABLE messages ADD COLUMN author TEXT;"
+		"ALTER TABLE sessions ADD COLUMN fork_nth INTEGER NOT NULL DEFAULT 0;"
+		"ALTER TABLE sessions ADD COLUMN archived_ms INTEGER NOT NULL DEFAULT 0;"
+		"ALTER TABLE sessions ADD COLUMN deleted_ms INTEGER NOT NULL DEFAULT 0;"
+		"ALTER TABLE sessions ADD COLUMN purged INTEGER NOT NULL DEFAULT 0;"
+		"CREATE INDEX sessions_parent ON sessions(parent) WHERE parent IS NOT NULL;"
+		"CREATE INDEX sessions_purge ON sessions(key) WHERE deleted_ms <> 0 AND purged = 0;"},
 	{0, NULL},
 };
 

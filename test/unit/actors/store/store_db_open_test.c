@@ -227,7 +227,7 @@ static void a_newer_version_is_not_touched(void **state)
 	assert_int_equal(
 		sqlite3_exec(other, "PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_WRITE, &f->db, &f->err), -EPROTONOSUPPORT);
-	assert_says(f->err, "its version is 7, this program knows up to 4");
+	assert_says(f->err, "its version is 7, this program knows up to 5");
 	assert_int_equal(store_check(f->path, f->limits.busy_timeout_ms, &f->err), -EPROTONOSUPPORT);
 	assert_int_equal(store_db_open(f->path, &f->limits, STORE_DB_READ, &f->db, &f->err), -EPROTONOSUPPORT);
 	assert_log_is_left(f);
@@ -380,8 +380,9 @@ static void use_all(struct store_fixture *f)
 			f->db, &(struct store_history){.session = qmt_str(id), .limit = 1000}, &f->arena, &page, &f->err);
 		r = store_db_begin(f->db, &f->err);
 		if (r == 0)
-			r = store_db_turn_begin(f->db, &(struct store_turn_begin){qmt_str(id), qmt_str(request), qmt_str("go")}, 1,
-				&f->arena, &begun, &f->err);
+			r = store_db_turn_begin(f->db,
+				&(struct store_turn_begin){.session = qmt_str(id), .request = qmt_str(request), .text = qmt_str("go")},
+				1, &f->arena, &begun, &f->err);
 		if (r == 0)
 			r = store_db_append(f->db, &append, 1, &pos, &f->err);
 		if (r >= 0)

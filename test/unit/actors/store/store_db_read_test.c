@@ -206,8 +206,8 @@ static void history_follows_ancestors(void **state)
 	for (int i = 0; i < 3; i++)
 		ids[i] = store_fixture_session(f, i == 0 ? "root" : i == 1 ? "mid" : "leaf");
 	store_fixture_sql(f->path,
-		"UPDATE sessions SET parent = 1, fork_pos = 3, fork_turn = 1 WHERE key = 2;"
-		"UPDATE sessions SET parent = 2, fork_pos = 5, fork_turn = 2 WHERE key = 3");
+		"UPDATE sessions SET parent = 1, fork_pos = 3, fork_nth = 3, fork_turn = 1 WHERE key = 2;"
+		"UPDATE sessions SET parent = 2, fork_pos = 5, fork_nth = 5, fork_turn = 2 WHERE key = 3");
 	store_fixture_turn(f, ids[0], "root 1");
 	store_fixture_append(f, ids[0], 1, "assistant", "root 2");
 	store_fixture_append(f, ids[0], 1, "assistant", "root 3");
@@ -235,8 +235,8 @@ static void history_follows_ancestors(void **state)
 			}
 		}
 	/* A fork before the point where its parent was forked. */
-	store_fixture_sql(
-		f->path, "UPDATE sessions SET fork_pos = 2 WHERE key = 3; DELETE FROM messages WHERE session = 3");
+	store_fixture_sql(f->path,
+		"UPDATE sessions SET fork_pos = 2, fork_nth = 2 WHERE key = 3; DELETE FROM messages WHERE session = 3");
 	store_fixture_history(f, ids[2], 0, 0, &page);
 	assert_int_equal(page.messages.count, 2);
 	assert_int_equal(page.total, 2);

@@ -123,8 +123,8 @@ static int make_turn(struct work *work, int unused)
 
 	(void)unused;
 	return store_db_turn_begin(work->f->db,
-		&(struct store_turn_begin){qmt_str(session_id), qmt_str("t"), qmt_str("go")}, 1, &work->f->arena, &begun,
-		&work->f->err);
+		&(struct store_turn_begin){.session = qmt_str(session_id), .request = qmt_str("t"), .text = qmt_str("go")}, 1,
+		&work->f->arena, &begun, &work->f->err);
 }
 
 static int append_some(struct work *work, int batch)
@@ -364,8 +364,9 @@ static void append_for_ever(struct store_fixture *f, uint32_t round, int ack_fd)
 	if (store_db_recover(f->db, 1, &turns, &f->err) != 0 || work_batch(&work, make_session, 0) != 0)
 		_exit(1);
 	store_fixture_begin(f);
-	if (store_db_turn_begin(f->db, &(struct store_turn_begin){qmt_str(session_id), qmt_str(text), qmt_str("go")}, 1,
-			&f->arena, &begun, &f->err) != 0)
+	if (store_db_turn_begin(f->db,
+			&(struct store_turn_begin){.session = qmt_str(session_id), .request = qmt_str(text), .text = qmt_str("go")},
+			1, &f->arena, &begun, &f->err) != 0)
 		_exit(2);
 	store_fixture_commit(f);
 	for (uint32_t next = round * ROUND_NUMBERS, done = next;;) {

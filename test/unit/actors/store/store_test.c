@@ -154,11 +154,12 @@ static void use_every_message(struct node *node)
 		qmt_str_eq(ASK(node, store_session_created, store_session_create, .request = qmt_str("r"))->session.id, id));
 
 	const struct store_turn_begun *begun =
-		ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+		ASK(node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 
 	assert_int_equal(begun->turn, 1);
 	assert_false(begun->duplicate);
-	begun = ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+	begun =
+		ASK(node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 	assert_true(begun->duplicate);
 	assert_text(begun->state, "running");
 	assert_int_equal(ASK(node, store_appended, store_append, id, 1, {&one, 1})->pos, 2);
@@ -185,8 +186,9 @@ static void use_every_message(struct node *node)
 	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "request: is missing", store_session_create,
 		.session = {.name = qmt_str("n")});
 	ASK_FAILS(node, QMT_FAIL_FAILED, "ended", "has ended", store_append, id, 1, {&one, 1});
-	(void)ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t2"), qmt_str("go"));
-	ASK_FAILS(node, QMT_FAIL_FAILED, "busy", "under way", store_turn_begin, id, qmt_str("t3"), qmt_str("go"));
+	(void)ASK(node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t2"), .text = qmt_str("go"));
+	ASK_FAILS(node, QMT_FAIL_FAILED, "busy", "under way", store_turn_begin, .session = id, .request = qmt_str("t3"),
+		.text = qmt_str("go"));
 	(void)ASK(
 		node, store_session_created, store_session_create, .request = qmt_str("r2"), .session = {.name = qmt_str("n")});
 	ASK_FAILS(node, QMT_FAIL_BAD_REQUEST, NULL, "several sessions", store_session_find, .key = qmt_str("n"));
@@ -221,9 +223,9 @@ static void limits_are_parameters(void **state)
 	node_start(&node, *state, params);
 	id = new_session(&node, "r");
 	ASK_FAILS(&node, QMT_FAIL_TOO_LARGE, NULL, "text: 5 bytes, the bound is 4 (message_max_bytes)", store_turn_begin,
-		id, qmt_str("t"), qmt_str("12345"));
-	ASK_FAILS(
-		&node, QMT_FAIL_TOO_LARGE, NULL, "name_max_bytes", store_turn_begin, id, qmt_str("123456789"), qmt_str("1"));
+		.session = id, .request = qmt_str("t"), .text = qmt_str("12345"));
+	ASK_FAILS(&node, QMT_FAIL_TOO_LARGE, NULL, "name_max_bytes", store_turn_begin, .session = id,
+		.request = qmt_str("123456789"), .text = qmt_str("1"));
 	node_stop(&node);
 }
 
@@ -234,7 +236,7 @@ static void a_restart_interrupts_what_ran(void **state)
 
 	node_start(&node, *state, NULL);
 	id = new_session(&node, "r");
-	(void)ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+	(void)ASK(&node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 	(void)ASK(&node, store_done, store_checkpoint, id, 1, qmt_str("half an ans"));
 	node_stop(&node);
 
@@ -244,7 +246,7 @@ static void a_restart_interrupts_what_ran(void **state)
 	assert_int_equal(page->messages.count, 2);
 	assert_text(page->messages.items[1].content, "half an ans");
 	const struct store_turn_begun *begun =
-		ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+		ASK(&node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 
 	assert_true(begun->duplicate);
 	assert_text(begun->state, "interrupted");
@@ -281,7 +283,7 @@ static void a_full_store_fails_the_batch_and_goes_on(void **state)
 	memset(text, 'x', sizeof text);
 	node_start(&node, *state, params);
 	id = new_session(&node, "r");
-	(void)ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+	(void)ASK(&node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 	while (qmt_outside_ask(node.ctx, node.store, &store_append_type, &(struct store_append){id, 1, {&large, 1}},
 			   DEADLINE_MS, &node.result) == 0 &&
 		last < 1000)
@@ -407,7 +409,8 @@ static void run_clients(
 
 		snprintf(request, sizeof request, "c%u", i);
 		id = new_session(node, request);
-		(void)ASK(node, store_turn_begun, store_turn_begin, id, qmt_str("t"), qmt_str("go"));
+		(void)ASK(
+			node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("t"), .text = qmt_str("go"));
 		configs[i] = *base;
 		configs[i].store = node->store;
 		configs[i].done_fd = ends[1];
@@ -523,14 +526,14 @@ static void what_was_done_is_counted(void **state)
 	node_start(&node, *state, NULL);
 	assert_int_equal(metric(&node, "store_requests"), 0);
 	id = new_session(&node, "r");
-	(void)ASK(&node, store_turn_begun, store_turn_begin, id, qmt_str("1"), qmt_str("hi"));
+	(void)ASK(&node, store_turn_begun, store_turn_begin, .session = id, .request = qmt_str("1"), .text = qmt_str("hi"));
 	assert_int_equal(metric(&node, "store_requests"), 2);
 	assert_int_equal(metric(&node, "store_commits"), 2); /* one after the other */
 	rows = metric(&node, "store_rows");
 	assert_true(rows >= 3); /* session, turn, message */
 	(void)ASK(&node, store_page, store_history, .session = id);
-	ASK_FAILS(
-		&node, QMT_FAIL_NOT_FOUND, NULL, "no session", store_turn_begin, qmt_str("none"), qmt_str("2"), qmt_str("hi"));
+	ASK_FAILS(&node, QMT_FAIL_NOT_FOUND, NULL, "no session", store_turn_begin, .session = qmt_str("none"),
+		.request = qmt_str("2"), .text = qmt_str("hi"));
 	assert_int_equal(metric(&node, "store_requests"), 3);
 	assert_int_equal(qmt_lookup(node.ctx, "store/reader", &reader), 0);
 	assert_int_equal(metric_of(&node, reader, "store_requests"), 1);
