@@ -35,9 +35,25 @@ struct node_op {
 	struct qmt_token token;
 	struct qmt_msg *request; /* kept; body below */
 	const void *body;
+	struct qmt_str origin; /* of it; set for those about sessions */
 };
 
-struct find_op; /* node_sessions.c */
+struct node_manager;
+struct find_op;
+
+/* Does the rest for a session that was found; ends the op. */
+typedef void find_step(
+	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find, const struct store_session *session);
+
+struct find_op {
+	struct node_op op;
+	struct find_op *next_waiting;
+	struct qmt_str key; /* of the request */
+	char id[64];        /* of the session whose actor was asked */
+	bool again;         /* it is the second try */
+	find_step *here;    /* for one that lives here */
+	find_step *pass_on; /* sends the request, with the session's whole id and no origin, to its host */
+};
 
 struct node_manager {
 	const struct node_manager_config *config;
@@ -61,6 +77,34 @@ void node_op_end(struct qmt_ctx *ctx, void *op);
 
 /* Continuation for an op whose whole work is to pass the answer on. */
 void node_relay(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op);
+
+/* A find_op that remembers the session it found. */
+struct session_op {
+	struct find_op find;
+	struct store_session session; /* its texts: in `texts` */
+	void *texts;
+};
+/* False: no memory, the op was answered and ended. */
+QMT_MUST_CHECK bool node_keep_session(struct qmt_ctx *ctx, struct session_op *op, const struct store_session *session);
+void node_session_op_drop(struct node_op *op);
+
+/* Answers with a failure and ends the op. */
+void node_refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char *kind, const char *text);
+/* Asks the store; the outcome of a failure to send comes to `then` as well. */
+void node_ask_store(
+	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg);
+/* Asks the node_manager of another node; a failure to send answers and ends the op. */
+void node_ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id, const struct qmt_type *type,
+	const void *body, qmt_continuation *then, struct node_op *op, struct qmt_str peer_name);
+/* Looks for the session `key` in the store, as `origin` may see it, and goes on with one of the two steps. size: of the
+ * op, which begins with a struct find_op. */
+void node_find(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size, struct qmt_str key,
+	struct qmt_str origin, find_step *here, find_step *pass_on);
+/* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */
+QMT_MUST_CHECK int node_in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struct store_session *session,
+	struct node_op *op, struct qmt_ref *ret_ref);
+/* Continuation for store.session_created: brings it into memory, unless it lives on a peer, and answers. */
+void node_created(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op);
 
 /* list: what "peers" says, NULL: it is not there, or did not answer; the addresses are borrowed from it. */
 struct node_node node_describe(const struct node_manager *self, const struct peers_list_reply *list);
@@ -88,6 +132,11 @@ void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_show(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_session_resume(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_fork(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_rename(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_archive(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_delete(struct qmt_ctx *ctx, void *state, const void *body);
+void node_on_session_close(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body);
 void node_on_drain(struct qmt_ctx *ctx, void *state, const void *body);

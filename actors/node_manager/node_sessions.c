@@ -1,4 +1,5 @@
 /* actors/node_manager/node_sessions.c - create, list, show, resume, prompt, cancel: here, or passed on to the host.
+ * The rest: node_session_ops.c.
  *
  *   find in the store -> (origin may see it?)
  *       lives on a peer: the same message to its node_manager, the answer is relayed
@@ -10,30 +11,13 @@
 
 #include "runtime/port.h"
 
-struct find_op;
-
-/* Does the rest for a session that was found; ends the op. */
-typedef void find_step(
-	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find, const struct store_session *session);
-
-struct find_op {
-	struct node_op op;
-	struct find_op *next_waiting;
-	struct qmt_str key, origin; /* of the request */
-	char id[64];                /* of the session whose actor was asked */
-	bool again;                 /* it is the second try */
-	find_step *here;            /* for one that lives here */
-	find_step *pass_on;         /* sends the request, with the session's whole id and no origin, to its host */
-};
-
-static void refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char *kind, const char *text)
+void node_refuse(struct qmt_ctx *ctx, struct node_op *op, int fail, const char *kind, const char *text)
 {
 	(void)qmt_reply_fail(ctx, op->token, fail, kind, 0, "%s", text);
 	node_op_end(ctx, op);
 }
 
-/* Asks the store; the outcome of a failure to send comes to `then` as well. */
-static void ask_store(
+void node_ask_store(
 	struct qmt_ctx *ctx, const struct qmt_type *type, const void *body, qmt_continuation *then, void *arg)
 {
 	struct qmt_ref store;
@@ -53,11 +37,11 @@ static void read_store(
 	if (qmt_lookup(ctx, "store/reader", &reader) == 0)
 		qmt_ask_or(ctx, reader, type, body, NODE_LOCAL_MS, then, arg);
 	else
-		ask_store(ctx, type, body, then, arg);
+		node_ask_store(ctx, type, body, then, arg);
 }
 
-static void ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id,
-	const struct qmt_type *type, const void *body, qmt_continuation *then, struct node_op *op, struct qmt_str peer_name)
+void node_ask_host(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_str peer_id, const struct qmt_type *type,
+	const void *body, qmt_continuation *then, struct node_op *op, struct qmt_str peer_name)
 {
 	char peer[64];
 	int fail;
@@ -84,8 +68,7 @@ static void found(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 		op->here(ctx, state, op, &answer->session);
 }
 
-/* size: of the op, which begins with a struct find_op. */
-static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size, struct qmt_str key,
+void node_find(struct qmt_ctx *ctx, struct node_manager *self, const void *body, size_t size, struct qmt_str key,
 	struct qmt_str origin, find_step *here, find_step *pass_on)
 {
 	struct find_op *op = node_op_new(ctx, self, body, size);
@@ -93,11 +76,11 @@ static void find(struct qmt_ctx *ctx, struct node_manager *self, const void *bod
 	if (!op)
 		return;
 	op->key = key;
-	op->origin = origin;
+	op->op.origin = origin;
 	op->here = here;
 	op->pass_on = pass_on;
 	if (key.len == 0) {
-		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request",
+		node_refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request",
 			"the session is missing: give an id, a unique prefix of one, or a name");
 		return;
 	}
@@ -118,7 +101,7 @@ static bool once_more(struct qmt_ctx *ctx, struct node_manager *self, struct fin
 		op->next_waiting = self->waiting;
 		self->waiting = op;
 	} else {
-		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->origin},
+		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->op.origin},
 			found, op);
 	}
 	return true;
@@ -136,13 +119,12 @@ void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const cha
 			continue;
 		}
 		*at = op->next_waiting;
-		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->origin},
+		read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = op->key, .owner = op->op.origin},
 			found, op);
 	}
 }
 
-/* The session's actor; spawned when it is not in memory. 0, or the op was answered and ended. */
-static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struct store_session *session,
+int node_in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struct store_session *session,
 	struct node_op *op, struct qmt_ref *ret_ref)
 {
 	char name[80];
@@ -155,14 +137,14 @@ static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struc
 		return 0;
 	entry = calloc(1, sizeof *entry);
 	if (!entry) {
-		refuse(ctx, op, QMT_FAIL_FAILED, NULL, "out of memory");
+		node_refuse(ctx, op, QMT_FAIL_FAILED, NULL, "out of memory");
 		return -1;
 	}
 	snprintf(entry->id, sizeof entry->id, "%.*s", QMT_STR_ARG(session->id));
 	entry->config = self->config->session_config(self->config->session_arg, session, &err);
 	if (!entry->config) {
 		free(entry);
-		refuse(ctx, op, QMT_FAIL_FAILED, "session_config", err.text);
+		node_refuse(ctx, op, QMT_FAIL_FAILED, "session_config", err.text);
 		return -1;
 	}
 	fail = qmt_spawn(ctx, self->config->session_desc,
@@ -170,7 +152,7 @@ static int in_memory(struct qmt_ctx *ctx, struct node_manager *self, const struc
 	if (fail) {
 		self->config->session_config_free(entry->config);
 		free(entry);
-		refuse(ctx, op, QMT_FAIL_FAILED, "session_start", err.text[0] ? err.text : qmt_fail_name(fail));
+		node_refuse(ctx, op, QMT_FAIL_FAILED, "session_start", err.text[0] ? err.text : qmt_fail_name(fail));
 		return -1;
 	}
 	entry->next = self->sessions;
@@ -197,7 +179,7 @@ static void note_limit(struct qmt_ctx *ctx, struct node_manager *self, struct qm
 		(void)QMT_TELL(ctx, peers, peers_limited, .peer = origin, .limit = qmt_str("sessions"));
 }
 
-static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
+void node_created(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
 {
 	struct node_manager *self = state;
 	struct node_op *op = op_;
@@ -206,11 +188,11 @@ static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 
 	if (result->fail) {
 		if (qmt_str_is(result->kind, "limit"))
-			note_limit(ctx, self, ((const struct node_session_create *)op->body)->origin);
+			note_limit(ctx, self, op->origin);
 		node_relay(ctx, state, result, op);
 		return;
 	}
-	if (answer->session.peer.len == 0 && in_memory(ctx, self, &answer->session, op, &ref) != 0)
+	if (answer->session.peer.len == 0 && node_in_memory(ctx, self, &answer->session, op, &ref) != 0)
 		return;
 	(void)QMT_REPLY(ctx, op->token, node_session_reply, .session = answer->session);
 	node_op_end(ctx, op);
@@ -231,7 +213,7 @@ static void created_there(struct qmt_ctx *ctx, void *state, const struct qmt_res
 	bookmark.session.peer = qmt_str(op->peer);
 	bookmark.session.peer_name = qmt_str(op->peer_name);
 	bookmark.session.owner = (struct qmt_str){0};
-	ask_store(ctx, &store_session_create_type, &bookmark, created, op);
+	node_ask_store(ctx, &store_session_create_type, &bookmark, node_created, op);
 }
 
 static void create_on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
@@ -248,7 +230,7 @@ static void create_on_peer(struct qmt_ctx *ctx, void *state, const struct qmt_re
 	qmt_text(op->peer_name, sizeof op->peer_name, "%.*s", QMT_STR_ARG(answer->peer.name));
 	request.on = (struct qmt_str){0};
 	request.origin = (struct qmt_str){0};
-	ask_host(ctx, state, answer->peer.peer_id, &node_session_create_type, &request, created_there, &op->op,
+	node_ask_host(ctx, state, answer->peer.peer_id, &node_session_create_type, &request, created_there, &op->op,
 		answer->peer.name);
 }
 
@@ -277,26 +259,26 @@ static void create_here(struct qmt_ctx *ctx, struct node_manager *self, struct c
 		else
 			qmt_text(
 				text, sizeof text, "node \"%s\" has several agents: say which by --agent", self->config->node_name);
-		refuse(ctx, &op->op, QMT_FAIL_NOT_FOUND, "no_agent", text);
+		node_refuse(ctx, &op->op, QMT_FAIL_NOT_FOUND, "no_agent", text);
 		return;
 	}
 	if (request->origin.len && request->cwd.len) {
-		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
+		node_refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
 			"a folder cannot be chosen from another node: leave out --cwd");
 		return;
 	}
 	if (request->cwd.len && request->cwd.p[0] != '/') {
-		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "cwd must be an absolute path");
+		node_refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "cwd must be an absolute path");
 		return;
 	}
 	session.agent = qmt_str(agent->id);
 	if (session.cwd.len == 0)
 		session.cwd = qmt_str(agent->cwd);
 	session.remote_tools = request->origin.len && self->config->grants.allow_remote_tools;
-	ask_store(ctx, &store_session_create_type,
+	node_ask_store(ctx, &store_session_create_type,
 		&(struct store_session_create){
 			.request = request->request, .session = session, .owner_max = self->config->max_remote_sessions},
-		created, op);
+		node_created, op);
 }
 
 void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)
@@ -308,8 +290,9 @@ void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (!op)
 		return;
+	op->op.origin = request->origin;
 	if (request->request.len == 0) {
-		refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "the request id is missing");
+		node_refuse(ctx, &op->op, QMT_FAIL_BAD_REQUEST, "bad_request", "the request id is missing");
 		return;
 	}
 	if (request->on.len == 0 || qmt_str_is(request->on, self->config->node_name) ||
@@ -318,12 +301,12 @@ void node_on_session_create(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	if (request->origin.len) {
-		refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
+		node_refuse(ctx, &op->op, QMT_FAIL_NOT_ALLOWED, "not_allowed",
 			"a node makes sessions on a third one only for its owner");
 		return;
 	}
 	if (qmt_lookup(ctx, "peers", &peers) != 0) {
-		refuse(ctx, &op->op, QMT_FAIL_NO_ROUTE, "no_route", "this node has no mesh: set [mesh] enabled = true");
+		node_refuse(ctx, &op->op, QMT_FAIL_NO_ROUTE, "no_route", "this node has no mesh: set [mesh] enabled = true");
 		return;
 	}
 	qmt_ask_or(ctx, peers, &peers_resolve_type, &(struct peers_resolve){.name = request->on}, NODE_LOCAL_MS,
@@ -353,26 +336,18 @@ void node_on_session_list(struct qmt_ctx *ctx, void *state, const void *body)
 
 	if (op)
 		read_store(ctx, &store_session_list_type,
-			&(struct store_session_list){.offset = request->offset, .limit = request->limit, .owner = request->origin},
+			&(struct store_session_list){.offset = request->offset,
+				.limit = request->limit,
+				.owner = request->origin,
+				.archived = request->archived},
 			listed, op);
 }
 
 /* ---- show -------------------------------------------------------------------------------------------------------- */
 
-struct show_op {
-	struct find_op find;
-	struct store_session session; /* its texts: in `texts` */
-	void *texts;
-};
-
-static void show_drop(struct node_op *op)
-{
-	free(((struct show_op *)op)->texts);
-}
-
 static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
 {
-	struct show_op *op = op_;
+	struct session_op *op = op_;
 	const struct store_page *page = result->body;
 
 	if (result->fail) {
@@ -380,26 +355,24 @@ static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 		return;
 	}
 	(void)QMT_REPLY(ctx, op->find.op.token, node_session_show_reply, .session = op->session,
-		.messages = {page->messages.items, page->messages.count}, .total = page->total, .next = page->next);
+		.messages = {page->messages.items, page->messages.count}, .total = page->total, .next = page->next,
+		.last = page->last);
 	node_op_end(ctx, op);
 }
 
 static void show_here(
 	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *find_, const struct store_session *session)
 {
-	struct show_op *op = (struct show_op *)find_;
+	struct session_op *op = (struct session_op *)find_;
 	const struct node_session_show *request = op->find.op.body;
 
 	(void)self;
-	op->find.op.drop = show_drop;
-	op->texts = calloc(1, qmt_record_extra(&store_session_record, session) + 1);
-	if (!op->texts) {
-		refuse(ctx, &op->find.op, QMT_FAIL_FAILED, NULL, "out of memory");
+	if (!node_keep_session(ctx, op, session))
 		return;
-	}
-	qmt_record_copy(&store_session_record, session, &op->session, op->texts);
 	read_store(ctx, &store_history_type,
-		&(struct store_history){.session = session->id, .from = request->from, .limit = request->limit}, shown, op);
+		&(struct store_history){
+			.session = session->id, .from = request->from, .limit = request->limit, .events = request->events},
+		shown, op);
 }
 
 static void show_there(
@@ -409,14 +382,14 @@ static void show_there(
 
 	request.session = session->id;
 	request.origin = (struct qmt_str){0};
-	ask_host(ctx, self, session->peer, &node_session_show_type, &request, node_relay, &op->op, session->peer_name);
+	node_ask_host(ctx, self, session->peer, &node_session_show_type, &request, node_relay, &op->op, session->peer_name);
 }
 
 void node_on_session_show(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct node_session_show *request = body;
 
-	find(ctx, state, body, sizeof(struct show_op), request->session, request->origin, show_here, show_there);
+	node_find(ctx, state, body, sizeof(struct session_op), request->session, request->origin, show_here, show_there);
 }
 
 /* ---- resume ------------------------------------------------------------------------------------------------------ */
@@ -426,7 +399,7 @@ static void resume_here(
 {
 	struct qmt_ref ref;
 
-	if (in_memory(ctx, self, session, &op->op, &ref) != 0)
+	if (node_in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
 	(void)QMT_REPLY(ctx, op->op.token, node_session_reply, .session = *session);
 	node_op_end(ctx, op);
@@ -435,15 +408,15 @@ static void resume_here(
 static void resume_there(
 	struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, const struct store_session *session)
 {
-	ask_host(ctx, self, session->peer, &node_session_resume_type, &(struct node_session_resume){.session = session->id},
-		node_relay, &op->op, session->peer_name);
+	node_ask_host(ctx, self, session->peer, &node_session_resume_type,
+		&(struct node_session_resume){.session = session->id}, node_relay, &op->op, session->peer_name);
 }
 
 void node_on_session_resume(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct node_session_resume *request = body;
 
-	find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, resume_here, resume_there);
+	node_find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, resume_here, resume_there);
 }
 
 /* ---- prompt and cancel ------------------------------------------------------------------------------------------- */
@@ -491,10 +464,10 @@ static void prompt_here(
 	struct qmt_ref ref;
 
 	if (self->draining) {
-		refuse(ctx, &op->op, QMT_FAIL_STOPPING, NULL, "the node is being stopped");
+		node_refuse(ctx, &op->op, QMT_FAIL_STOPPING, NULL, "the node is being stopped");
 		return;
 	}
-	if (in_memory(ctx, self, session, &op->op, &ref) != 0)
+	if (node_in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
 	snprintf(op->id, sizeof op->id, "%.*s", QMT_STR_ARG(session->id));
 	qmt_ask_or(ctx, ref, &session_prompt_type,
@@ -518,7 +491,7 @@ static void prompt_there(
 		watch->link = (struct qmt_ref){0};
 	snprintf(watch->session, sizeof watch->session, "%.*s", QMT_STR_ARG(session->id));
 	snprintf(watch->peer_name, sizeof watch->peer_name, "%.*s", QMT_STR_ARG(session->peer_name));
-	ask_host(ctx, self, session->peer, &node_prompt_type, &request, prompted_there, &op->op, session->peer_name);
+	node_ask_host(ctx, self, session->peer, &node_prompt_type, &request, prompted_there, &op->op, session->peer_name);
 }
 
 void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
@@ -530,7 +503,7 @@ void node_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 			request->text.len ? "the request id is missing" : "the prompt is empty");
 		return;
 	}
-	find(ctx, state, body, sizeof(struct prompt_op), request->session, request->origin, prompt_here, prompt_there);
+	node_find(ctx, state, body, sizeof(struct prompt_op), request->session, request->origin, prompt_here, prompt_there);
 }
 
 static void cancelled(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
@@ -574,7 +547,7 @@ static void cancel_there(
 {
 	const struct node_cancel *request = op->op.body;
 
-	ask_host(ctx, self, session->peer, &node_cancel_type,
+	node_ask_host(ctx, self, session->peer, &node_cancel_type,
 		&(struct node_cancel){.session = session->id, .turn = request->turn, .request = request->request}, node_relay,
 		&op->op, session->peer_name);
 }
@@ -583,5 +556,5 @@ void node_on_cancel(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	const struct node_cancel *request = body;
 
-	find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, cancel_here, cancel_there);
+	node_find(ctx, state, body, sizeof(struct find_op), request->session, request->origin, cancel_here, cancel_there);
 }

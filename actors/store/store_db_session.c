@@ -152,8 +152,32 @@ static int check_point(
 		pos, made - 1, made);
 }
 
-static int find_point(struct store_db *db, const struct store_slot *source, uint64_t pos, struct store_arena *arena,
-	struct fork_point *ret_point, struct qmt_err *err)
+/* Is the message that the session `of` has at `pos` the one that this owner has there? */
+static int check_of(struct store_db *db, struct qmt_str of, const struct store_slot *source, int64_t owner,
+	uint64_t pos, struct store_arena *arena, struct qmt_err *err)
+{
+	struct qmt_str id = {0};
+	sqlite3_stmt *stmt;
+	int r;
+
+	if (of.len == 0 || qmt_str_is(of, source->id))
+		return 0;
+	r = store__query(db, err, &stmt, SESSION_ID, V_INT(owner));
+	if (r == 0)
+		r = store__step(db, stmt, err);
+	if (r != STORE_ROW)
+		return r < 0 ? r : store__fault(db, err);
+	r = store__column(db, stmt, 0, arena, &id, err);
+	store__done(stmt);
+	if (r < 0 || qmt_str_eq(of, id))
+		return r;
+	return qmt_err_set(err, STORE_E_BAD,
+		"message %" PRIu64 " of session %.*s is none of session %s: its own message there is of session %.*s", pos,
+		QMT_STR_ARG(utf8_head(of, 2 * STORE_ID_CHARS)), source->id, QMT_STR_ARG(id));
+}
+
+static int find_point(struct store_db *db, const struct store_slot *source, uint64_t pos, struct qmt_str of,
+	struct store_arena *arena, struct fork_point *ret_point, struct qmt_err *err)
 {
 	bool exact = pos != 0;
 	struct store_segment *chain;
@@ -178,7 +202,9 @@ static int find_point(struct store_db *db, const struct store_slot *source, uint
 				"session %s has %u ancestors already: a fork of it would have more than [store] fork_depth_max (%" PRIu64
 				")",
 				source->id, ancestors - 1, db->limits.fork_depth_max);
-		r = check_point(db, chain[i].key, pos, exact, ret_point, err);
+		r = exact ? check_of(db, of, source, chain[i].key, pos, arena, err) : 0;
+		if (r == 0)
+			r = check_point(db, chain[i].key, pos, exact, ret_point, err);
 		if (r != STORE_E_NOT_FOUND)
 			return r;
 		if (exact)
@@ -232,7 +258,7 @@ int store_db_session_fork(struct store_db *db, const struct store_session_fork *
 		return qmt_err_set(err, STORE_E_BAD, "session %s lives on another node: fork it there", source.id);
 	r = session_by_id(db, req->session, arena, &from, err);
 	if (r == 0)
-		r = find_point(db, &source, req->pos, arena, &point, err);
+		r = find_point(db, &source, req->pos, req->of, arena, &point, err);
 	if (r == 0)
 		r = check_owner_max(db, req->owner, req->owner_max, err);
 	if (r != 0)

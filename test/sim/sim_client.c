@@ -166,6 +166,22 @@ static void check_calls(
 			sim_violation("each tool result has its call", "session %s, message %u", session->request, i + 1);
 }
 
+/* Each turn has one event of its end, behind all that is of it. */
+static void check_ends(const struct session_fact *session, const struct chat_message *messages, uint32_t count)
+{
+	uint64_t ended = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct chat_message *m = &messages[i];
+
+		if (m->turn != ended + 1)
+			sim_violation("turns end in the history, one after the other",
+				"session %s: message %u is of turn %u, %u ended", session->request, i + 1, (unsigned)m->turn,
+				(unsigned)ended);
+		ended += qmt_str_is(m->role, "event") && qmt_str_is(m->tool_name, "turn_end");
+	}
+}
+
 static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
 {
 	struct session_fact *session = &sessions[sim_ask_answered(arg, "session_show")];
@@ -204,6 +220,7 @@ static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 		if (qmt_str_is(reply->messages.items[k].role, "assistant"))
 			check_calls(session, reply->messages.items, reply->messages.count, k);
 	}
+	check_ends(session, reply->messages.items, reply->messages.count);
 	if (qmt_str_is(reply->session.state, "running"))
 		sim_violation("each turn ends", "session %s: its last turn is running", session->request);
 	session->shown = true;
@@ -244,7 +261,8 @@ static void on_order(struct qmt_ctx *ctx, void *state, const void *body)
 		break;
 	default:
 		ask(ctx, client, order->number, &node_session_show_type,
-			&(struct node_session_show){.session = qmt_str(session->id), .limit = STORE_HISTORY_MAX}, shown);
+			&(struct node_session_show){.session = qmt_str(session->id), .limit = STORE_HISTORY_MAX, .events = true},
+			shown);
 	}
 }
 
