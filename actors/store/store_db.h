@@ -61,13 +61,14 @@ QMT_MUST_CHECK int store_db_session_create(struct store_db *db, const struct sto
 	const char *fresh_id, uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session,
 	struct qmt_err *err);
 /* A new session that goes on from message `pos` of another. A retry gives the fork that is there. */
-QMT_MUST_CHECK int store_db_session_fork(struct store_db *db, const struct store_session_fork *req, const char *fresh_id,
-	uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_session_fork(struct store_db *db, const struct store_session_fork *req,
+	const char *fresh_id, uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session,
+	struct qmt_err *err);
 /* What is so already is no error, and no event. Archive and delete: STORE_E_BUSY while a turn runs. */
 QMT_MUST_CHECK int store_db_session_rename(struct store_db *db, const struct store_session_rename *req, uint64_t now_ms,
 	struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
-QMT_MUST_CHECK int store_db_session_archive(struct store_db *db, const struct store_session_archive *req, uint64_t now_ms,
-	struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_session_archive(struct store_db *db, const struct store_session_archive *req,
+	uint64_t now_ms, struct store_arena *arena, struct store_session *ret_session, struct qmt_err *err);
 /* It is gone for all who ask; its rows go by store_db_purge. */
 QMT_MUST_CHECK int store_db_session_delete(
 	struct store_db *db, const struct store_session_delete *req, uint64_t now_ms, struct qmt_err *err);

@@ -1,8 +1,8 @@
 /* actors/store/store_db_impl.h - what the files of the database layer share; nobody else includes it.
  *
  * store_db.c: failures, statements, batches. store_db_open.c: the file. store_db_check.c: is a request well formed?
- * store_db_session.c, store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites, admissions,
- * the audit. store_db_policy.c: what the owner says of peers.
+ * store_db_session.c, store_db_write.c, store_db_read.c: the operations on sessions. store_db_admission.c: invites,
+ * admissions, the audit. store_db_policy.c: what the owner says of peers.
  */
 #ifndef STORE_DB_IMPL_H
 #define STORE_DB_IMPL_H

@@ -1,8 +1,8 @@
 /* actors/store/store_db_session.c - operations on a session as a whole: create, fork, rename, archive, delete.
  *
- * A fork is a row that names the session whose messages it goes on from, and how far: of several generations the one that
- * owns the message itself, so that a chain is no longer than it must be. A fork point never stands between a call and
- * its result, and so never between two rows of one owner that belong together.
+ * A fork is a row that names the session whose messages it goes on from, and how far: of several generations the one
+ * that owns the message itself, so that a chain is no longer than it must be. A fork point never stands between a call
+ * and its result, and so never between two rows of one owner that belong together.
  *
  *     active --delete--> deleted, purge wanted --nothing is left, no fork--> gone (its deleted parent wants purge)
  *                          ^        |
@@ -199,7 +199,7 @@ static int find_point(struct store_db *db, const struct store_slot *source, uint
 		ancestors = count - i;
 		if (ancestors > db->limits.fork_depth_max)
 			return qmt_err_set(err, STORE_E_TOO_LARGE,
-				"session %s has %u ancestors already: a fork of it would have more than [store] fork_depth_max (%" PRIu64
+				"session %s has %u ancestors: a fork of it would have more than [store] fork_depth_max (%" PRIu64
 				")",
 				source->id, ancestors - 1, db->limits.fork_depth_max);
 		r = exact ? check_of(db, of, source, chain[i].key, pos, arena, err) : 0;

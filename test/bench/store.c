@@ -208,7 +208,8 @@ static void make_sessions(struct qmt_ctx *ctx, struct qmt_ref store, struct clie
 
 		snprintf(configs[i].session, sizeof configs[i].session, "%.*s", QMT_STR_ARG(created->session.id));
 		(void)ask(ctx, store, &store_turn_begin_type,
-			&(struct store_turn_begin){.session = qmt_str(configs[i].session), .request = qmt_str("t"), .text = qmt_str("go")});
+			&(struct store_turn_begin){
+				.session = qmt_str(configs[i].session), .request = qmt_str("t"), .text = qmt_str("go")});
 	}
 }
 

@@ -228,8 +228,9 @@ static void every_version_is_brought_up(void **state)
 		for (const struct store_migration *m = store_migrations; m->sql && m->version <= from; m++)
 			qmt_buf_printf(&sql, "%s;", m->sql);
 		qmt_buf_printf(&sql,
-			"INSERT INTO sessions(id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools, created_ms,"
-			" updated_ms) VALUES('0190aaaa-0000-7000-8000-00000000000a', '', 'r', 'old', '', '', '', '', '', 0, 1, 1);"
+			"INSERT INTO sessions(id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools,"
+			" created_ms, updated_ms)"
+			" VALUES('0190aaaa-0000-7000-8000-00000000000a', '', 'r', 'old', '', '', '', '', '', 0, 1, 1);"
 			"INSERT INTO turns(session, turn, pos, request, state, started_ms) VALUES(1, 1, 1, 't', 'complete', 1);"
 			"INSERT INTO messages(session, pos, turn, role, content, created_ms) VALUES(1, 1, 1, 'user', 'hi', 1);"
 			"INSERT INTO messages(session, pos, turn, role, content, created_ms) VALUES(1, 2, 1, 'assistant', 'ho', 1);"

@@ -1,5 +1,5 @@
-/* A fork is one row, shows what its parent had at that point and nothing that came later; what is deleted is gone for all
- * who ask, but forks keep what they use; whatever happens to a session has a place in its history.
+/* A fork is one row, shows what its parent had at that point and nothing that came later; what is deleted is gone for
+ * all who ask, but forks keep what they use; whatever happens to a session has a place in its history.
  */
 #include <setjmp.h>
 #include <stdarg.h>
