@@ -72,6 +72,11 @@ static void show_status(const void *body)
 		cli_field("listens", status->listen_addresses.items[i]);
 	for (uint32_t i = 0; i < status->advertised_addresses.count; i++)
 		cli_field("tells", status->advertised_addresses.items[i]);
+	if (status->twin_address.len) {
+		cli_field("twin", status->twin_address);
+		cli_field("seen", status->twin_seen);
+		show_twin(status->twin_address);
+	}
 	if (status->connected_peers.count) {
 		struct cli_rows rows = {.columns = 6};
 		putchar('\n');

@@ -20,6 +20,9 @@ QMT_MUST_CHECK int node_ask(struct control_client *client, const char *actor, co
 int node_ask_and_show(const struct cli *cli, const char *actor, const struct qmt_type *type, const void *body,
 	void (*show)(const void *body));
 
+/* On stderr: another node has this node's identity, and what to do. */
+void show_twin(struct qmt_str address);
+
 #define QMT_COMMAND_DECLARE(group, words, function, arguments, options, doc) int qmt_##function(const struct cli *cli);
 QMT_COMMANDS(QMT_COMMAND_DECLARE)
 #undef QMT_COMMAND_DECLARE

@@ -30,6 +30,19 @@ static void show_peers(const void *body)
 		cli_cell(&rows, qmt_str_is(peer->state, "connected") ? qmt_str("") : peer->last_error);
 	}
 	cli_rows_print(&rows, (const char *const[]){"PEER", "STATE", "RTT", "NAMED", "ADDRESS", "PEER ID", "LAST ERROR"});
+	if (reply->twin_address.len)
+		show_twin(reply->twin_address);
+}
+
+void show_twin(struct qmt_str address)
+{
+	char text[256];
+
+	qmt_text(text, sizeof text, "%.*s", QMT_STR_ARG(address));
+	fprintf(stderr,
+		"another node, met at %s, has this node's identity: peers take the one for the other. Stop one of them and give "
+		"it a key of its own (there: qmt identity new --force)\n",
+		text);
 }
 
 static void show_peer(const void *body)

@@ -270,8 +270,10 @@ static int on_proof(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	if (!identity_verify(id, text, signed_text(hello, "qmt-L", NULL, text), proof->signature.p))
 		return refuse(hello, out, err, -EKEYREJECTED,
 			"the listener's signature does not name this connection's key: somebody may stand in the middle");
-	if (peer_id_compare(id, &hello->self->identity->id) == 0)
-		return refuse(hello, out, err, -ELOOP, "the node there has this node's own PeerId");
+	if (peer_id_compare(id, &hello->self->identity->id) == 0) {
+		hello->is_own = true;
+		return send_claim(hello, out); /* nothing that it does not know */
+	}
 	if (!hello->any_peer && peer_id_compare(id, &hello->expected) != 0) {
 		char got[PEER_ID_TEXT + 1], wanted[PEER_ID_TEXT + 1];
 
@@ -317,8 +319,10 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	if (!identity_verify(&peer->id, text, signed_text(hello, "qmt-D", &self->identity->id, text), claim->signature.p))
 		return refuse(hello, out, err, -EKEYREJECTED,
 			"the dialer's signature does not fit its PeerId and the key of this connection");
+	if (peer_id_compare(&peer->id, &self->identity->id) == 0 && qmt_str_is(claim->boot, self->boot_id))
+		return refuse(hello, out, err, -EALREADY, "this node dialed itself");
 	if (peer_id_compare(&peer->id, &self->identity->id) == 0)
-		return refuse(hello, out, err, -ELOOP, "the dialer has this node's own PeerId");
+		return refuse(hello, out, err, -ELOOP, "both nodes have the same identity (PeerId): one of them needs its own");
 	if (!take_names(peer, claim->node, claim->boot, claim->capabilities.items, claim->capabilities.count))
 		return refuse(hello, out, err, -EBADMSG, "HELLO claim with an overlong or unprintable name");
 	share_scopes(hello, claim->scopes);
@@ -377,6 +381,8 @@ static int on_welcome(struct hello *hello, struct qmt_bytes frame, struct qmt_bu
 
 	if (!welcome)
 		return refuse(hello, out, err, -EBADMSG, "malformed HELLO welcome");
+	if (hello->is_own)
+		return refuse(hello, out, err, -ELOOP, "another node there has this node's own PeerId");
 	if (!take_names(peer, welcome->node, welcome->boot, welcome->capabilities.items, welcome->capabilities.count))
 		return refuse(hello, out, err, -EBADMSG, "HELLO welcome with an overlong or unprintable name");
 	if (welcome->scopes.len % SCOPE_MAC || welcome->scopes.len > HELLO_SCOPES * SCOPE_MAC)
@@ -402,6 +408,10 @@ static int on_refusal(struct hello *hello, struct qmt_bytes frame, struct qmt_er
 	const struct hello_refusal *refusal = take_frame(hello, &hello_refusal_record, frame, NULL);
 
 	set_state(hello, HELLO_REFUSED);
+	if (hello->is_own) /* who says so has proved this node's own key */
+		return refusal && refusal->code == EALREADY
+			? qmt_err_set(err, -EALREADY, "this node's own PeerId: the address is this node itself")
+			: qmt_err_set(err, -ELOOP, "another node there has this node's own PeerId");
 	if (!refusal || !is_printable(refusal->text, 256))
 		return qmt_err_set(err, -ECONNREFUSED, "the other side refused the connection");
 	return qmt_err_set(err, -ECONNREFUSED, "the other side refused: %.*s", QMT_STR_ARG(refusal->text));

@@ -128,6 +128,7 @@ struct hello {
 	const struct hello_self *self;
 	bool dials;
 	bool any_peer;
+	bool is_own; /* dialer: the listener has this node's own key; whether it is this node itself, the claim will tell */
 	struct peer_id expected;
 	uint8_t channel_key[HELLO_KEY];
 	uint8_t nonce_d[HELLO_NONCE], nonce_l[HELLO_NONCE];
@@ -149,9 +150,9 @@ void hello_listen(struct hello *hello, const struct hello_self *self, const uint
 /* One frame from the other side. HELLO_DONE or HELLO_MORE: if out->len grew, send it. HELLO_ASK: `peer` is proven, and
  * waits for hello_accept or hello_deny; until then any frame of it is out of turn. <0: refused, err says why; out
  * may hold a refusal to send before the connection is cut. -EBADMSG malformed or out of turn, -EPROTONOSUPPORT no
- * common version, -EKEYREJECTED a signature or key does not fit, -EACCES another PeerId than expected, -ELOOP this
- * node's own PeerId, -ENOLINK no common scope, -ECONNREFUSED the other side refused, -ENOMEM. Nothing may follow
- * HELLO_DONE or <0. */
+ * common version, -EKEYREJECTED a signature or key does not fit, -EACCES another PeerId than expected, -ELOOP another
+ * node that has this node's identity, -EALREADY this node itself (both at both ends: boot ids tell them apart),
+ * -ENOLINK no common scope, -ECONNREFUSED the other side refused, -ENOMEM. Nothing may follow HELLO_DONE or <0. */
 QMT_MUST_CHECK int hello_input(struct hello *hello, struct qmt_bytes frame, struct qmt_buf *out, struct qmt_err *err);
 /* After HELLO_ASK: appends what is due, CLAIM or WELCOME. HELLO_MORE, HELLO_DONE, or -ENOMEM. */
 QMT_MUST_CHECK int hello_accept(struct hello *hello, struct qmt_buf *out);

@@ -401,9 +401,11 @@ static void on_ended(struct qmt_ctx *ctx, void *state, const void *body)
 
 	peers_tally(peers, msg);
 	peers->counts.hellos_refused += msg->rejected;
+	bool about_itself = peers_twin(ctx, peers, msg);
+
 	if (msg->dialed)
 		dial_ended(ctx, peers, msg);
-	else if (msg->rejected)
+	else if (msg->rejected && !about_itself)
 		peers_rejected(ctx, peers, msg->transport, msg->from, msg->why, msg->code == -EPERM);
 	forget_link(ctx, peers, msg->link);
 }

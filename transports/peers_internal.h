@@ -122,6 +122,12 @@ struct audit_refused {
 };
 enum { AUDIT_REFUSED = 32 };
 
+/* Another node with this identity (peers_twin.c). */
+struct peers_twin {
+	uint64_t count, seen_wall_ms, said_ms;
+	char address[MULTIADDR_TEXT];
+};
+
 struct peers_waiter; /* peers_await.c */
 
 /* A kind of rejected connection that was logged (peers_rejects.c). */
@@ -144,6 +150,7 @@ struct peers {
 	struct peers_waiter *waiters; /* oldest first */
 	uint32_t waiter_count;
 	struct peers_reject rejects[PEERS_REJECTS];
+	struct peers_twin twin;
 	uint64_t attempts, tags, choices;
 	struct {
 		uint64_t dials_failed, hellos_refused, links_made, links_replaced, links_lost;
@@ -240,6 +247,10 @@ void peers_info_of_link(
 /* peers_rejects.c */
 void peers_rejected(struct qmt_ctx *ctx, struct peers *peers, struct qmt_str transport, struct qmt_str from,
 	struct qmt_str why, bool by_policy);
+
+/* peers_twin.c */
+/* True: this end of a link was about this node's own identity, and all is said. */
+bool peers_twin(struct qmt_ctx *ctx, struct peers *peers, const struct link_ended *msg);
 
 /* peers_metrics.c */
 void peers_tally(struct peers *peers, const struct link_ended *msg); /* keeps what it had counted */

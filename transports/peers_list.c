@@ -194,7 +194,8 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 		for (uint32_t i = 0; i < addresses.count; i++)
 			texts[i] = qmt_str(addresses.texts[i]);
 		QMT_REPLY(ctx, qmt_token(ctx), peers_list_reply, .peers = {infos, count},
-			.listen_addresses = {texts, addresses.count});
+			.listen_addresses = {texts, addresses.count}, .twin_address = qmt_str(peers->twin.address),
+			.twin_ms = peers->twin.seen_wall_ms);
 	} else {
 		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, NULL, 0, "out of memory");
 	}

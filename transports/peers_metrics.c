@@ -84,6 +84,7 @@ static void on_get(struct qmt_ctx *ctx, void *state, const void *body)
 		METRIC_VALUE(links_made, peers->counts.links_made),
 		METRIC_VALUE(links_replaced, peers->counts.links_replaced),
 		METRIC_VALUE(links_lost, peers->counts.links_lost),
+		METRIC_VALUE(identity_twice, peers->twin.count),
 	};
 	uint32_t count = sizeof(own) / sizeof(*own);
 	struct metric *rows = calloc(count + (size_t)tallies * TALLY_ROWS, sizeof(*rows));

@@ -156,6 +156,7 @@ static void status_answer(
 		.mesh = config->mesh,
 		.advertised_addresses = {config->advertised, config->advertised_count}};
 	uint32_t count = 0;
+	char twin_seen[32];
 
 	if (!peers || !since) {
 		(void)qmt_reply_fail(ctx, token, QMT_FAIL_FAILED, NULL, 0, "out of memory");
@@ -175,6 +176,10 @@ static void status_answer(
 	}
 	reply.connected_peers.items = peers;
 	reply.connected_peers.count = count;
+	if (list && list->twin_address.len) {
+		reply.twin_address = list->twin_address;
+		reply.twin_seen = wall_text(list->twin_ms, twin_seen);
+	}
 	if (list) {
 		reply.listen_addresses.items = list->listen_addresses.items;
 		reply.listen_addresses.count = list->listen_addresses.count;

@@ -128,7 +128,23 @@ static void no_store(void **state)
 	loop_hub_free(hub);
 }
 
-/* A node that dials itself, or another node with the same identity, refuses that. */
+static uint64_t twins_of(struct mesh_node *node)
+{
+	struct qmt_result result;
+	struct qmt_ref peers;
+
+	assert_int_equal(qmt_lookup(node->ctx, "peers", &peers), 0);
+	assert_int_equal(MESH_ASK(node, peers, &result, metrics_get, ), 0);
+	const struct metrics_values *values = result.body;
+	for (uint32_t i = 0; i < values->metrics.count; i++)
+		if (qmt_str_is(values->metrics.items[i].name, "identity_twice"))
+			return values->metrics.items[i].value;
+	fail();
+	return 0;
+}
+
+/* A node refuses another one that has its identity, and both say so, whoever dialed; dialing itself is refused too, and
+ * no such thing. */
 static void same_identity(void **state)
 {
 	struct loop_hub *hub = hub_of(state);
@@ -142,10 +158,15 @@ static void same_identity(void **state)
 	mesh_node_dials(&twin, "a", a.port, NULL);
 	mesh_node_start(&twin);
 	wait_first(&twin, "waiting", "own PeerId");
+	assert_true(twins_of(&a) >= 1 && twins_of(&twin) >= 1);
+	assert_true(mesh_peers(&a)->twin_ms > 0 && mesh_peers(&a)->twin_address.len > 0);
+	assert_true(mesh_peers(&twin)->twin_ms > 0 && mesh_peers(&twin)->twin_address.len > 0);
 	mesh_node_init(&self, "self", hub, port);
 	mesh_node_dials(&self, "myself", port, NULL);
 	mesh_node_start(&self);
-	wait_first(&self, "waiting", "own PeerId");
+	wait_first(&self, "waiting", "own PeerId: the address is this node itself");
+	assert_int_equal(twins_of(&self), 0);
+	assert_int_equal(mesh_peers(&self)->twin_address.len, 0);
 	mesh_node_stop(&self);
 	mesh_node_stop(&twin);
 	mesh_node_stop(&a);

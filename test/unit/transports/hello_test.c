@@ -142,8 +142,18 @@ static void refuses_the_wrong_one(void **state)
 
 	run_init(&run);
 	run.self_l.identity = &alice;
+	run.self_l.boot_id = "01890a5d-ac96-774b-bcce-b302099a8099";
 	run_hello(&run);
 	assert_int_equal(run.rc_d, -ELOOP);
+	assert_int_equal(run.rc_l, -ELOOP);
+	run_fini(&run);
+
+	run_init(&run); /* itself, and no other node with its key */
+	run.self_l.identity = &alice;
+	run.self_l.boot_id = run.self_d.boot_id;
+	run_hello(&run);
+	assert_int_equal(run.rc_d, -EALREADY);
+	assert_int_equal(run.rc_l, -EALREADY);
 	run_fini(&run);
 
 	run_init(&run);
@@ -254,7 +264,7 @@ static void claim_by_hand(const struct run *run, const struct identity *who, str
 {
 	static const uint8_t versions[20] = {0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
 	uint8_t text[5 + 20 + 32 * 4], signature[IDENTITY_SIGNATURE], id[PEER_ID_BYTES];
-	struct hello_claim claim = {.node = qmt_str("x"), .boot = qmt_str("01890a5d-ac96-774b-bcce-b302099a8057")};
+	struct hello_claim claim = {.node = qmt_str("x"), .boot = qmt_str("01890a5d-ac96-774b-bcce-b302099a8058")};
 
 	memcpy(text, "qmt-D", 5);
 	memcpy(text + 5, versions, 20);
