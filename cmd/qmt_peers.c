@@ -40,8 +40,8 @@ void show_twin(struct qmt_str address)
 
 	qmt_text(text, sizeof text, "%.*s", QMT_STR_ARG(address));
 	fprintf(stderr,
-		"another node, met at %s, has this node's identity: peers take the one for the other. Stop one of them and give "
-		"it a key of its own (there: qmt identity new --force)\n",
+		"another node, met at %s, has this node's identity: peers take the one for the other. Stop one of them and "
+		"give it a key of its own (there: qmt identity new --force)\n",
 		text);
 }
 
