@@ -702,6 +702,7 @@ void qmt__watchers_tell(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
 
 /* link.c */
 void qmt__link_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m); /* takes m */
+void qmt__links_started(struct qmt_ctx *ctx, struct qmt_actor *a);                   /* `start` has returned 0 */
 void qmt__links_release(struct qmt_ctx *ctx, struct actor_ext *ext, int reason);
 
 /* await.c */

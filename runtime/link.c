@@ -83,6 +83,14 @@ static int make(struct qmt_ctx *ctx, struct qmt_ref owner, struct qmt_ref who, s
 	return 0;
 }
 
+/* Of the actor that keeps it with `who`; what a link keeps for the peer's actors is theirs. */
+static bool is_own(const struct qmt_msg *m, struct qmt_ref who)
+{
+	const struct link_note *note = note_of((struct qmt_msg *)m);
+
+	return !note->owner_rid && m->from == who.actor && m->src_gen == who.gen && note->peer_rid == who.rid;
+}
+
 int qmt_link(struct qmt_ctx *ctx, struct qmt_ref who)
 {
 	const struct qmt_actor_desc *desc;
@@ -99,7 +107,7 @@ int qmt_link(struct qmt_ctx *ctx, struct qmt_ref who)
 		return QMT_FAIL_NO_ROUTE;
 	ext = actor_ext(ctx->cur);
 	for (const struct qmt_msg *m = ext ? ext->links : NULL; m; m = m->next)
-		if (m->from == who.actor && m->src_gen == who.gen && note_of((struct qmt_msg *)m)->peer_rid == who.rid)
+		if (is_own(m, who))
 			return 0;
 	rc = make(ctx, actor_ref(ctx->cur), who, &theirs);
 	if (rc)
@@ -117,7 +125,7 @@ void qmt_unlink(struct qmt_ctx *ctx, struct qmt_ref who)
 	while (at && *at) {
 		struct qmt_msg *m = *at;
 
-		if (m->from == who.actor && m->src_gen == who.gen && note_of(m)->peer_rid == who.rid) {
+		if (is_own(m, who)) {
 			*at = m->next;
 			send_note(ctx, m, INTERNAL_UNLINK, 0);
 		} else {
@@ -202,6 +210,34 @@ static void linked(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 	ext->links = m;
 }
 
+/* The next incarnation of one that waits for its restart is linked, and is to hear that the other one has ended before
+ * it began: the note stays, as LINK_DIED, until then. */
+static void keep_until_started(struct actor_ext *ext, struct qmt_msg *mine, int reason)
+{
+	note_of(mine)->reason = reason;
+	mine->type = INTERNAL_LINK_DIED;
+	mine->next = ext->links;
+	ext->links = mine;
+}
+
+void qmt__links_started(struct qmt_ctx *ctx, struct qmt_actor *a)
+{
+	struct qmt_msg **at = &actor_ext(a)->links;
+
+	while (*at && !(ctx->ctl & (CTL_STOP | CTL_FAIL))) {
+		struct qmt_msg *m = *at;
+
+		if (m->type != INTERNAL_LINK_DIED) {
+			at = &m->next;
+			continue;
+		}
+		*at = m->next;
+		died(ctx, a, (struct qmt_ref){m->from, m->src_gen, note_of(m)->peer_rid}, note_of(m)->reason);
+		msg_free(ctx, m);
+		at = &actor_ext(a)->links; /* the hook may have changed the list */
+	}
+}
+
 void qmt__link_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	const struct link_note *note = note_of(m);
@@ -215,7 +251,10 @@ void qmt__link_message(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg 
 	mine = m->to_gen == actor_gen(a) ? take_out(a, note->id) : NULL;
 	if (mine && note_of(mine)->owner_rid)
 		(void)tell_bond(ctx, a, mine, has_died ? QMT_BOND_ENDED : QMT_BOND_UNDONE, note->reason);
-	else if (mine && has_died)
+	else if (mine && has_died && a->status == STATUS_RESTARTING) {
+		keep_until_started(actor_ext(a), mine, note->reason);
+		mine = NULL;
+	} else if (mine && has_died)
 		died(ctx, a, (struct qmt_ref){note->owner, note->owner_gen, note->owner_rid}, note->reason);
 	qmt_msg_free(ctx, mine);
 	msg_free(ctx, m);

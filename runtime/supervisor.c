@@ -68,8 +68,10 @@ void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 		if (failed)
 			qmt__fail_text(ctx, "start returned %d", failed);
 	}
-	if (unlikely(actor_ext(a) != NULL) && !(ctx->ctl & CTL_FAIL))
+	if (unlikely(actor_ext(a) != NULL) && !(ctx->ctl & CTL_FAIL)) {
 		qmt__await_started(ctx, a);
+		qmt__links_started(ctx, a);
+	}
 }
 
 /* Everything that belongs to the incarnation and could call it: from here on nothing does. */

@@ -5,6 +5,7 @@
 #include "actors/node_manager/node_internal.h"
 
 #include "runtime/port.h"
+#include "runtime/system.h"
 
 struct row { /* one answer, deep-copied */
 	struct row *next;
@@ -346,8 +347,14 @@ static void metrics_links(struct qmt_ctx *ctx, void *state, const struct qmt_res
 
 static void metrics_self(struct qmt_ctx *ctx, const struct node_manager *self, struct gather *gather)
 {
+	struct qmt_counters counters;
+
+	qmt_system_counters(qmt_system_of(ctx), &counters);
+
 	const struct metric rows[] = {
 		METRIC_VALUE(node_uptime_ms, qmt_now_ms(ctx) - self->started_ms),
+		METRIC_VALUE(deadlocks, counters.deadlocks),
+		METRIC_VALUE(slow_handlers, counters.slow_handlers),
 		METRIC_VALUE(sessions_in_memory, self->session_count),
 		METRIC_VALUE(sessions_limited, self->sessions_limited),
 		METRIC_VALUE(turns_begun, self->turns_begun),

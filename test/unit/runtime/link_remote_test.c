@@ -19,7 +19,7 @@ static struct {
 	uint64_t last_id; /* of a bond that it made */
 } port;
 
-enum { MAKE = 1, MAKE_NOBODY, END, END_FAILED, UNDO, STOP };
+enum { MAKE = 1, MAKE_NOBODY, END, END_FAILED, UNDO, LINK_ITSELF, UNLINK_ITSELF, STOP };
 
 static void link_poke(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -39,6 +39,12 @@ static void link_poke(struct qmt_ctx *ctx, void *state, const void *body)
 	case END_FAILED:
 		qmt_bond_end(ctx, port.last_id, poke->value == END ? 0 : QMT_FAIL_FAILED);
 		qmt_bond_end(ctx, port.last_id, QMT_FAIL_FAILED); /* over is over */
+		break;
+	case LINK_ITSELF:
+		kit_check(qmt_link(ctx, poke->ref) == 0);
+		break;
+	case UNLINK_ITSELF:
+		qmt_unlink(ctx, poke->ref);
 		break;
 	case UNDO:
 		qmt_bond_undo(ctx, port.last_id);
@@ -276,6 +282,26 @@ static void inwards(void **unused)
 	kit_stop(&w.kit);
 }
 
+/* What the link actor links for itself is another thing than what it keeps for the peer's actors: both hold, and
+ * undoing the one leaves the other. */
+static void a_link_of_its_own(void **unused)
+{
+	(void)unused;
+	struct world w;
+
+	start(&w);
+	tell(&w, w.link, MAKE, w.tough);
+	tell(&w, w.link, LINK_ITSELF, w.tough);
+	assert_non_null(actor_ext(w.link.actor)->links->next);
+	tell(&w, w.link, UNLINK_ITSELF, w.tough);
+	assert_non_null(actor_ext(w.link.actor)->links);
+	tell(&w, w.link, END_FAILED, none);
+	assert_int_equal(told(&w, w.tough), 100 + QMT_FAIL_FAILED);
+	assert_int_equal(port.count, 0);
+	assert_false(has_links(w.tough) || has_links(w.link));
+	kit_stop(&w.kit);
+}
+
 /* When the link ends, all that are linked through it, in either direction, are told that the peer is gone: whoever has
  * no hook fails. */
 static void the_link_ends(void **unused)
@@ -328,6 +354,7 @@ int main(void)
 		cmocka_unit_test(ends_inwards),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(inwards),
+		cmocka_unit_test(a_link_of_its_own),
 		cmocka_unit_test(the_link_ends),
 		cmocka_unit_test(in_the_middle),
 	};

@@ -227,6 +227,51 @@ static void a_pair_is_restarted(void **unused)
 	}
 }
 
+static const struct qmt_actor_desc *nest_kind;
+static struct qmt_ref nestling;
+
+static void nest_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	(void)state, (void)body;
+	kit_check(qmt_spawn(ctx, nest_kind, &(struct qmt_spawn){.restart = QMT_PERMANENT}, &nestling, NULL) == 0);
+}
+static qmt_handler *const nest_handlers[kit_message_count] = {[kit_poke_id] = nest_poke};
+static const struct qmt_actor_desc nest_desc = KIT_DESC("nest", nest_handlers, .supervision = {.backoff_ms = 1000});
+
+/* Who is linked while it waits for its restart is linked for its next incarnation: also when the other one ends before
+ * that begins. One with the hook is told, one without ends as well; what was undone meanwhile is nobody's concern. */
+static void the_other_ends_before_the_restart(void **unused)
+{
+	(void)unused;
+	static const struct qmt_actor_desc *const kinds[] = {&plain_desc, &tough_desc};
+
+	for (uint64_t how = 0; how < 6; how++) {
+		struct kit kit;
+
+		kit_start_seeded(&kit, how);
+		struct qmt_ref parent = kit_spawn(&kit, &nest_desc, NULL);
+		nest_kind = kinds[how % 2];
+		tell(&kit, parent, LINK, none);
+		struct qmt_ref down = nestling, other = kit_spawn(&kit, &tough_desc, NULL);
+		tell(&kit, down, FAIL, none);
+		assert_int_equal(down.actor->status, STATUS_RESTARTING);
+		tell(&kit, other, LINK, down);
+		assert_non_null(actor_ext(down.actor)->links);
+		if (how >= 4)
+			tell(&kit, other, UNLINK, down);
+		tell(&kit, other, how < 2 ? FAIL : STOP, none);
+		assert_int_equal(down.actor->status, STATUS_RESTARTING);
+		qmt_system_run(kit.sys, 200000);
+		/* restarted for its failure; one without the hook ends at once, and is restarted if it is for that, too */
+		assert_true(qmt_is_running(down));
+		assert_int_equal(actor_restarts(down.actor), how % 2 || how >= 4 ? 1 : 2);
+		if (how % 2)
+			assert_int_equal(told(&kit, down), how >= 4 ? 0 : 100 + (how < 2 ? QMT_FAIL_FAILED : 0));
+		assert_null(actor_ext(down.actor)->links);
+		kit_stop(&kit);
+	}
+}
+
 /* On threads: rings of linked actors, one of which is killed; each ring goes as a whole, no other. */
 static struct kit_latch stopped = KIT_LATCH;
 
@@ -277,6 +322,7 @@ int main(void)
 		cmocka_unit_test(the_hook_decides),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(a_pair_is_restarted),
+		cmocka_unit_test(the_other_ends_before_the_restart),
 		cmocka_unit_test(on_threads),
 	};
 

@@ -313,6 +313,44 @@ static bool names(long n)
 	return !failed;
 }
 
+/* A link of which the actor names cannot be told, for want of memory, ends: a new one is told of. */
+static void told_poke(struct qmt_ctx *ctx, void *state, const void *body)
+{
+	struct qmt_kit_faults none = {.left = 1, .counting = true};
+
+	(void)state, (void)body;
+	kit_check(qmt_register(ctx, "peer/them") == 0);
+	ctx->sys->faults = &none;
+	qmt__slab_count(ctx);
+	qmt_peer_up(ctx, "them", true);
+	kit_check(none.failed);
+	ctx->sys->faults = NULL;
+	qmt__slab_count(ctx);
+}
+static qmt_handler *const told_link_handlers[kit_message_count] = {[kit_poke_id] = told_poke};
+static const struct qmt_actor_desc told_link_desc = KIT_DESC("link", told_link_handlers, .outgoing = names_out);
+
+static void peer_up_without_memory(void **unused)
+{
+	(void)unused;
+	struct kit kit;
+
+	kit_start_seeded(&kit, 1);
+	memset(&mesh, 0, sizeof(mesh));
+	kit_spawn(&kit, &qmt_names_desc, &(struct qmt_spawn){.name = "names", .restart = QMT_PERMANENT});
+	struct qmt_ref link = kit_spawn(&kit, &told_link_desc, NULL);
+	qmt_system_run(kit.sys, 1);
+	assert_int_equal(QMT_TELL(kit.out, link, kit_poke, .value = 0), 0);
+	qmt_system_run(kit.sys, 1);
+	assert_false(qmt_is_running(link));
+	assert_true(kit_logged(&kit, "names cannot be told of this link"));
+	assert_int_equal(mesh.syncs, 0);
+	kit_spawn(&kit, &names_link_desc, NULL);
+	qmt_system_run(kit.sys, 1);
+	assert_int_equal(mesh.syncs, 1);
+	kit_stop(&kit);
+}
+
 /* ---- ------------------------------------------------------------------------------------------------------------- */
 
 static void without_memory(bool (*run)(long n))
@@ -378,6 +416,7 @@ int main(void)
 		cmocka_unit_test(sends_asks_monitors_links),
 		cmocka_unit_test(blocks_of_the_slabs),
 		cmocka_unit_test(names_of_the_mesh),
+		cmocka_unit_test(peer_up_without_memory),
 	};
 
 	return cmocka_run_group_tests_name("runtime/remote_memory", tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 #include "actors/node_manager/node_manager.h"
 #include "actors/store/store.h"
-#include "runtime/system.h"
+#include "runtime/internal.h"
 
 /* A session that takes every prompt as turn 7, and counts it as begun and cancelled. */
 static void session_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
@@ -485,9 +485,13 @@ static void test_metrics(void **state)
 	create(f, "r-1", "one", NULL, id);
 	assert_int_equal(
 		ASK(f, &result, node_prompt, .session = qmt_str("one"), .request = qmt_str("p"), .text = qmt_str("hello")), 0);
+	atomic_store(&f->system->counters.deadlocks, 2);
+	atomic_store(&f->system->counters.slow_handlers, 3);
 	assert_int_equal(ASK(f, &result, node_metrics), 0);
 	const struct node_metrics_reply *reply = result.body;
 	assert_true(metric_value(reply, "node_uptime_ms", "") >= 0);
+	assert_int_equal(metric_value(reply, "deadlocks", ""), 2);
+	assert_int_equal(metric_value(reply, "slow_handlers", ""), 3);
 	assert_int_equal(metric_value(reply, "sessions_in_memory", ""), 1);
 	assert_int_equal(metric_value(reply, "turns_begun", ""), 1);
 	assert_int_equal(metric_value(reply, "turns_ended", "cancelled"), 1);
