@@ -299,11 +299,14 @@ MODES = {
 	"malformed": ((), "begins no value"),
 	"pieces": ((), "a piece of a message that never began"),
 	"forbidden": ((), "refused node.status: node.status: a peer on the LAN may not send this"),
+	"parameters": ((), "parameters.base_url: cannot be set by a peer"),
+	"requests": ((), "refused: a new connection gives no more"),
 }
 
 
 def victim(house, link="hello_ms = 300\nunproven_max = 16"):
-	return house.node("gpu", qmt.gpu_config().replace("[mesh.link]", "[mesh.link]\n" + link)).start()
+	limit = "max_remote_requests_minute = 500"
+	return house.node("gpu", qmt.gpu_config(mesh=limit).replace("[mesh.link]", "[mesh.link]\n" + link)).start()
 
 
 @pytest.fixture(scope="module")
