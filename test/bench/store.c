@@ -5,8 +5,8 @@
  *
  * Prints lines "<metric> <value>", others begin with #. Without arguments it takes less than 45 s.
  * bare:   the same rows into the same tables by one prepared INSERT, 64 a commit, WAL, synchronous=FULL, no actor.
- * actor:  64 clients append to a session each; `waiting` of their requests are under way at any time. Rounds alternate; a
- *         ratio is the median of the rounds' ratios.
+ * actor:  64 clients append to a session each; `waiting` of their requests are under way at any time. Rounds alternate;
+ *         a ratio is the median of the rounds' ratios.
  * Syncs:  counted by an fsync and fdatasync of our own, which SQLite's unix files find first. DIR must be on the disk
  *         that is meant: /tmp may be memory.
  * Forks:  asked of the actor, so with message, commit and sync; first page: by a connection that was just opened.
@@ -384,8 +384,8 @@ static void fill(const struct bench *bench)
 		die(bench->path, "cannot be opened");
 	for (int i = 1; i <= 2; i++) {
 		snprintf(text, sizeof text,
-			"BEGIN; INSERT INTO sessions(key, id, owner, request, name, agent, cwd, peer, peer_name, title, remote_tools,"
-			" created_ms, updated_ms)"
+			"BEGIN; INSERT INTO sessions(key, id, owner, request, name, agent, cwd, peer, peer_name, title,"
+			" remote_tools, created_ms, updated_ms)"
 			" VALUES(%d, '%s', '', '%d', '', '', '', '', '', '', 0, 1, 1);"
 			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
 			" INSERT INTO messages(session, pos, turn, role, tool_name, content, created_ms, nth) "
