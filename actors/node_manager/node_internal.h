@@ -48,11 +48,11 @@ typedef void find_step(
 struct find_op {
 	struct node_op op;
 	struct find_op *next_waiting;
-	struct qmt_str key; /* of the request */
-	char id[64];        /* of the session whose actor was asked */
-	bool again;         /* it is the second try */
-	find_step *here;    /* for one that lives here */
-	find_step *pass_on; /* sends the request, with the session's whole id and no origin, to its host */
+	struct qmt_str key;   /* of the request */
+	struct qmt_ref asked; /* the session's actor */
+	bool again;           /* it is the second try */
+	find_step *here;      /* for one that lives here */
+	find_step *pass_on;   /* sends the request, with the session's whole id and no origin, to its host */
 };
 
 struct node_manager {
@@ -120,8 +120,8 @@ void node_watch_down(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_
 void node_watch_fini(struct node_manager *self);
 
 extern qmt_handler *const node_session_handlers[session_message_count]; /* what sessions tell their parent */
-/* A session has left memory. */
-void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const char *id);
+/* A session's actor has ended. */
+void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_ref actor);
 
 /* Handlers. */
 void node_on_nodes(struct qmt_ctx *ctx, void *state, const void *body);

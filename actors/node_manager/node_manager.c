@@ -240,16 +240,13 @@ static void child_ended(struct qmt_ctx *ctx, void *state, struct qmt_ref child, 
 {
 	struct node_manager *self = state;
 
-	char id[sizeof self->sessions->id];
-
 	(void)reason;
 	if (restarted)
 		return;
 	for (struct node_session **at = &self->sessions; *at; at = &(*at)->next)
 		if (qmt_ref_eq((*at)->ref, child)) {
-			memcpy(id, (*at)->id, sizeof id);
 			session_free(self, at);
-			node_session_left(ctx, self, id);
+			node_session_left(ctx, self, child);
 			return;
 		}
 }

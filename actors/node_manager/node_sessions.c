@@ -87,7 +87,8 @@ void node_find(struct qmt_ctx *ctx, struct node_manager *self, const void *body,
 	read_store(ctx, &store_session_find_type, &(struct store_session_find){.key = key, .owner = origin}, found, op);
 }
 
-/* The session was just leaving memory: the request is done anew when that is over. False: this is another failure. */
+/* The session was just leaving memory: the request is done anew when that is over. False: this is another failure. The
+ * end may be known here already, and another actor stand for the session: that one is not waited for. */
 static bool once_more(struct qmt_ctx *ctx, struct node_manager *self, struct find_op *op, int fail)
 {
 	const struct node_session *session = self->sessions;
@@ -95,7 +96,7 @@ static bool once_more(struct qmt_ctx *ctx, struct node_manager *self, struct fin
 	if (op->again || self->draining || (fail != QMT_FAIL_STOPPING && fail != QMT_FAIL_NOT_RUNNING))
 		return false;
 	op->again = true;
-	while (session && strcmp(session->id, op->id) != 0)
+	while (session && !qmt_ref_eq(session->ref, op->asked))
 		session = session->next;
 	if (session) {
 		op->next_waiting = self->waiting;
@@ -107,14 +108,14 @@ static bool once_more(struct qmt_ctx *ctx, struct node_manager *self, struct fin
 	return true;
 }
 
-void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, const char *id)
+void node_session_left(struct qmt_ctx *ctx, struct node_manager *self, struct qmt_ref actor)
 {
 	struct find_op **at = &self->waiting;
 
 	while (*at) {
 		struct find_op *op = *at;
 
-		if (strcmp(op->id, id) != 0) {
+		if (!qmt_ref_eq(op->asked, actor)) {
 			at = &op->next_waiting;
 			continue;
 		}
@@ -469,7 +470,7 @@ static void prompt_here(
 	}
 	if (node_in_memory(ctx, self, session, &op->op, &ref) != 0)
 		return;
-	snprintf(op->id, sizeof op->id, "%.*s", QMT_STR_ARG(session->id));
+	op->asked = ref;
 	qmt_ask_or(ctx, ref, &session_prompt_type,
 		&(struct session_prompt){
 			.request = request->request, .text = request->text, .watcher = request->watcher, .shown = request->shown},
