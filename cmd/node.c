@@ -53,6 +53,8 @@ struct node {
 	char (*advertised)[MULTIADDR_TEXT];
 	struct qmt_str *advertised_strs;
 	uint32_t advertised_count;
+	struct qmt_str *join_addrs;
+	struct admission_peer *inviters; /* configured peers of known PeerId */
 };
 
 static int no_memory(struct qmt_err *err)
@@ -234,6 +236,33 @@ static int links_config(struct node *node, const struct node_options *opt, struc
 	return 0;
 }
 
+static int admission_config(struct node *node, const struct node_options *opt, struct qmt_err *err)
+{
+	const struct config_mesh *mesh = &opt->config->root.mesh;
+	uint32_t count = 0;
+
+	node->join_addrs = calloc(mesh->join_addrs.count + 1, sizeof *node->join_addrs);
+	node->inviters = calloc(mesh->peers.count + 1, sizeof *node->inviters);
+	if (!node->join_addrs || !node->inviters)
+		return no_memory(err);
+	for (uint32_t i = 0; i < mesh->join_addrs.count; i++)
+		node->join_addrs[i] = qmt_str(mesh->join_addrs.items[i]);
+	for (uint32_t i = 0; i < node->links.peer_count; i++)
+		if (node->peers[i].addr.has_peer)
+			node->inviters[count++] =
+				(struct admission_peer){.id = node->peers[i].addr.peer, .address = mesh->peers.items[i].addr};
+	node->admission = (struct admission_config){.identity = opt->identity,
+		.advertised = node->advertised_strs,
+		.advertised_count = node->advertised_count,
+		.mesh = mesh->enabled,
+		.join_addrs = node->join_addrs,
+		.join_addr_count = mesh->join_addrs.count,
+		.peers = node->inviters,
+		.peer_count = count,
+		.lifetime_s = mesh->membership_secs};
+	return 0;
+}
+
 /* ---- start and stop --------------------------------------------------------------------------------------------- */
 
 static int spawn_as(
@@ -318,6 +347,8 @@ static void node_free(struct node *node)
 	free(node->peers);
 	free(node->advertised);
 	free(node->advertised_strs);
+	free(node->join_addrs);
+	free(node->inviters);
 	free(node);
 }
 
@@ -350,15 +381,13 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 		rc = agents_config(node, err);
 	if (rc == 0)
 		rc = links_config(node, opt, err);
+	if (rc == 0)
+		rc = admission_config(node, opt, err);
 	if (rc != 0) {
 		node_free(node);
 		return rc;
 	}
 	node->manager = manager_config(node, opt);
-	node->admission = (struct admission_config){.identity = opt->identity,
-		.advertised = node->advertised_strs,
-		.advertised_count = node->advertised_count,
-		.mesh = opt->config->root.mesh.enabled};
 	node->system = qmt_system_start(
 		&(struct qmt_system_options){.log = opt->log,
 			.root_failed = opt->gave_up,
@@ -378,6 +407,14 @@ int node_start(const struct node_options *opt, struct node **ret_node, struct qm
 	}
 	*ret_node = node;
 	return 0;
+}
+
+void node_join(struct node *node, struct qmt_str token)
+{
+	struct qmt_ref admission;
+
+	if (qmt_lookup(node->ctx, "admission", &admission) == 0)
+		(void)QMT_TELL(node->ctx, admission, admission_mesh_join, .token = token);
 }
 
 void node_listening(const struct node *node, struct qmt_buf *out)

@@ -29,6 +29,8 @@ struct node_options {
  * and err says what is wrong with which file or address. */
 QMT_MUST_CHECK int node_start(const struct node_options *opt, struct node **ret_node, struct qmt_err *err);
 /* The addresses with real ports and /p2p/<PeerId>, comma-separated, appended to out. */
+/* Joins the mesh of an invite; what comes of it is in the log, and in `qmt meshes`. */
+void node_join(struct node *node, struct qmt_str token);
 void node_listening(const struct node *node, struct qmt_buf *out);
 /* Asks one of its actors, as its owner: by the thread that started it. *ret_result lives until the next ask. 0; else
  * err has the reason. */

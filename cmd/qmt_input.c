@@ -62,3 +62,11 @@ int input_argument(const char *argument, size_t limit, struct qmt_buf *ret_text,
 	*ret_text = text;
 	return 0;
 }
+
+void input_hide(const char *argument)
+{
+	char *text = (char *)(uintptr_t)argument;
+
+	if (argument[0] != '@' && strcmp(argument, "-") != 0)
+		memset(text, '*', strlen(text));
+}

@@ -21,6 +21,8 @@
 #include "cmd/config.h"
 #include "cmd/home.h"
 #include "cmd/invite_text.h"
+#include "cmd/qmt_input.h"
+#include "proto/invite.h"
 #include "cmd/node.h"
 #include "cmd/qmtd_flags.def"
 #include "cmd/qr.h"
@@ -290,7 +292,8 @@ static int load(const struct daemon *daemon, struct config **ret_config)
 		complain("--mesh goes without a configuration file; there it is [mesh] enabled, listen and [[mesh.peers]]");
 		return CLI_USAGE;
 	}
-	if (!daemon->config_path && !daemon->flag[FLAG_mesh] && !daemon->flag[FLAG_mesh_invite]) {
+	if (!daemon->config_path && !daemon->flag[FLAG_mesh] && !daemon->flag[FLAG_mesh_invite] &&
+		!daemon->flag[FLAG_mesh_join]) {
 		complain("nothing to run: give a configuration file, or --mesh (see qmtd --help)");
 		return CLI_USAGE;
 	}
@@ -427,6 +430,42 @@ static int print_invite(const struct daemon *daemon, struct node *node, struct q
 	return 0;
 }
 
+/* --mesh-join, else [mesh] invite. Looked at before anything is started: a token that is none is a mistake of whoever
+ * wrote it. Empty: none. An exit code. */
+static int read_invite(const struct daemon *daemon, const struct config *config, struct qmt_buf *ret_token)
+{
+	const char *argument = daemon->flag[FLAG_mesh_join], *configured = config->root.mesh.invite;
+	struct qmt_err err = {0};
+	struct multiaddr addr;
+	struct invite invite;
+	struct qmt_str token;
+	bool has_addr;
+	int rc = 0;
+
+	if (!argument && !(configured && config->root.mesh.enabled))
+		return CLI_OK;
+	if (identity_crypto_init() != 0)
+		rc = qmt_err_set(&err, -EIO, "libsodium cannot be used on this machine");
+	else if (argument)
+		rc = input_argument(argument, 2 * INVITE_TEXT_MAX, ret_token, &err);
+	else
+		qmt_buf_str(ret_token, configured);
+	if (rc == 0 && argument)
+		input_hide(argument);
+	if (rc == 0)
+		rc = invite_split(qmt_buf_view(ret_token), &token, &has_addr, &addr, &err);
+	if (rc == 0)
+		rc = invite_decode(token, &invite, &err);
+	/* Whether it has expired is a question for who is not in yet: that is seen when it is used. */
+	if (rc == 0)
+		rc = invite_verify(&invite, 0, &err);
+	if (rc == 0)
+		return CLI_OK;
+	complain("%s: %s%s%s", argument ? "--mesh-join" : "mesh.invite", rc > 0 ? invite_outcome_name(rc) : "",
+		rc > 0 ? ": " : "", err.text);
+	return argument ? CLI_FAILED : CLI_CONFIG;
+}
+
 static int run(const struct daemon *daemon, const struct config *config, const char *home, const struct qmt_log *log,
 	const sigset_t *signals)
 {
@@ -436,9 +475,16 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 	bool created = false;
 	char *own = config->root.mesh.identity_file ? NULL : home_file(home, "mesh_identity.key");
 	const char *path = own ? own : config->root.mesh.identity_file;
-	int signal_number, status = CLI_FAILED;
+	struct qmt_buf token = {0};
+	int signal_number, status = read_invite(daemon, config, &token);
 	sigset_t final;
 
+	if (status != CLI_OK) {
+		input_wipe(&token);
+		free(own);
+		return status;
+	}
+	status = CLI_FAILED;
 	if (!path || home_identity(path, true, &identity, &created, &err) != 0) {
 		complain("%s", path ? err.text : "out of memory");
 		free(own);
@@ -460,6 +506,9 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 		bool invited = !daemon->flag[FLAG_mesh_invite] || print_invite(daemon, node, &err) == 0;
 		if (!invited)
 			complain("%s", err.text);
+		if (token.len)
+			node_join(node, qmt_buf_view(&token));
+		input_wipe(&token);
 		signal_number = invited ? signal_wait(signals) : SIGTERM;
 		if (signal_number == GAVE_UP)
 			complain("an actor failed again and again, the node cannot go on: \"actor.failed\" in the log says why");
@@ -478,6 +527,7 @@ static int run(const struct daemon *daemon, const struct config *config, const c
 		else if (signal_number != GAVE_UP && invited)
 			status = CLI_OK;
 	}
+	input_wipe(&token);
 	identity_fini(&identity);
 	return status;
 }

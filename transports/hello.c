@@ -22,7 +22,8 @@ QMT_DEFINE_RECORD(hello_claim, HELLO_CLAIM, "Third frame: the dialer proves who 
 QMT_DEFINE_RECORD(hello_welcome, HELLO_WELCOME, "Fourth frame: the link is proven.")
 QMT_DEFINE_RECORD(hello_refusal, HELLO_REFUSAL, "Last frame before a cut.")
 
-enum { SCOPE_MAC = crypto_auth_hmacsha256_BYTES };
+enum { SCOPE_MAC = HELLO_SCOPE_MAC };
+_Static_assert(SCOPE_MAC == crypto_auth_hmacsha256_BYTES, "one mac");
 
 static int refuse(struct hello *hello, struct qmt_buf *out, struct qmt_err *err, int code, const char *format, ...)
 	QMT_PRINTF(5, 6);
@@ -89,7 +90,7 @@ static size_t signed_text(
 	return (size_t)(p - ret);
 }
 
-static void scope_mac(const struct hello *hello, const char *scope, char side, uint8_t ret_mac[SCOPE_MAC])
+void hello_scope_mac(const struct hello *hello, const char *scope, char side, uint8_t ret_mac[HELLO_SCOPE_MAC])
 {
 	crypto_auth_hmacsha256_state state;
 	uint8_t label[11] = "qmt-scope-";
@@ -222,7 +223,7 @@ static int on_offer(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 	return put_frame(out, HELLO_STEP_PROOF, &hello_proof_record, &proof) ? -ENOMEM : HELLO_MORE;
 }
 
-static int ask_or_go_on(struct hello *hello, struct qmt_buf *out);
+static int ask_or_go_on(struct hello *hello, struct qmt_buf *out, struct qmt_err *err);
 
 static int send_claim(struct hello *hello, struct qmt_buf *out)
 {
@@ -230,7 +231,7 @@ static int send_claim(struct hello *hello, struct qmt_buf *out)
 	uint8_t text[SIGNED_MAX], signature[IDENTITY_SIGNATURE], id[PEER_ID_BYTES], macs[HELLO_SCOPES * SCOPE_MAC];
 
 	for (uint32_t i = 0; i < self->scope_count; i++)
-		scope_mac(hello, self->scopes[i], 'D', macs + i * SCOPE_MAC);
+		hello_scope_mac(hello, self->scopes[i], 'D', macs + i * SCOPE_MAC);
 	identity_sign(self->identity, text, signed_text(hello, "qmt-D", &hello->peer.id, text), signature);
 	peer_id_bytes(&self->identity->id, id);
 	struct hello_claim claim = {
@@ -282,7 +283,7 @@ static int on_proof(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 		return refuse(hello, out, err, -EACCES, "the node there is %s, expected %s", got, wanted);
 	}
 	hello->peer.version = v[4];
-	return ask_or_go_on(hello, out);
+	return ask_or_go_on(hello, out, err);
 }
 
 /* Which of the offered scopes this side has too, in the order of the offer. */
@@ -295,7 +296,7 @@ static void share_scopes(struct hello *hello, struct qmt_bytes offered)
 		for (uint32_t i = 0; i < hello->self->scope_count; i++) {
 			uint8_t mac[SCOPE_MAC];
 
-			scope_mac(hello, hello->self->scopes[i], 'D', mac);
+			hello_scope_mac(hello, hello->self->scopes[i], 'D', mac);
 			if (sodium_memcmp(offered.p + at, mac, SCOPE_MAC) != 0)
 				continue;
 			peer->scopes[peer->scope_count++] = (uint8_t)i;
@@ -325,24 +326,25 @@ static int on_claim(struct hello *hello, struct qmt_bytes frame, struct qmt_buf 
 		return refuse(hello, out, err, -ELOOP, "both nodes have the same identity (PeerId): one of them needs its own");
 	if (!take_names(peer, claim->node, claim->boot, claim->capabilities.items, claim->capabilities.count))
 		return refuse(hello, out, err, -EBADMSG, "HELLO claim with an overlong or unprintable name");
-	share_scopes(hello, claim->scopes);
-	if (peer->scope_count == 0)
-		return refuse(hello, out, err, -ENOLINK, "no scope in common");
+	hello->offered = claim->scopes;
 	peer->version = hello->versions[4];
 	peer->attempt = claim->attempt;
 	peer->body_bytes = claim->body_bytes;
 	peer->features = claim->features;
-	return ask_or_go_on(hello, out);
+	return ask_or_go_on(hello, out, err);
 }
 
-static int send_welcome(struct hello *hello, struct qmt_buf *out)
+static int send_welcome(struct hello *hello, struct qmt_buf *out, struct qmt_err *err)
 {
 	const struct hello_self *self = hello->self;
 	const struct hello_peer *peer = &hello->peer;
 	uint8_t macs[HELLO_SCOPES * SCOPE_MAC];
 
+	share_scopes(hello, hello->offered);
+	if (peer->scope_count == 0)
+		return refuse(hello, out, err, -ENOLINK, "no scope in common");
 	for (uint32_t i = 0; i < peer->scope_count; i++)
-		scope_mac(hello, self->scopes[peer->scopes[i]], 'L', macs + i * SCOPE_MAC);
+		hello_scope_mac(hello, self->scopes[peer->scopes[i]], 'L', macs + i * SCOPE_MAC);
 	struct hello_welcome welcome = {
 		.node = qmt_str(self->node_name),
 		.boot = qmt_str(self->boot_id),
@@ -355,16 +357,16 @@ static int send_welcome(struct hello *hello, struct qmt_buf *out)
 	return put_frame(out, HELLO_STEP_WELCOME, &hello_welcome_record, &welcome) ? -ENOMEM : HELLO_DONE;
 }
 
-int hello_accept(struct hello *hello, struct qmt_buf *out)
+int hello_accept(struct hello *hello, struct qmt_buf *out, struct qmt_err *err)
 {
-	return hello->dials ? send_claim(hello, out) : send_welcome(hello, out);
+	return hello->dials ? send_claim(hello, out) : send_welcome(hello, out, err);
 }
 
 /* Who is there is proven. */
-static int ask_or_go_on(struct hello *hello, struct qmt_buf *out)
+static int ask_or_go_on(struct hello *hello, struct qmt_buf *out, struct qmt_err *err)
 {
 	if (!hello->self->asks)
-		return hello_accept(hello, out);
+		return hello_accept(hello, out, err);
 	set_state(hello, HELLO_WAIT_VERDICT);
 	return HELLO_ASK;
 }
@@ -391,7 +393,7 @@ static int on_welcome(struct hello *hello, struct qmt_bytes frame, struct qmt_bu
 	for (uint32_t i = 0; i < hello->self->scope_count; i++) {
 		uint8_t mac[SCOPE_MAC];
 
-		scope_mac(hello, hello->self->scopes[i], 'L', mac);
+		hello_scope_mac(hello, hello->self->scopes[i], 'L', mac);
 		if (has_mac(welcome->scopes, mac))
 			peer->scopes[peer->scope_count++] = (uint8_t)i;
 	}

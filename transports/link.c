@@ -262,7 +262,10 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 	link->config = config;
 	link->limits = &link->config->node->limits;
 	link->self = qmt_self(ctx);
-	memset(link->roles, (int)link->config->role, sizeof(link->roles));
+	if (!link->config->of_mesh && link_node_scopes(link)) {
+		qmt_fail(ctx, "out of memory");
+		return -1;
+	}
 	link_init_self(link);
 	outbox_init(&link->outbox,
 		&(struct outbox_limits){
@@ -304,6 +307,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 	link_fail_asks(ctx, link);
 	link_budget_close(ctx, link);
 	hello_fini(&link->hello);
+	link_scopes_fini(link);
 	outbox_fini(&link->outbox);
 	inbox_fini(&link->inbox);
 	type_out_fini(&link->types_out);

@@ -22,7 +22,7 @@ struct link_node {
 	const char *node_name;
 	const struct qmt_str *capabilities;
 	uint32_t capability_count;
-	const char *const *scopes;
+	const char *const *scopes; /* of control clients; of a mesh "peers" says which (link.admit, link.scopes) */
 	uint32_t scope_count;
 	struct authority_grants grants;
 	struct transports_limits limits;
@@ -82,7 +82,10 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 	F(T, STRS, capabilities, 8, "As the peer says.") \
 	F(T, STR, address, 9, "Multiaddr.") \
 	F(T, STR, transport, 10, "tcp, ipc, loop.") \
-	F(T, STR, scope, 11, "First shared scope.")
+	F(T, STRS, scopes, 11, "Shared ones, by number; at least one.")
+#define LINK_SHARED(F, T) \
+	F(T, REF, link, 1, "Who.") \
+	F(T, STR, scope, 2, "Shared from now on.")
 #define LINK_CHOSEN(F, T) \
 	F(T, REF, link, 1, "The peer says that this one is to be used.") \
 	F(T, U64, sequence, 2, "Counts what the peer chose since its start.")
@@ -106,10 +109,14 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 	F(T, STR, node, 12, "Name that the peer gave.")
 /* To a link. */
 #define LINK_DENY(F, T) F(T, STR, why, 1, "For people, at both ends.")
-#define LINK_ROLE(F, T) \
-	F(T, STR, scope, 1, "Of this link; others are ignored.") \
-	F(T, U32, role, 2, "enum authority_role, from now on, in this scope.") \
-	F(T, BOOL, named, 3, "This node's owner has named the peer.")
+#define LINK_RIGHT(F, T) \
+	F(T, STR, scope, 1, "One that this node offers to this peer.") \
+	F(T, U32, role, 2, "enum authority_role: what the peer may do here in it.") \
+	F(T, U32, granted, 3, "What the peer is known to let this node do.")
+QMT_DECLARE_RECORD(link_right, LINK_RIGHT)
+#define LINK_SCOPES_FIELDS(F, T) \
+	F(T, LIST(link_right), rights, 1, "All that this node has, for this peer.") \
+	F(T, BOOL, named, 2, "This node's owner has named the peer.")
 #define LINK_TAKE(F, T) \
 	F(T, REF, from, 1, "The link that was in use until now; unset: none.") \
 	F(T, U64, sequence, 2, "Of this node's choices, when it decides.") \
@@ -125,9 +132,10 @@ QMT_DECLARE_RECORD(link_counts, LINK_COUNTS)
 	M(link, taken, LINK_TAKEN, "local", "Answer to take.") \
 	M(link, changed, LINK_STATE, "local", "Suspect or not, round trip.") \
 	M(link, ended, LINK_ENDED, "local", "The link is over.") \
-	M(link, admit, QMT_NO_FIELDS, "local", "HELLO may end well.") \
+	M(link, shared, LINK_SHARED, "local", "A scope that came after HELLO is shared.") \
+	M(link, admit, LINK_SCOPES_FIELDS, "local", "HELLO may end well.") \
+	M(link, scopes, LINK_SCOPES_FIELDS, "local", "Scopes of this node, or what the peer may do there, changed.") \
 	M(link, deny, LINK_DENY, "local", "HELLO ends with a refusal.") \
-	M(link, role, LINK_ROLE, "local", "What the peer may do; NONE before the first one, which comes before admit.") \
 	M(link, take, LINK_TAKE, "local", "Be the link in use.") \
 	M(link, retire, LINK_RETIRE, "local", "Another link is in use: deliver what is in flight and end.") \
 	M(link, retired, QMT_NO_FIELDS, "local", "To the one that took over: go on.") \

@@ -15,6 +15,7 @@
 #include "proto/codec.h"
 #include "transports/link_internal.h"
 
+QMT_DEFINE_RECORD(link_right, LINK_RIGHT, "A scope, and what is allowed in it.")
 QMT_DEFINE_PROTOCOL(link, LINK_MESSAGES, "Which link is in use: between links and the actor peers.")
 
 void link_open_gate(struct qmt_ctx *ctx, struct link *link)
@@ -242,6 +243,12 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 	case LINK_BOND_OVER:
 		link_take_bond_over(ctx, link, env);
 		break;
+	case LINK_SCOPES:
+		link_take_scopes(ctx, link, env);
+		break;
+	case LINK_SHARE:
+		link_take_share(ctx, link, env);
+		break;
 	case LINK_CUT:
 		take_cut(ctx, link, env);
 		break;
@@ -253,7 +260,7 @@ void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 qmt_handler *const link_handlers[link_message_count] = {
 	[link_admit_id] = link_on_admit,
 	[link_deny_id] = link_on_deny,
-	[link_role_id] = link_on_role,
+	[link_scopes_id] = link_on_scopes,
 	[link_take_id] = on_take,
 	[link_retire_id] = on_retire,
 	[link_retired_id] = on_retired,

@@ -14,8 +14,8 @@ void link_init_self(struct link *link)
 		.attempt = link->config->attempt,
 		.capabilities = node->capabilities,
 		.capability_count = node->capability_count,
-		.scopes = node->scopes,
-		.scope_count = node->scope_count,
+		.scopes = link->own_ids,
+		.scope_count = link->own_count,
 		.body_bytes = node->limits.body_bytes,
 		.features = HELLO_FEATURE_BONDS,
 		.asks = link->config->of_mesh,
@@ -62,14 +62,17 @@ static void tell_peers_proven(struct qmt_ctx *ctx, struct link *link)
 	const struct link_node *node = link->config->node;
 	uint8_t id[PEER_ID_BYTES];
 	bool dialed = link->config->dialed;
+	struct qmt_str scopes[HELLO_SCOPES];
 
+	for (uint32_t i = 0; i < link->scope_count; i++)
+		scopes[i] = qmt_str(link->scopes[i].id);
 	peer_id_bytes(&link->peer_id, id);
 	if (QMT_TELL(ctx, link->peers, link_proven, .link = link->self, .tag = link->config->tag, .dialed = dialed,
 			.peer = {id, sizeof(id)}, .node = peer->node_name, .peer_boot = peer->boot_id,
 			.boot = dialed ? qmt_str(node->boot_id) : peer->boot_id,
 			.attempt = dialed ? link->config->attempt : peer->attempt,
 			.capabilities = {peer->capabilities, peer->capability_count}, .address = qmt_str(link->config->address),
-			.transport = qmt_str(link->config->transport), .scope = qmt_str(node->scopes[peer->scopes[0]])))
+			.transport = qmt_str(link->config->transport), .scopes = {scopes, link->scope_count}))
 		link_refuse(ctx, link, -EAGAIN, "this node takes no links now");
 }
 
@@ -82,6 +85,10 @@ static void on_proven(struct qmt_ctx *ctx, struct link *link)
 	if (peer->body_bytes && peer->body_bytes < link->outbox.limits.body_bytes)
 		link->outbox.limits.body_bytes = (size_t)peer->body_bytes;
 	link->heard_ms = link->since_ms = qmt_now_ms(ctx);
+	if (link_share_agreed(link)) {
+		link_close(ctx, link, -ENOMEM, "out of memory");
+		return;
+	}
 	if (!link->config->of_mesh) {
 		qmt_timer_cancel(ctx, &link->timer);
 		link_set_state(link, LINK_UP); /* a client on this host: the socket itself tells when it goes away */
@@ -147,16 +154,26 @@ static bool is_asked(struct link *link)
 
 void link_on_admit(struct qmt_ctx *ctx, void *state, const void *body)
 {
+	const struct link_admit *msg = body;
 	struct qmt_buf out QMT_CLEANUP(qmt_buf_free) = {0};
+	struct qmt_err err = {.text = "out of memory"};
 	struct link *link = state;
 	int rc;
 
-	(void)body;
 	if (!is_asked(link))
 		return;
-	rc = hello_accept(&link->hello, &out);
+	rc = link_own_rights(link, msg->rights.items, msg->rights.count);
+	link->named = msg->named;
+	link_init_self(link);
+	rc = rc ? rc : hello_accept(&link->hello, &out, &err);
+	if (rc == -ENOLINK) {
+		send_hello(ctx, link, &out);
+		if (link->state == LINK_HELLO)
+			link_refuse(ctx, link, rc, err.text);
+		return;
+	}
 	if (rc < 0) {
-		link_close(ctx, link, -ENOMEM, "out of memory");
+		link_close(ctx, link, rc, err.text);
 		return;
 	}
 	if (rc == HELLO_DONE && link->wire->ops->proven)
@@ -180,22 +197,4 @@ void link_on_deny(struct qmt_ctx *ctx, void *state, const void *body)
 	send_hello(ctx, link, &out);
 	if (link->state == LINK_HELLO)
 		link_refuse(ctx, link, -EPERM, why);
-}
-
-void link_on_role(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	const struct link_role *msg = body;
-	struct link *link = state;
-	const struct link_node *node = link->config->node;
-	bool changed;
-
-	if (!link->config->of_mesh || msg->role >= AUTHORITY_OWNER)
-		return; /* who is the owner is said by the socket alone */
-	changed = link->named != msg->named;
-	link->named = msg->named;
-	for (uint32_t i = 0; i < node->scope_count && i < HELLO_SCOPES; i++)
-		if (qmt_str_is(msg->scope, node->scopes[i]))
-			link->roles[i] = (uint8_t)msg->role;
-	if (changed)
-		link_name_changed(ctx, link);
 }

@@ -261,7 +261,7 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 
 	if (!row)
 		return qmt_err_set(&refusal->err, -EBADMSG, "%s", why);
-	if (env->scope >= link->hello.peer.scope_count)
+	if (env->scope >= link->scope_count)
 		return refuse(refusal, COMPLAIN_SCOPE, QMT_FAIL_NOT_ALLOWED, "scope %u is not shared on this link", env->scope);
 	if (find_receiver(ctx, link, env, &to, refusal))
 		return 1;
@@ -271,7 +271,7 @@ static int deliver(struct qmt_ctx *ctx, struct link *link, const struct envelope
 	if (!type)
 		return refuse(
 			refusal, COMPLAIN_UNKNOWN_MESSAGE, QMT_FAIL_UNKNOWN_MESSAGE, "the receiver does not know %s", row->name);
-	const struct authority_sender sender = {link->roles[link->hello.peer.scopes[env->scope]], link->named, link->peer};
+	const struct authority_sender sender = {link->scopes[env->scope].role, link->named, link->peer};
 	if (!authority_allows(&sender, &link->config->node->grants, type, env->to_name.len == 0, &refusal->err)) {
 		refusal->complaint = COMPLAIN_NOT_ALLOWED;
 		refusal->fail = QMT_FAIL_NOT_ALLOWED;

@@ -76,7 +76,14 @@ struct link {
 	struct hello_self hello_self;
 	struct peer_id peer_id;
 	char peer[PEER_ID_TEXT + 1]; /* "" before it is proven */
-	uint8_t roles[HELLO_SCOPES]; /* enum authority_role, by the number of the scope on this node */
+	struct link_scope {
+		char *id;
+		uint8_t role, granted; /* enum authority_role: of the peer here; of this node there, as far as is known */
+	} *own,                    /* of this node, as "peers" said last */
+		scopes[HELLO_SCOPES];  /* shared ones, by their number on this link; never taken out again */
+	const char *own_ids[HELLO_SCOPES];
+	uint32_t own_count, scope_count;
+	uint32_t scope_out; /* what this node says goes in this one: where the peer lets it do the most */
 	bool named;
 
 	struct outbox outbox;
@@ -141,7 +148,15 @@ void link_init_self(struct link *link);
 void link_hello_frame(struct qmt_ctx *ctx, struct link *link, struct qmt_bytes frame);
 void link_on_admit(struct qmt_ctx *ctx, void *state, const void *body);
 void link_on_deny(struct qmt_ctx *ctx, void *state, const void *body);
-void link_on_role(struct qmt_ctx *ctx, void *state, const void *body);
+
+/* link_scopes.c */
+int link_own_rights(struct link *link, const struct link_right *rights, uint32_t count); /* 0 or -ENOMEM */
+int link_node_scopes(struct link *link); /* of a control client */
+int link_share_agreed(struct link *link);                                             /* by HELLO; 0 or -ENOMEM */
+void link_scopes_fini(struct link *link);
+void link_on_scopes(struct qmt_ctx *ctx, void *state, const void *body);
+void link_take_scopes(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
+void link_take_share(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);
 
 /* link_control.c */
 void link_control(struct qmt_ctx *ctx, struct link *link, const struct envelope *env);

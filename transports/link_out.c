@@ -269,7 +269,8 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 {
 	struct link *link = state;
 	struct envelope env = {
-		.kind = ENVELOPE_TELL, .to = out->rid, .to_name = out->rid ? (struct qmt_str){0} : out->to_name};
+		.kind = ENVELOPE_TELL, .to = out->rid, .to_name = out->rid ? (struct qmt_str){0} : out->to_name,
+		.scope = link->scope_out};
 	uint32_t slot = NO_SLOT;
 	int fail = 0;
 

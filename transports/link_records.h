@@ -23,6 +23,8 @@ enum link_control {
 	LINK_BOND = 10,   /* link_bond: an actor of this side is linked with an exported one of the reader's */
 	LINK_BOND_OVER = 11, /* link_bond_over: ended, undone or refused */
 	LINK_KNOWN = 12,  /* the reader is named here (config, or qmt peers allow): its names are taken (names.h) */
+	LINK_SCOPES = 13, /* link_scope_offer: scopes of this side that are not shared yet */
+	LINK_SHARE = 14,  /* link_scope_share: from the dialer: this one has that number from now on */
 };
 
 #define LINK_STAMP(F, T) F(T, U64, stamp, 1, "Clock of the side that asked, ns.")
@@ -30,6 +32,10 @@ enum link_control {
 #define LINK_PIECE_FIELDS(F, T) \
 	F(T, U64, total, 1, "With the first piece: bytes of the whole envelope.") \
 	F(T, BYTES, data, 2, "The next bytes of it.")
+#define LINK_SCOPE_OFFER(F, T) F(T, BYTES, macs, 1, "32 bytes each, see hello_scope_mac.")
+#define LINK_SCOPE_SHARE(F, T) \
+	F(T, U32, number, 1, "The next one.") \
+	F(T, BYTES, mac, 2, "Which scope.")
 #define LINK_ERROR(F, T) \
 	F(T, U32, fail, 1, "enum qmt_fail.") \
 	F(T, STR, kind, 2, "Class of an application error.") \
@@ -52,6 +58,8 @@ QMT_DECLARE_RECORD(link_stamp, LINK_STAMP)
 QMT_DECLARE_RECORD(link_number, LINK_NUMBER)
 QMT_DECLARE_RECORD(link_piece, LINK_PIECE_FIELDS)
 QMT_DECLARE_RECORD(link_error, LINK_ERROR)
+QMT_DECLARE_RECORD(link_scope_offer, LINK_SCOPE_OFFER)
+QMT_DECLARE_RECORD(link_scope_share, LINK_SCOPE_SHARE)
 
 /* What actors write into their failures is not ours to trust: it goes out as UTF-8, of at most this many bytes. */
 struct link_error_room {

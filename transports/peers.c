@@ -53,6 +53,7 @@ static void free_link(struct known_link *link)
 {
 	free(link->address);
 	free(link->capabilities);
+	link_free_scopes(link);
 	free(link);
 }
 
@@ -67,6 +68,7 @@ static void drop_remote_if_unused(struct qmt_ctx *ctx, struct peers *peers, stru
 		at = &(*at)->next;
 	*at = remote->next;
 	qmt_timer_cancel(ctx, &remote->patience);
+	remote_free_verdicts(remote);
 	free(remote);
 }
 
@@ -110,12 +112,12 @@ static struct known_link *new_link(struct qmt_ctx *ctx, struct peers *peers, con
 	copy_text(link->peer_boot, sizeof(link->peer_boot), msg->peer_boot);
 	copy_text(link->node, sizeof(link->node), msg->node);
 	copy_text(link->transport, sizeof(link->transport), msg->transport);
-	copy_text(link->scope, sizeof(link->scope), msg->scope);
 	link->address = qmt_str_dup(msg->address);
 	link->capabilities = copy_texts(msg->capabilities.items, msg->capabilities.count);
 	link->capability_count = msg->capabilities.count;
 	link->remote = need_remote(peers, &id);
-	if (!link->remote || !link->address || !link->capabilities) {
+	if (!link->remote || !link->address || !link->capabilities ||
+		!link_keep_scopes(link, msg->scopes.items, msg->scopes.count)) {
 		if (link->remote)
 			drop_remote_if_unused(ctx, peers, link->remote);
 		free_link(link);
@@ -277,11 +279,12 @@ static void on_proven(struct qmt_ctx *ctx, void *state, const void *body)
 		(void)QMT_TELL(ctx, msg->link, link_end, .why = qmt_str("out of memory"));
 		return; /* if it is known, link.ended takes it out again */
 	}
-	if (!peer_may_link(peers, &link->remote->id, link->dialed, why)) {
+	if (!peer_may_link(peers, &link->remote->id, link->dialed, why) &&
+		(!link_shares_mesh(link) || peer_is_blocked(peers, &link->remote->id))) {
 		peers_end_link(ctx, link, why);
 		return;
 	}
-	peers_tell_role(ctx, peers, link->ref, &link->remote->id, link->dialed);
+	peers_tell_role(ctx, peers, link);
 	if (link->target && !link->target->has_expected) {
 		link->pinning = true;
 		target_pin(ctx, peers, link);
@@ -336,6 +339,7 @@ static void on_taken(struct qmt_ctx *ctx, void *state, const void *body)
 		tell_watchers(ctx, peers, link, true);
 		peers_awaited(ctx, peers);
 	}
+	peers_tell_shared(ctx, peers, link);
 	peers_reconsider(ctx, peers, &link->remote->id);
 }
 
@@ -450,8 +454,10 @@ static void on_subscribe(struct qmt_ctx *ctx, void *state, const void *body)
 	QMT_REPLY(ctx, qmt_token(ctx), peers_done, );
 	/* so that nobody has to ask for the list as well and wonder about the order */
 	for (struct remote *remote = peers->remotes; remote; remote = remote->next)
-		if (remote->up)
+		if (remote->up) {
 			tell_watcher(ctx, peers, msg->watcher, remote->in_use, true);
+			peers_tell_shared(ctx, peers, remote->in_use);
+		}
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */
@@ -516,6 +522,10 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 		target->has_expected = target->config->addr.has_peer;
 		target->expected = target->config->addr.peer;
 	}
+	if (peers_scopes_start(ctx, peers)) {
+		qmt_fail(ctx, "out of memory");
+		return -1;
+	}
 	policies_load(ctx, peers);
 	return 0;
 }
@@ -537,6 +547,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 		struct remote *remote = peers->remotes;
 
 		peers->remotes = remote->next;
+		remote_free_verdicts(remote);
 		free(remote);
 	}
 	while (peers->dials) {
@@ -551,6 +562,7 @@ static void stop(struct qmt_ctx *ctx, void *state)
 		peers->watchers = watcher->next;
 		free(watcher);
 	}
+	peers_scopes_stop(peers);
 	free(peers->targets);
 }
 
@@ -561,6 +573,7 @@ static qmt_handler *const link_handlers[link_message_count] = {
 	[link_taken_id] = on_taken,
 	[link_changed_id] = on_changed,
 	[link_ended_id] = on_ended,
+	[link_shared_id] = peers_on_link_shared,
 };
 static qmt_handler *const handlers[peers_message_count] = {
 	[peers_list_id] = peers_on_list,
@@ -571,6 +584,10 @@ static qmt_handler *const handlers[peers_message_count] = {
 	[peers_block_id] = peers_on_block,
 	[peers_subscribe_id] = on_subscribe,
 	[peers_limited_id] = peers_on_limited,
+	[peers_scopes_id] = peers_on_scopes,
+	[peers_role_id] = peers_on_role,
+	[peers_dial_id] = peers_on_dial,
+	[peers_undial_id] = peers_on_undial,
 };
 
 const struct qmt_actor_desc peers_desc = {

@@ -24,6 +24,7 @@ struct peers_config {
 	const struct transports_peer *peers;
 	uint32_t peer_count;
 	bool without_store;
+	bool no_lan;      /* lan:default is not offered */
 	bool trust_known; /* only peers that are named may have a link */
 };
 

@@ -43,6 +43,11 @@ void target_later(struct qmt_ctx *ctx, struct peers *peers, struct target *targe
 	uint64_t delay = peers->limits->redial_min_ms << doublings, dice;
 
 	keep_error(target, why);
+	if (target->gone) {
+		target->state = TARGET_IDLE;
+		return;
+	}
+	target->addr_at++;
 	if (delay > peers->limits->redial_max_ms)
 		delay = peers->limits->redial_max_ms;
 	qmt_random(ctx, &dice, sizeof(dice));
@@ -61,12 +66,24 @@ static void forget_identity(struct target *target)
 	target->has_expected = target->pin_read = target->refused = target->forgotten = false;
 }
 
+/* All: configured ones, then members of meshes. */
+static struct target *target_first(const struct peers *peers)
+{
+	return peers->config->peer_count ? peers->targets : peers->found;
+}
+
+static struct target *target_next(const struct peers *peers, const struct target *target)
+{
+	if (target < peers->targets || target >= peers->targets + peers->config->peer_count)
+		return target->next;
+	return target + 1 < peers->targets + peers->config->peer_count ? &peers->targets[target + 1 - peers->targets]
+																   : peers->found;
+}
+
 void targets_of(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, bool connected)
 {
-	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
-		struct target *target = &peers->targets[i];
-
-		if (!target->has_expected || peer_id_compare(&target->expected, id) != 0)
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target)) {
+		if (!target->has_expected || peer_id_compare(&target->expected, id) != 0 || target->gone)
 			continue;
 		if (connected) {
 			target->state = TARGET_CONNECTED;
@@ -240,7 +257,7 @@ bool dial_child_ended(struct qmt_ctx *ctx, struct peers *peers, struct qmt_ref c
 /* ---- names of hosts ---------------------------------------------------------------------------------------------- */
 
 struct resolve {
-	uint32_t target; /* index */
+	struct target *target;
 	bool ip6;
 	char host[MULTIADDR_HOST];
 	char numeric[INET6_ADDRSTRLEN];
@@ -266,7 +283,7 @@ static void resolve_done(struct qmt_ctx *ctx, void *state, void *arg)
 {
 	struct peers *peers = state;
 	struct resolve *resolve = arg;
-	struct target *target = &peers->targets[resolve->target];
+	struct target *target = resolve->target;
 	char why[400];
 
 	if (target->state == TARGET_RESOLVE) {
@@ -286,7 +303,7 @@ static void resolve_start(struct qmt_ctx *ctx, struct peers *peers, struct targe
 
 	target->state = TARGET_RESOLVE;
 	if (resolve) {
-		resolve->target = (uint32_t)(target - peers->targets);
+		resolve->target = target;
 		resolve->ip6 = target->config->addr.host_kind == MULTIADDR_DNS6;
 		(void)snprintf(resolve->host, sizeof(resolve->host), "%s", target->config->addr.host);
 	}
@@ -417,9 +434,7 @@ void target_forget(
 
 void target_may_go(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id)
 {
-	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
-		struct target *target = &peers->targets[i];
-
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target)) {
 		if (!target->has_expected || peer_id_compare(&target->expected, id) != 0 || peer_is_blocked(peers, id) ||
 			(target->state != TARGET_BLOCKED && target->state != TARGET_WAITING))
 			continue;
@@ -434,16 +449,23 @@ void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *i
 	for (const struct dial *dial = peers->dials; dial; dial = dial->next)
 		if (!dial->proven && dial->target->has_expected && peer_id_compare(&dial->target->expected, id) == 0)
 			(void)QMT_TELL(ctx, dial->link, link_end, .why = qmt_str(why));
-	for (uint32_t i = 0; i < peers->config->peer_count; i++)
-		if (peers->targets[i].state == TARGET_WAITING && peers->targets[i].has_expected &&
-			peer_id_compare(&peers->targets[i].expected, id) == 0)
-			target_go(ctx, peers, &peers->targets[i]);
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target))
+		if (target->state == TARGET_WAITING && target->has_expected && peer_id_compare(&target->expected, id) == 0)
+			target_go(ctx, peers, target);
 }
 
 void targets_say(struct peers *peers, const char *why)
 {
-	for (uint32_t i = 0; i < peers->config->peer_count; i++)
-		keep_error(&peers->targets[i], why);
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target))
+		keep_error(target, why);
+}
+
+void targets_go(struct qmt_ctx *ctx, struct peers *peers)
+{
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target)) {
+		target->last_error[0] = '\0';
+		target_go(ctx, peers, target);
+	}
 }
 
 /* ---- the next step ----------------------------------------------------------------------------------------------- */
@@ -455,7 +477,9 @@ void target_go(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
 	struct store_pin_get get = {.name = qmt_str(target->config->name)};
 
 	qmt_timer_cancel(ctx, &target->timer);
-	if (!peers->policies_known) {
+	if (target->addr_count)
+		target->own.addr = target->addrs[target->addr_at % target->addr_count];
+	if (!peers->policies_known || target->gone) {
 		target->state = TARGET_IDLE;
 	} else if (target->has_expected && peer_is_blocked(peers, &target->expected)) {
 		target->state = TARGET_BLOCKED;

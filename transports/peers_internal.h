@@ -27,7 +27,9 @@ struct known_link {
 	char boot[HELLO_BOOT + 1], peer_boot[HELLO_BOOT + 1];
 	uint64_t attempt;
 	/* what list shows */
-	char node[HELLO_NAME + 1], transport[8], scope[80];
+	char node[HELLO_NAME + 1], transport[8];
+	char *shared[HELLO_SCOPES]; /* scopes */
+	uint32_t shared_count;
 	char *address;
 	char *capabilities; /* texts, each closed by NUL */
 	uint32_t capability_count;
@@ -47,6 +49,11 @@ struct remote {
 	bool up;                   /* a link has registered the name: messages go through; watchers were told */
 	bool taking;               /* in_use was told so and has not answered yet: one after the other */
 	struct known_link *before; /* while taking: who was in use, and is again if the new one ends right away */
+	struct verdict {
+		char *scope;
+		uint8_t role, granted; /* enum authority_role */
+	} verdicts[HELLO_SCOPES]; /* of the actor "admission", about meshes */
+	uint32_t verdict_count;
 };
 
 enum target_state {
@@ -72,6 +79,13 @@ struct target {
 	struct qmt_timer timer;
 	struct qmt_ref pinning; /* the link whose PeerId the store is noting */
 	char last_error[400], logged[300];
+	/* of a member of a mesh (peers_scopes.c): not configured, so it names nobody */
+	struct target *next;
+	bool gone; /* nobody wants it dialed any more; stays until "peers" ends, as dials point to it */
+	struct transports_peer own;
+	struct multiaddr *addrs;
+	uint32_t addr_count, addr_at;
+	char name[PEER_ID_TEXT + 1], *scope;
 };
 
 /* A dialing link: what its actor borrows lives until it has ended. */
@@ -144,6 +158,10 @@ struct peers {
 	struct known_link *links;
 	struct remote *remotes;
 	struct target *targets; /* config->peer_count of them */
+	struct target *found;   /* members of meshes */
+	uint32_t found_count;
+	char *scopes[HELLO_SCOPES]; /* of this node */
+	uint32_t scope_count;
 	struct dial *dials;
 	struct watcher *watchers;
 	uint32_t watcher_count;
@@ -175,6 +193,31 @@ void peers_reconsider(struct qmt_ctx *ctx, struct peers *peers, const struct pee
 
 void peers_end_link(struct qmt_ctx *ctx, const struct known_link *link, const char *why);
 
+/* peers_scopes.c */
+int peers_scopes_start(struct qmt_ctx *ctx, struct peers *peers); /* 0 or -ENOMEM */
+void peers_scopes_stop(struct peers *peers);
+/* What is offered to a peer, and what it may do there; without the LAN's scope for whom that is not open. Borrowed from
+ * the state. Returns how many. */
+uint32_t peers_rights(
+	const struct peers *peers, const struct peer_id *id, bool lan, struct link_right ret_rights[HELLO_SCOPES]);
+bool peers_lan_is_open(const struct peers *peers, const struct peer_id *id, bool dialed);
+/* Is it a configured peer's link, dialed by this node? */
+bool peers_is_dialed(const struct peers *peers, struct qmt_ref link, const struct peer_id *id);
+bool link_shares_mesh(const struct known_link *link);
+bool link_keep_scopes(struct known_link *link, const struct qmt_str *scopes, uint32_t count);
+void link_free_scopes(struct known_link *link);
+void remote_free_verdicts(struct remote *remote);
+/* What the peer may do in a scope that a link of it shares, and this node there. */
+struct verdict peers_verdict(const struct peers *peers, const struct remote *remote, const char *scope);
+/* The scope that messages to it go in. */
+const char *peers_scope_out(const struct peers *peers, const struct known_link *link, uint8_t *ret_role);
+void peers_tell_shared(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link);
+void peers_on_link_shared(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_scopes(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_role(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_dial(struct qmt_ctx *ctx, void *state, const void *body);
+void peers_on_undial(struct qmt_ctx *ctx, void *state, const void *body);
+
 /* peers_policy.c */
 /* The first time dials begin then, and claims are answered; later every link is judged anew. */
 void policies_load(struct qmt_ctx *ctx, struct peers *peers);
@@ -186,8 +229,7 @@ bool peer_is_named(const struct peers *peers, const struct peer_id *id); /* conf
 /* Whether a link to this peer may be: false and why, for both ends. */
 bool peer_may_link(const struct peers *peers, const struct peer_id *id, bool dialed, char ret_why[256]);
 /* What the link's peer may do, told to the link. */
-void peers_tell_role(
-	struct qmt_ctx *ctx, const struct peers *peers, struct qmt_ref link, const struct peer_id *id, bool dialed);
+void peers_tell_role(struct qmt_ctx *ctx, const struct peers *peers, const struct known_link *link);
 /* Somebody became named, or is so no more: its links get their role anew, or end. Returns how many ended. */
 uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id);
 struct policy *policy_need(struct peers *peers, const struct peer_id *id); /* NULL: out of memory */
@@ -233,6 +275,7 @@ void target_forget(
 void target_may_go(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* may be dialed again */
 /* Ends dials that are under way to a peer that was just blocked. */
 void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *why);
+void targets_go(struct qmt_ctx *ctx, struct peers *peers); /* now that it may be dialed */
 void targets_say(struct peers *peers, const char *why); /* why none is dialed yet */
 
 /* peers_list.c */

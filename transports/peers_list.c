@@ -25,6 +25,8 @@ void peers_info_of_link(
 	const struct target *target = peers_target_of(peers, &link->remote->id);
 	const struct policy *policy = policy_of(peers, &link->remote->id);
 	const char *text = link->capabilities;
+	uint8_t role;
+	const char *scope = peers_scope_out(peers, link, &role);
 
 	for (uint32_t i = 0; i < link->capability_count; i++) {
 		strs[i] = qmt_str(text);
@@ -37,7 +39,7 @@ void peers_info_of_link(
 											: name_of_stranger(peers, link)),
 		.state = qmt_str("connected"),
 		.transport = qmt_str(link->transport),
-		.scope = qmt_str(link->scope),
+		.scope = qmt_str(scope),
 		.address = qmt_str(link->address),
 		.rtt_ms = link->rtt_ms,
 		.since_ms = link->since_ms,
@@ -46,7 +48,7 @@ void peers_info_of_link(
 		.capabilities = {strs, link->capability_count},
 		.suspect = link->suspect,
 		.policy = policy_word(policy),
-		.role = qmt_str(authority_role_words[AUTHORITY_LAN].title),
+		.role = qmt_str(authority_role_words[role].title),
 		.named = peer_is_named(peers, &link->remote->id),
 	};
 }
@@ -69,7 +71,8 @@ static void info_of_target(const struct peers *peers, const struct target *targe
 				: under_way                       ? "connecting"
 												  : "waiting"),
 		.address = qmt_str(ret_address),
-		.configured = true,
+		.configured = !target->scope,
+		.scope = qmt_str(target->scope),
 		.last_error = qmt_str(target->last_error),
 		.policy = policy_word(target->has_expected ? policy_of(peers, &target->expected) : NULL),
 		.named = !target->has_expected || peer_is_named(peers, &target->expected),
@@ -159,7 +162,7 @@ static void add_wildcard(struct addresses *addresses, const struct multiaddr *wi
 void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct peers *peers = state;
-	uint32_t most = peers->config->peer_count, count = 0, links = 0;
+	uint32_t most = peers->config->peer_count + peers->found_count, count = 0, links = 0, room = 0;
 	struct addresses addresses = {0};
 
 	(void)body;
@@ -172,7 +175,7 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 	struct qmt_str *strs = calloc((size_t)(links ? links : 1) * HELLO_CAPABILITIES, sizeof(*strs)), *texts;
 	struct {
 		char id[PEER_ID_TEXT + 1], address[MULTIADDR_TEXT];
-	} *rooms = calloc(peers->config->peer_count ? peers->config->peer_count : 1, sizeof(*rooms));
+	} *rooms = calloc(most ? most : 1, sizeof(*rooms));
 	for (uint32_t i = 0; i < peers->config->listening_count; i++) {
 		if (multiaddr_is_wildcard(&peers->config->listening[i]))
 			add_wildcard(&addresses, &peers->config->listening[i]);
@@ -185,6 +188,12 @@ void peers_on_list(struct qmt_ctx *ctx, void *state, const void *body)
 		for (uint32_t i = 0; i < peers->config->peer_count; i++)
 			if (!has_link(peers, &peers->targets[i]))
 				info_of_target(peers, &peers->targets[i], rooms[i].id, rooms[i].address, &infos[count++]);
+		room = peers->config->peer_count;
+		for (struct target *target = peers->found; target; target = target->next)
+			if (!target->gone && !has_link(peers, target)) {
+				info_of_target(peers, target, rooms[room].id, rooms[room].address, &infos[count++]);
+				room++;
+			}
 		for (struct remote *remote = peers->remotes; remote; remote = remote->next)
 			if (remote->up)
 				peers_info_of_link(peers, remote->in_use, strs + (size_t)links++ * HELLO_CAPABILITIES, &infos[count++]);
@@ -290,6 +299,13 @@ void peers_on_resolve(struct qmt_ctx *ctx, void *state, const void *body)
 			continue;
 		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "peer '%s' is not connected%s%s",
 			target->config->name, target->last_error[0] ? ": " : " yet", target->last_error);
+		return;
+	}
+	for (const struct target *target = peers->found; target; target = target->next) {
+		if (target->gone || !qmt_str_is(msg->name, target->name))
+			continue;
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_NO_ROUTE, NULL, 0, "peer '%s' is not connected%s%s",
+			target->name, target->last_error[0] ? ": " : " yet", target->last_error);
 		return;
 	}
 	names_of_connected(peers, names, sizeof(names));

@@ -76,15 +76,21 @@ static void tell_or_fail(struct qmt_ctx *ctx, struct qmt_ref link, const struct 
 		qmt_fail(ctx, "out of memory");
 }
 
-void peers_tell_role(
-	struct qmt_ctx *ctx, const struct peers *peers, struct qmt_ref link, const struct peer_id *id, bool dialed)
+void peers_tell_role(struct qmt_ctx *ctx, const struct peers *peers, const struct known_link *link)
 {
-	/* who is dialed is configured, also when its PeerId is not noted yet */
-	bool named = peer_is_named(peers, id) || (dialed && !peer_is_blocked(peers, id));
+	bool named = peer_is_named(peers, &link->remote->id) || peers_is_dialed(peers, link->ref, &link->remote->id);
+	struct link_right rights[HELLO_SCOPES];
+	uint32_t count =
+		peers_rights(peers, &link->remote->id, peers_lan_is_open(peers, &link->remote->id, link->dialed), rights);
 
-	for (uint32_t i = 0; i < peers->node->scope_count; i++)
-		tell_or_fail(ctx, link, &link_role_type,
-			&(struct link_role){.scope = qmt_str(peers->node->scopes[i]), .role = AUTHORITY_LAN, .named = named});
+	tell_or_fail(ctx, link->ref, &link_scopes_type, &(struct link_scopes){.rights = {rights, count}, .named = named});
+}
+
+/* Who may not use the LAN may be a member of a mesh. */
+static bool may_stay(const struct peers *peers, const struct known_link *link, char ret_why[256])
+{
+	return peer_may_link(peers, &link->remote->id, link->dialed, ret_why) ||
+		(link_shares_mesh(link) && !peer_is_blocked(peers, &link->remote->id));
 }
 
 /* True: it ends. */
@@ -92,8 +98,8 @@ static bool judge_link(struct qmt_ctx *ctx, struct peers *peers, const struct kn
 {
 	char why[256];
 
-	if (peer_may_link(peers, &link->remote->id, link->dialed, why)) {
-		peers_tell_role(ctx, peers, link->ref, &link->remote->id, link->dialed);
+	if (may_stay(peers, link, why)) {
+		peers_tell_role(ctx, peers, link);
 		return false;
 	}
 	peers_end_link(ctx, link, why);
@@ -134,10 +140,14 @@ static void judge_all(struct qmt_ctx *ctx, struct peers *peers)
 static void answer_claim(struct qmt_ctx *ctx, struct peers *peers, const struct claim *claim)
 {
 	char why[256];
+	struct link_right rights[HELLO_SCOPES];
+	bool lan = peer_may_link(peers, &claim->id, claim->dialed, why);
+	uint32_t count = peers_rights(peers, &claim->id, lan, rights);
 
-	if (peer_may_link(peers, &claim->id, claim->dialed, why)) {
-		peers_tell_role(ctx, peers, claim->link, &claim->id, claim->dialed);
-		(void)QMT_TELL(ctx, claim->link, link_admit, );
+	/* Who may not use the LAN may be a member of a mesh, which only its scopes tell. */
+	if (lan || (count && !peer_is_blocked(peers, &claim->id))) {
+		(void)QMT_TELL(ctx, claim->link, link_admit, .rights = {rights, count},
+			.named = peer_is_named(peers, &claim->id) || peers_is_dialed(peers, claim->link, &claim->id));
 		return;
 	}
 	(void)QMT_TELL(ctx, claim->link, link_deny, .why = qmt_str(why));
@@ -288,10 +298,7 @@ static void policies_are_known(struct qmt_ctx *ctx, struct peers *peers)
 		answer_claim(ctx, peers, claim);
 		free(claim);
 	}
-	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
-		peers->targets[i].last_error[0] = '\0';
-		target_go(ctx, peers, &peers->targets[i]);
-	}
+	targets_go(ctx, peers);
 }
 
 /* Again after a while. */

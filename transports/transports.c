@@ -250,6 +250,7 @@ static int spawn_all(struct qmt_ctx *ctx, struct transports *t, bool *ret_runnin
 		.peers = config->peers,
 		.peer_count = config->peer_count,
 		.without_store = config->without_store,
+		.no_lan = config->no_lan,
 		.trust_known = config->trust_known,
 	};
 	rc = qmt_spawn(ctx, &peers_desc, &peers, &ref, err);

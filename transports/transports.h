@@ -57,6 +57,7 @@ struct transports_config {
 	uint32_t peer_count;
 	/* There is no actor "store": nobody can be pinned, allowed or blocked. Else nobody gets in before it answered. */
 	bool without_store;
+	bool no_lan;      /* lan:default is not offered: only meshes */
 	bool trust_known; /* [mesh.lan] trust = "known": only `peers`, and who was allowed, get a link */
 	struct authority_grants grants;
 	uint64_t requests_minute; /* that one peer may make, over all of its links; 0: no bound */

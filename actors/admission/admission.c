@@ -4,37 +4,19 @@
  *   the others:    asked of the store, its answer is told in this contract's words
  *
  * An *op* is a request under way; they hang in a list, so that none is left when the actor ends. */
-#include "actors/admission/admission.h"
+#include "actors/admission/admission_internal.h"
 
 #include <errno.h>
 
 #include "proto/invite.h"
 #include "proto/utf8.h"
 
-enum { ADMISSION_LOCAL_MS = 60000 }; /* answers of this node's own actors; a store under load may take its time */
-enum { ADMISSION_ADDRESSES = 16 };   /* told of a node that listens on many */
-
-struct op {
-	struct op *next, **pprev;
-	struct qmt_token token;
-	struct invite invite; /* invite_create: signed */
-	uint64_t created_ms;
-};
-
-struct admission {
-	const struct admission_config *config;
-	struct op *ops;
-};
-
-static struct op *op_new(struct qmt_ctx *ctx, struct admission *self)
+struct op *op_raw(struct admission *self)
 {
 	struct op *op = calloc(1, sizeof *op);
 
-	if (!op) {
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, "memory", 0, "out of memory");
+	if (!op)
 		return NULL;
-	}
-	op->token = qmt_token(ctx);
 	op->next = self->ops;
 	op->pprev = &self->ops;
 	if (self->ops)
@@ -43,16 +25,30 @@ static struct op *op_new(struct qmt_ctx *ctx, struct admission *self)
 	return op;
 }
 
-static void op_end(struct op *op)
+struct op *op_new(struct qmt_ctx *ctx, struct admission *self)
 {
+	struct op *op = op_raw(self);
+
+	if (op)
+		op->token = qmt_token(ctx);
+	else
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_FAILED, "memory", 0, "out of memory");
+	return op;
+}
+
+void op_end(struct op *op)
+{
+	texts_free(op->addresses, op->address_count);
+	if (op->early)
+		explicit_bzero(op->early, strlen(op->early));
+	free(op->early);
 	*op->pprev = op->next;
 	if (op->next)
 		op->next->pprev = op->pprev;
 	free(op);
 }
 
-/* Asks a neighbour; that it is not there comes to `then` as well. */
-static void ask(struct qmt_ctx *ctx, const char *name, const struct qmt_type *type, const void *body,
+void admission_ask(struct qmt_ctx *ctx, const char *name, const struct qmt_type *type, const void *body,
 	qmt_continuation *then, struct op *op)
 {
 	struct qmt_ref to;
@@ -133,11 +129,14 @@ static void created_addresses(struct qmt_ctx *ctx, void *state, const struct qmt
 
 static void created(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
 {
-	const struct admission *self = state;
+	struct admission *self = state;
 	struct op *op = op_;
+	char mesh[MESH_ID];
 
+	if (!result->fail)
+		mesh_host(ctx, self, qmt_strn(mesh, invite_mesh_id(&op->invite, mesh)));
 	if (!result->fail && !self->config->advertised_count) {
-		ask(ctx, "peers", &peers_list_type, &(struct peers_list){}, created_addresses, op);
+		admission_ask(ctx, "peers", &peers_list_type, &(struct peers_list){}, created_addresses, op);
 		return;
 	}
 	if (result->fail)
@@ -183,8 +182,8 @@ static void on_invite_create(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	}
 	invite_sign(self->config->identity, &op->invite);
-	ask(ctx, "store", &store_invite_add_type, &(struct store_invite_add){.invite = record_of(op, id, mesh)}, created,
-		op);
+	admission_ask(ctx, "store", &store_invite_add_type, &(struct store_invite_add){.invite = record_of(op, id, mesh)},
+		created, op);
 }
 
 /* ---- the store's answers ----------------------------------------------------------------------------------------- */
@@ -195,7 +194,7 @@ static void on_invite_create(struct qmt_ctx *ctx, void *state, const void *body)
 	{                                                                                              \
 		struct op *op = op_;                                                                       \
 		const struct type_of_answer *answer = result->body;                                        \
-\
+	\
 		(void)state;                                                                               \
 		if (result->fail)                                                                          \
 			(void)qmt_reply_result(ctx, op->token, result);                                        \
@@ -206,9 +205,9 @@ static void on_invite_create(struct qmt_ctx *ctx, void *state, const void *body)
 RELAY(listed, store_invites,
 	(void)QMT_REPLY(ctx, op->token, admission_invites, .total = answer->total,
 		.invites = {answer->invites.items, answer->invites.count}))
-RELAY(revoked, store_invite_revoked,
-	(void)QMT_REPLY(ctx, op->token, admission_invite_revoked, .invite = answer->invite, .already = answer->already,
-		.peers = {answer->peers.items, answer->peers.count}))
+RELAY(revoked, store_invite_revoked, revoke_invite(ctx, state, &answer->invite);
+	  (void)QMT_REPLY(ctx, op->token, admission_invite_revoked, .invite = answer->invite, .already = answer->already,
+		  .peers = {answer->peers.items, answer->peers.count}))
 RELAY(audited, store_audits,
 	(void)QMT_REPLY(ctx, op->token, admission_audit_reply, .rows = {answer->rows.items, answer->rows.count}))
 
@@ -218,7 +217,7 @@ static void on_invite_list(struct qmt_ctx *ctx, void *state, const void *body)
 	struct op *op = op_new(ctx, state);
 
 	if (op)
-		ask(ctx, "store", &store_invite_list_type,
+		admission_ask(ctx, "store", &store_invite_list_type,
 			&(struct store_invite_list){.offset = request->offset, .limit = request->limit}, listed, op);
 }
 
@@ -228,8 +227,8 @@ static void on_invite_revoke(struct qmt_ctx *ctx, void *state, const void *body)
 	struct op *op = op_new(ctx, state);
 
 	if (op)
-		ask(ctx, "store", &store_invite_revoke_type, &(struct store_invite_revoke){.invite = request->invite}, revoked,
-			op);
+		admission_ask(ctx, "store", &store_invite_revoke_type, &(struct store_invite_revoke){.invite = request->invite},
+			revoked, op);
 }
 
 static void on_audit(struct qmt_ctx *ctx, void *state, const void *body)
@@ -238,7 +237,7 @@ static void on_audit(struct qmt_ctx *ctx, void *state, const void *body)
 	struct op *op = op_new(ctx, state);
 
 	if (op)
-		ask(ctx, "store", &store_audit_list_type,
+		admission_ask(ctx, "store", &store_audit_list_type,
 			&(struct store_audit_list){.before = request->before, .limit = request->limit}, audited, op);
 }
 
@@ -248,8 +247,8 @@ static int start(struct qmt_ctx *ctx, void *state, const void *config)
 {
 	struct admission *self = state;
 
-	(void)ctx;
 	self->config = config;
+	mesh_load(ctx, self);
 	return 0;
 }
 
@@ -257,9 +256,9 @@ static void stop(struct qmt_ctx *ctx, void *state)
 {
 	struct admission *self = state;
 
-	(void)ctx;
 	while (self->ops)
 		op_end(self->ops);
+	mesh_stop(ctx, self);
 }
 
 static qmt_handler *const handlers[admission_message_count] = {
@@ -267,12 +266,28 @@ static qmt_handler *const handlers[admission_message_count] = {
 	[admission_invite_list_id] = on_invite_list,
 	[admission_invite_revoke_id] = on_invite_revoke,
 	[admission_audit_id] = on_audit,
+	[admission_join_id] = join_on_join,
+	[admission_show_id] = mesh_on_show,
+	[admission_leave_id] = mesh_on_leave,
+	[admission_revoked_id] = revoke_on_revoked,
+	[admission_members_id] = mesh_on_members,
+	[admission_links_start_id] = mesh_on_links_start,
+	[admission_mesh_join_id] = join_on_mesh_join,
+	[admission_mesh_leave_id] = join_on_mesh_leave,
+	[admission_mesh_list_id] = mesh_on_list,
+	[admission_mesh_revoke_id] = revoke_on_mesh_revoke,
+};
+
+/* As a subscriber. */
+static qmt_handler *const peers_handlers[peers_message_count] = {
+	[peers_shared_id] = mesh_on_shared,
+	[peers_down_id] = mesh_on_peer_down,
 };
 
 const struct qmt_actor_desc admission_desc = {.abi = QMT_ABI,
 	.name = "admission",
 	.doc = "Invites to this node's meshes.",
 	.state_size = sizeof(struct admission),
-	.accepts = {{&admission_protocol, handlers}},
+	.accepts = {{&admission_protocol, handlers}, {&peers_protocol, peers_handlers}},
 	.start = start,
 	.stop = stop};

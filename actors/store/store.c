@@ -363,6 +363,22 @@ static void on_admit(struct qmt_ctx *ctx, void *state, const void *body)
 			&store_admitted_type, &admitted);
 }
 
+/* A write that is answered by done. */
+#define DONE_HANDLER(message)                                                                          \
+	static void on_##message(struct qmt_ctx *ctx, void *state, const void *body)                       \
+	{                                                                                                  \
+		struct store *store = state;                                                                   \
+		struct qmt_err err;                                                                            \
+	\
+		if (begin_request(ctx, store))                                                                 \
+			end_request(ctx, store, store_db_##message(store->db, body, qmt_wall_ms(ctx), &err), &err, \
+				&store_done_type, NULL);                                                               \
+	}
+DONE_HANDLER(mesh_put)
+DONE_HANDLER(mesh_forget)
+DONE_HANDLER(addresses_put)
+DONE_HANDLER(revocation_add)
+
 static void on_audit_add(struct qmt_ctx *ctx, void *state, const void *body)
 {
 	struct store *store = state;
@@ -423,6 +439,7 @@ READ_HANDLER(history)
 READ_HANDLER(pin_get)
 READ_HANDLER(audit_list)
 READ_HANDLER(invite_list)
+READ_HANDLER(mesh_list)
 
 /* Asked to learn what became of a word whose answer was lost: what came before it is in it. */
 static void on_policy_list(struct qmt_ctx *ctx, void *state, const void *body)
@@ -535,6 +552,11 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_invite_revoke_id] = on_invite_revoke,
 	[store_admit_id] = on_admit,
 	[store_audit_add_id] = on_audit_add,
+	[store_mesh_put_id] = on_mesh_put,
+	[store_mesh_forget_id] = on_mesh_forget,
+	[store_addresses_put_id] = on_addresses_put,
+	[store_revocation_add_id] = on_revocation_add,
+	[store_mesh_list_id] = on_mesh_list,
 };
 
 static qmt_handler *const metrics_handlers[metrics_message_count] = {[metrics_get_id] = on_metrics};

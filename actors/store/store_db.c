@@ -128,8 +128,10 @@ static int bind(sqlite3_stmt *stmt, int index, const struct store_value *value)
 {
 	if (value->kind == STORE_INT)
 		return sqlite3_bind_int64(stmt, index, value->number);
-	if (value->kind == STORE_TEXT_OR_NULL && value->text.len == 0)
+	if ((value->kind == STORE_TEXT_OR_NULL || value->kind == STORE_BLOB_OR_NULL) && value->text.len == 0)
 		return sqlite3_bind_null(stmt, index);
+	if (value->kind == STORE_BLOB_OR_NULL)
+		return sqlite3_bind_blob64(stmt, index, value->text.p, value->text.len, SQLITE_STATIC);
 	return sqlite3_bind_text64(
 		stmt, index, value->text.len > 0 ? value->text.p : "", value->text.len, SQLITE_STATIC, SQLITE_UTF8);
 }
@@ -207,6 +209,19 @@ int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct st
 		return 0;
 	}
 	return store_arena_text(arena, text, len, ret_text) ? 0 : store__no_memory(db, err);
+}
+
+int store__column_blob(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena,
+	struct qmt_bytes *ret_bytes, struct qmt_err *err)
+{
+	const void *bytes = sqlite3_column_blob(stmt, column);
+	size_t len = (size_t)sqlite3_column_bytes(stmt, column);
+	struct qmt_str copy = {0};
+
+	if (bytes && !store_arena_text(arena, bytes, len, &copy))
+		return store__no_memory(db, err);
+	*ret_bytes = (struct qmt_bytes){(const uint8_t *)copy.p, copy.len};
+	return 0;
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */

@@ -97,9 +97,20 @@ QMT_MUST_CHECK int store_db_invite_revoke(struct store_db *db, const struct stor
 	struct store_arena *arena, struct store_invite_revoked *ret_revoked, struct qmt_err *err);
 /* Looks, counts the use, notes the membership and the audit row: whatever comes of it is an answer (0), in `outcome`:
  * ok, already (admitted by this invite before: no use is spent), unknown, blocked, revoked, expired, used_up. Looked at
- * in this order: unknown, blocked, revoked, expired, already, used_up. The caller has verified the grant. */
+ * in this order: unknown, blocked, revoked, already, expired, used_up. The caller has verified the grant. */
 QMT_MUST_CHECK int store_db_admit(struct store_db *db, const struct store_admit *req, uint64_t now_ms,
 	struct store_arena *arena, struct store_admitted *ret_admitted, struct qmt_err *err);
+/* Meshes that were joined (store_db_joined.c). STORE_E_BAD: STORE_MESHES are the most. */
+QMT_MUST_CHECK int store_db_mesh_put(
+	struct store_db *db, const struct store_mesh_put *req, uint64_t now_ms, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_mesh_forget(
+	struct store_db *db, const struct store_mesh_forget *req, uint64_t now_ms, struct qmt_err *err);
+/* The first STORE_ADDRESSES of them. */
+QMT_MUST_CHECK int store_db_addresses_put(
+	struct store_db *db, const struct store_addresses_put *req, uint64_t now_ms, struct qmt_err *err);
+/* Of a peer: its membership counts as revoked from now on. A second time nothing changes. */
+QMT_MUST_CHECK int store_db_revocation_add(
+	struct store_db *db, const struct store_revocation_add *req, uint64_t now_ms, struct qmt_err *err);
 /* Counted in the row of the same event, mesh, invite and peer if that is younger than merge_ms, else a row of its own.
  * seq and at_ms are the store's. */
 QMT_MUST_CHECK int store_db_audit_note(
@@ -129,6 +140,8 @@ QMT_MUST_CHECK int store_db_pin_get(struct store_db *db, const struct store_pin_
 	struct store_pin *ret_pin, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_invite_list(struct store_db *db, const struct store_invite_list *req,
 	struct store_arena *arena, struct store_invites *ret_invites, struct qmt_err *err);
+QMT_MUST_CHECK int store_db_mesh_list(struct store_db *db, const void *req, struct store_arena *arena,
+	struct store_mesh_list_reply *ret_meshes, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_audit_list(struct store_db *db, const struct store_audit_list *req,
 	struct store_arena *arena, struct store_audits *ret_audits, struct qmt_err *err);
 QMT_MUST_CHECK int store_db_policy_list(struct store_db *db, const struct store_policy_list *req,

@@ -340,10 +340,10 @@ static int judge(struct store_db *db, const struct store_admit *req, const struc
 		*ret_outcome = "blocked";
 	else if (invite->revoked_ms || revoked)
 		*ret_outcome = "revoked";
+	else if (admitted) /* an invite lets in until it expires; who is in stays in, and renews */
+		*ret_outcome = "already";
 	else if (invite->expires_at && now_ms / 1000 > invite->expires_at)
 		*ret_outcome = "expired";
-	else if (admitted)
-		*ret_outcome = "already";
 	else
 		*ret_outcome = invite->max_uses && invite->uses >= invite->max_uses ? "used_up" : NULL;
 	return 0;

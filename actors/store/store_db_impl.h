@@ -56,13 +56,14 @@ struct store_db {
 
 /* A value to bind. */
 struct store_value {
-	enum { STORE_INT, STORE_TEXT, STORE_TEXT_OR_NULL } kind;
+	enum { STORE_INT, STORE_TEXT, STORE_TEXT_OR_NULL, STORE_BLOB_OR_NULL } kind;
 	int64_t number;
 	struct qmt_str text;
 };
 /* clang-format off */
 #define V_INT(x) {.kind = STORE_INT, .number = (int64_t)(x)}
 #define V_TEXT(x) {.kind = STORE_TEXT, .text = (x)}
+#define V_BLOB(x) {.kind = STORE_BLOB_OR_NULL, .text = qmt_strn((const char *)(x).p, (x).len)} /* empty: NULL */
 #define V_OPT(x) {.kind = STORE_TEXT_OR_NULL, .text = (x)} /* an absent or empty text is NULL */
 /* clang-format on */
 
@@ -103,6 +104,9 @@ void store__done(sqlite3_stmt *stmt);
 /* Copies a text column; NULL gives the absent text. 0, -ENOMEM. */
 int store__column(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena,
 	struct qmt_str *ret_text, struct qmt_err *err);
+/* Copies a blob column; NULL gives no bytes. 0, -ENOMEM. */
+int store__column_blob(struct store_db *db, sqlite3_stmt *stmt, int column, struct store_arena *arena,
+	struct qmt_bytes *ret_bytes, struct qmt_err *err);
 static inline uint64_t store__column_u64(sqlite3_stmt *stmt, int column)
 {
 	return (uint64_t)sqlite3_column_int64(stmt, column);

@@ -42,6 +42,7 @@ READ(pin_get, pin)
 READ(policy_list, policies)
 READ(audit_list, audits)
 READ(invite_list, invites)
+READ(mesh_list, mesh_list_reply)
 
 static void read_session_find(struct qmt_ctx *ctx, struct store_db *db, struct store_arena *arena, const void *body)
 {
@@ -65,6 +66,7 @@ store_read *store_read_of(uint32_t message)
 		[store_policy_list_id] = read_policy_list,
 		[store_audit_list_id] = read_audit_list,
 		[store_invite_list_id] = read_invite_list,
+		[store_mesh_list_id] = read_mesh_list,
 	};
 
 	return message < store_message_count ? reads[message] : NULL;
@@ -112,6 +114,7 @@ HANDLER(pin_get)
 HANDLER(policy_list)
 HANDLER(audit_list)
 HANDLER(invite_list)
+HANDLER(mesh_list)
 
 static qmt_handler *const handlers[store_message_count] = {
 	[store_session_find_id] = on_session_find,
@@ -121,6 +124,7 @@ static qmt_handler *const handlers[store_message_count] = {
 	[store_policy_list_id] = on_policy_list,
 	[store_audit_list_id] = on_audit_list,
 	[store_invite_list_id] = on_invite_list,
+	[store_mesh_list_id] = on_mesh_list,
 };
 
 /* The rest is the store's; the two rows of this name are added up by who asked both. */

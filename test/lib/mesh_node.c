@@ -193,10 +193,28 @@ void mesh_node_start(struct mesh_node *node)
 	assert_non_null(node->system);
 	node->ctx = qmt_outside_open(node->system);
 	assert_non_null(node->ctx);
-	if (!node->no_store)
+	if (node->with_admission) {
+		node->store_config = (struct store_config){.path = node->store_path[0] ? node->store_path : ":memory:"};
+		node->admission.identity = &node->identity;
+		node->admission.mesh = true;
+		assert_int_equal(qmt_spawn(node->ctx, &store_desc,
+							 &(struct qmt_spawn){
+								 .name = "store",
+								 .config = &node->store_config,
+								 .restart = QMT_PERMANENT,
+								 .own_thread = true},
+							 &node->store, &err),
+			0);
+		assert_int_equal(qmt_spawn(node->ctx, &admission_desc,
+							 &(struct qmt_spawn){
+								 .name = "admission", .config = &node->admission, .restart = QMT_PERMANENT},
+							 &node->admission_ref, &err),
+			0);
+	} else if (!node->no_store) {
 		assert_int_equal(qmt_spawn(node->ctx, node->store_desc ? node->store_desc : &mesh_store_desc,
 							 &(struct qmt_spawn){.name = "store", .config = node->store_config}, &node->store, &err),
 			0);
+	}
 	assert_int_equal(qmt_spawn(node->ctx, &probe_desc, &(struct qmt_spawn){.name = "probe"}, &node->probe, &err), 0);
 	if (node->names) {
 		static const struct qmt_param_value short_times[] = {

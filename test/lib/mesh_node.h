@@ -5,6 +5,8 @@
 #ifndef TEST_MESH_NODE_H
 #define TEST_MESH_NODE_H
 
+#include "actors/admission/admission.h"
+#include "actors/store/store.h"
 #include "mesh_probe.h"
 #include "proto/contract/contract.h"
 #include "transports/loop.h"
@@ -28,13 +30,17 @@ struct mesh_node {
 	const struct qmt_actor_desc *store_desc; /* NULL: mesh_store_desc */
 	const void *store_config;
 	bool names; /* spawn the actor of runtime/names.h, with short times */
+	bool with_admission; /* a real store at store_path, and the actor "admission" */
+	char store_path[128]; /* "": in memory */
+	struct admission_config admission;
+	struct store_config store_config;
 	uint32_t workers;
 	/* running */
 	struct qmt_log *log;
 	struct qmt_system *system;
 	struct qmt_ctx *ctx;
 	struct transports *transports;
-	struct qmt_ref probe, store;
+	struct qmt_ref probe, store, admission_ref;
 	char id[PEER_ID_TEXT + 1];
 	uint16_t port;
 };

@@ -237,8 +237,6 @@ static void test_later(void **state)
 		"4:13: mesh.discovery: not in this version: discovery = \"kademlia\" (there is: none)\n"
 		"5:17: mesh.auto_fallback: not in this version: auto_fallback = true (only: false)\n"
 		"6:31: mesh.stream_reconnect_grace_secs: not in this version: stream_reconnect_grace_secs = 120 (only: 0)\n"
-		"7:10: mesh.invite: not in this version: invite (leave it out)\n"
-		"8:14: mesh.join_addrs: not in this version: join_addrs (leave it out)\n"
 		"9:36: mesh.advertise: cannot dial a wildcard address: \"/ip4/0.0.0.0/tcp/5\" (an address of the peer)\n"
 		"9:58: mesh.advertise: cannot dial port 0: \"/ip4/1.2.3.4/tcp/0\" (the port that the peer listens on)\n"
 		"10:1: mesh.iroh: not in this version: [[mesh.iroh]] (nodes are linked by [[mesh.peers]])\n"

@@ -43,6 +43,7 @@ static void test_table(void **state)
 		{"session_host", "-nssy"},
 		{"session_end", "-nssy"},
 		{"names", "-N-y-"},
+		{"admission", "yyyy-"},
 		{"control", "----y"},
 		{"local", "-----"},
 		{"reply", "-----"},
