@@ -279,8 +279,7 @@ static void on_proven(struct qmt_ctx *ctx, void *state, const void *body)
 		(void)QMT_TELL(ctx, msg->link, link_end, .why = qmt_str("out of memory"));
 		return; /* if it is known, link.ended takes it out again */
 	}
-	if (!peer_may_link(peers, &link->remote->id, link->dialed, why) &&
-		(!link_shares_mesh(link) || peer_is_blocked(peers, &link->remote->id))) {
+	if (!peers_link_may_stay(peers, link, why)) {
 		peers_end_link(ctx, link, why);
 		return;
 	}

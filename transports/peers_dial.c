@@ -66,13 +66,12 @@ static void forget_identity(struct target *target)
 	target->has_expected = target->pin_read = target->refused = target->forgotten = false;
 }
 
-/* All: configured ones, then members of meshes. */
-static struct target *target_first(const struct peers *peers)
+struct target *target_first(const struct peers *peers)
 {
 	return peers->config->peer_count ? peers->targets : peers->found;
 }
 
-static struct target *target_next(const struct peers *peers, const struct target *target)
+struct target *target_next(const struct peers *peers, const struct target *target)
 {
 	if (target < peers->targets || target >= peers->targets + peers->config->peer_count)
 		return target->next;

@@ -162,6 +162,7 @@ struct peers {
 	uint32_t found_count;
 	char *scopes[HELLO_SCOPES]; /* of this node */
 	uint32_t scope_count;
+	struct qmt_timer scopes_timer;
 	struct dial *dials;
 	struct watcher *watchers;
 	uint32_t watcher_count;
@@ -203,13 +204,14 @@ uint32_t peers_rights(
 bool peers_lan_is_open(const struct peers *peers, const struct peer_id *id, bool dialed);
 /* Is it a configured peer's link, dialed by this node? */
 bool peers_is_dialed(const struct peers *peers, struct qmt_ref link, const struct peer_id *id);
-bool link_shares_mesh(const struct known_link *link);
+/* Whether it shares a scope that this node has, and offers to this peer; else why not, for both ends. */
+bool peers_link_may_stay(const struct peers *peers, const struct known_link *link, char ret_why[256]);
 bool link_keep_scopes(struct known_link *link, const struct qmt_str *scopes, uint32_t count);
 void link_free_scopes(struct known_link *link);
 void remote_free_verdicts(struct remote *remote);
 /* What the peer may do in a scope that a link of it shares, and this node there. */
-struct verdict peers_verdict(const struct peers *peers, const struct remote *remote, const char *scope);
-/* The scope that messages to it go in. */
+struct verdict peers_verdict(const struct peers *peers, const struct known_link *link, const char *scope);
+/* The scope that messages to it go in, and the most that it may do here, in whichever scope. */
 const char *peers_scope_out(const struct peers *peers, const struct known_link *link, uint8_t *ret_role);
 void peers_tell_shared(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link);
 void peers_on_link_shared(struct qmt_ctx *ctx, void *state, const void *body);
@@ -230,6 +232,8 @@ bool peer_is_named(const struct peers *peers, const struct peer_id *id); /* conf
 bool peer_may_link(const struct peers *peers, const struct peer_id *id, bool dialed, char ret_why[256]);
 /* What the link's peer may do, told to the link. */
 void peers_tell_role(struct qmt_ctx *ctx, const struct peers *peers, const struct known_link *link);
+/* Its role anew, or its end. True: it ends. */
+bool peers_judge_link(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link);
 /* Somebody became named, or is so no more: its links get their role anew, or end. Returns how many ended. */
 uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id);
 struct policy *policy_need(struct peers *peers, const struct peer_id *id); /* NULL: out of memory */
@@ -275,6 +279,9 @@ void target_forget(
 void target_may_go(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id); /* may be dialed again */
 /* Ends dials that are under way to a peer that was just blocked. */
 void dials_end(struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, const char *why);
+/* All: configured ones, then members of meshes. */
+struct target *target_first(const struct peers *peers);
+struct target *target_next(const struct peers *peers, const struct target *target);
 void targets_go(struct qmt_ctx *ctx, struct peers *peers); /* now that it may be dialed */
 void targets_say(struct peers *peers, const char *why); /* why none is dialed yet */
 

@@ -86,19 +86,11 @@ void peers_tell_role(struct qmt_ctx *ctx, const struct peers *peers, const struc
 	tell_or_fail(ctx, link->ref, &link_scopes_type, &(struct link_scopes){.rights = {rights, count}, .named = named});
 }
 
-/* Who may not use the LAN may be a member of a mesh. */
-static bool may_stay(const struct peers *peers, const struct known_link *link, char ret_why[256])
-{
-	return peer_may_link(peers, &link->remote->id, link->dialed, ret_why) ||
-		(link_shares_mesh(link) && !peer_is_blocked(peers, &link->remote->id));
-}
-
-/* True: it ends. */
-static bool judge_link(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link)
+bool peers_judge_link(struct qmt_ctx *ctx, struct peers *peers, const struct known_link *link)
 {
 	char why[256];
 
-	if (may_stay(peers, link, why)) {
+	if (peers_link_may_stay(peers, link, why)) {
 		peers_tell_role(ctx, peers, link);
 		return false;
 	}
@@ -112,7 +104,7 @@ uint32_t peers_judge_again(struct qmt_ctx *ctx, struct peers *peers, const struc
 
 	for (struct known_link *link = peers->links; link; link = link->next)
 		if (peer_id_compare(&link->remote->id, id) == 0)
-			ended += judge_link(ctx, peers, link);
+			ended += peers_judge_link(ctx, peers, link);
 	return ended;
 }
 
@@ -122,10 +114,8 @@ static void judge_all(struct qmt_ctx *ctx, struct peers *peers)
 	char why[256];
 
 	for (struct known_link *link = peers->links; link; link = link->next)
-		(void)judge_link(ctx, peers, link);
-	for (uint32_t i = 0; i < peers->config->peer_count; i++) {
-		struct target *target = &peers->targets[i];
-
+		(void)peers_judge_link(ctx, peers, link);
+	for (struct target *target = target_first(peers); target; target = target_next(peers, target)) {
 		if (!target->has_expected)
 			continue;
 		if (!peer_may_link(peers, &target->expected, true, why))

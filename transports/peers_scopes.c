@@ -65,6 +65,14 @@ bool peers_is_dialed(const struct peers *peers, struct qmt_ref link, const struc
 	return false;
 }
 
+static struct verdict verdict_of_mesh(const struct remote *remote, const char *scope)
+{
+	for (uint32_t i = 0; i < remote->verdict_count; i++)
+		if (strcmp(remote->verdicts[i].scope, scope) == 0)
+			return remote->verdicts[i];
+	return (struct verdict){.role = AUTHORITY_NONE};
+}
+
 uint32_t peers_rights(
 	const struct peers *peers, const struct peer_id *id, bool lan, struct link_right ret_rights[HELLO_SCOPES])
 {
@@ -82,11 +90,21 @@ uint32_t peers_rights(
 		if (strcmp(scope, lan_scope) == 0)
 			verdict.role = verdict.granted = AUTHORITY_LAN;
 		else if (remote)
-			verdict = peers_verdict(peers, remote, scope);
+			verdict = verdict_of_mesh(remote, scope);
 		ret_rights[count++] =
 			(struct link_right){.scope = qmt_str(scope), .role = verdict.role, .granted = verdict.granted};
 	}
 	return count;
+}
+
+static void on_scopes_settled(struct qmt_ctx *ctx, void *state, void *arg)
+{
+	struct peers *peers = state;
+
+	(void)arg;
+	peers->scopes_timer = (struct qmt_timer){0};
+	for (const struct known_link *link = peers->links; link; link = link->next)
+		peers_judge_link(ctx, peers, link);
 }
 
 void peers_on_scopes(struct qmt_ctx *ctx, void *state, const void *body)
@@ -104,8 +122,19 @@ void peers_on_scopes(struct qmt_ctx *ctx, void *state, const void *body)
 		}
 		peers->scopes[peers->scope_count++] = scope;
 	}
-	for (const struct known_link *link = peers->links; link; link = link->next)
+	/* What was left gives no right from now on. A link that has nothing else to be there for has a moment: the word
+	 * that this node leaves is on it. */
+	qmt_timer_cancel(ctx, &peers->scopes_timer);
+	if (qmt_timer_start(ctx, peers->limits->hello_ms, on_scopes_settled, NULL, &peers->scopes_timer)) {
+		qmt_fail(ctx, "out of memory");
+		return;
+	}
+	for (const struct known_link *link = peers->links; link; link = link->next) {
 		peers_tell_role(ctx, peers, link);
+		/* A mesh that is joined again may be shared still. */
+		if (link->remote->up && link->remote->in_use == link)
+			peers_tell_shared(ctx, peers, link);
+	}
 }
 
 /* ---- scopes of links --------------------------------------------------------------------------------------------- */
@@ -128,11 +157,19 @@ void link_free_scopes(struct known_link *link)
 		free(link->shared[--link->shared_count]);
 }
 
-bool link_shares_mesh(const struct known_link *link)
+/* A number on a link stays, but this node may have left what it stands for. */
+bool peers_link_may_stay(const struct peers *peers, const struct known_link *link, char ret_why[256])
 {
+	bool lan = peer_may_link(peers, &link->remote->id, link->dialed, ret_why);
+
+	if (peer_is_blocked(peers, &link->remote->id))
+		return false;
 	for (uint32_t i = 0; i < link->shared_count; i++)
-		if (strcmp(link->shared[i], lan_scope) != 0)
-			return true;
+		for (uint32_t k = 0; k < peers->scope_count; k++)
+			if (strcmp(link->shared[i], peers->scopes[k]) == 0 && (lan || strcmp(peers->scopes[k], lan_scope) != 0))
+				return true;
+	if (lan)
+		(void)snprintf(ret_why, 256, "that node shares no scope with this one any more");
 	return false;
 }
 
@@ -182,35 +219,31 @@ static struct verdict *find_verdict(struct remote *remote, const char *scope)
 	return NULL;
 }
 
-struct verdict peers_verdict(const struct peers *peers, const struct remote *remote, const char *scope)
+struct verdict peers_verdict(const struct peers *peers, const struct known_link *link, const char *scope)
 {
-	char why[256];
+	uint8_t role;
 
-	if (strcmp(scope, lan_scope) == 0) {
-		uint8_t role = peer_may_link(peers, &remote->id, true, why) ? AUTHORITY_LAN : AUTHORITY_NONE;
-
-		return (struct verdict){.role = role, .granted = role};
-	}
-	for (uint32_t i = 0; i < remote->verdict_count; i++)
-		if (strcmp(remote->verdicts[i].scope, scope) == 0)
-			return remote->verdicts[i];
-	return (struct verdict){.role = AUTHORITY_NONE};
+	if (strcmp(scope, lan_scope) != 0)
+		return verdict_of_mesh(link->remote, scope);
+	role = peers_lan_is_open(peers, &link->remote->id, link->dialed) ? AUTHORITY_LAN : AUTHORITY_NONE;
+	return (struct verdict){.role = role, .granted = role};
 }
 
 const char *peers_scope_out(const struct peers *peers, const struct known_link *link, uint8_t *ret_role)
 {
 	uint32_t best = 0;
-	uint8_t granted = 0;
+	uint8_t granted = 0, role = AUTHORITY_NONE;
 
 	for (uint32_t i = 0; i < link->shared_count; i++) {
-		struct verdict verdict = peers_verdict(peers, link->remote, link->shared[i]);
+		struct verdict verdict = peers_verdict(peers, link, link->shared[i]);
 
+		role = verdict.role > role ? verdict.role : role;
 		if (verdict.granted <= granted)
 			continue;
 		granted = verdict.granted;
 		best = i;
 	}
-	*ret_role = link->shared_count ? peers_verdict(peers, link->remote, link->shared[best]).role : AUTHORITY_NONE;
+	*ret_role = role;
 	return link->shared_count ? link->shared[best] : "";
 }
 
@@ -218,7 +251,7 @@ const char *peers_scope_out(const struct peers *peers, const struct known_link *
 static bool is_useful(const struct peers *peers, const struct known_link *link)
 {
 	for (uint32_t i = 0; i < link->shared_count; i++) {
-		struct verdict verdict = peers_verdict(peers, link->remote, link->shared[i]);
+		struct verdict verdict = peers_verdict(peers, link, link->shared[i]);
 
 		if (verdict.role != AUTHORITY_NONE || verdict.granted != AUTHORITY_NONE)
 			return true;
@@ -276,10 +309,44 @@ static struct target *find_found(struct peers *peers, const struct peer_id *id, 
 	return NULL;
 }
 
-static struct target *new_found(struct peers *peers, const struct peer_id *id, struct qmt_str scope)
+/* One that nobody wants dialed, and that no dial and no job still points to. */
+static struct target *unused_found(struct peers *peers)
 {
-	struct target *target = peers->found_count < FOUND_MAX ? calloc(1, sizeof(*target)) : NULL;
+	for (struct target *target = peers->found; target; target = target->next) {
+		bool used = !target->gone || target->state == TARGET_RESOLVE;
 
+		for (const struct dial *dial = peers->dials; dial && !used; dial = dial->next)
+			used = dial->target == target;
+		for (const struct known_link *link = peers->links; link && !used; link = link->next)
+			used = link->target == target;
+		if (!used)
+			return target;
+	}
+	return NULL;
+}
+
+static void drop_found(struct qmt_ctx *ctx, struct peers *peers, struct target *target)
+{
+	struct target **at = &peers->found;
+
+	while (*at != target)
+		at = &(*at)->next;
+	*at = target->next;
+	peers->found_count--;
+	qmt_timer_cancel(ctx, &target->timer);
+	free(target->addrs);
+	free(target->scope);
+	free(target);
+}
+
+static struct target *new_found(
+	struct qmt_ctx *ctx, struct peers *peers, const struct peer_id *id, struct qmt_str scope)
+{
+	struct target *target = unused_found(peers);
+
+	if (target)
+		drop_found(ctx, peers, target);
+	target = peers->found_count < FOUND_MAX ? calloc(1, sizeof(*target)) : NULL;
 	if (!target)
 		return NULL;
 	target->scope = qmt_str_dup(scope);
@@ -326,7 +393,7 @@ void peers_on_dial(struct qmt_ctx *ctx, void *state, const void *body)
 		return;
 	target = find_found(peers, &id, msg->scope);
 	if (!target)
-		target = new_found(peers, &id, msg->scope);
+		target = new_found(ctx, peers, &id, msg->scope);
 	if (!target) {
 		QMT_LOG(ctx, QMT_WARN, "peers.full", "peer", "", "reason", "too many members of meshes to dial");
 		return;

@@ -8,7 +8,8 @@
  *            inviter itself needs none: the mesh id names its key.
  * Life:      a membership is renewed from half of its lifetime on. When it ends, its peer loses its role on all links
  *            at that second, and this node, in its own case, those of the whole mesh.
- * Limits:    ADMISSION_MESHES_MAX meshes; ADMISSION_REVOCATIONS that are kept.
+ * Limits:    ADMISSION_MESHES_MAX meshes; of each ADMISSION_REVOCATIONS (who cannot keep one leaves that mesh: it could not
+ *            tell who is out) and ADMISSION_CONTACTS peers; ADMISSION_JOINS requests of one peer at a time.
  * Secrets:   tokens are in answers only, never in a log.
  */
 #ifndef ACTORS_ADMISSION_H
@@ -36,7 +37,8 @@ struct admission_config {
 	uint64_t show_ms;      /* a link whose peer shows nothing in this time is cut; 0: 30 s */
 };
 
-enum { ADMISSION_MESHES_MAX = 15 /* a link shares up to 16 scopes, one is the LAN's */, ADMISSION_REVOCATIONS = 4096 };
+enum { ADMISSION_MESHES_MAX = 15 /* a link shares up to 16 scopes, one is the LAN's */, ADMISSION_REVOCATIONS = 1024 };
+enum { ADMISSION_CONTACTS = 256, ADMISSION_JOINS = 2 };
 
 extern const struct qmt_actor_desc admission_desc;
 

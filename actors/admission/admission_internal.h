@@ -14,7 +14,6 @@ enum {
 	ADMISSION_LOCAL_MS = 60000, /* answers of this node's own actors; a store under load may take its time */
 	ADMISSION_PEER_MS = 20000,
 	ADMISSION_ADDRESSES = 16, /* of one node */
-	ADMISSION_TOLD = 256,     /* members, revocations in one message */
 };
 
 struct op {
@@ -32,6 +31,7 @@ struct op {
 	struct op *of; /* the request that this is a part of */
 	struct revocation revocation;
 	char mesh[MEMBERSHIP_MESH_ID + 1];
+	bool joins; /* of a peer that asks to be let in */
 	uint32_t meshes, told, waits;
 	bool failed;
 };
@@ -58,6 +58,7 @@ struct mesh {
 	char token[INVITE_TOKEN + 1];
 	struct membership membership;
 	bool has_membership, renewing;
+	bool leaving; /* the store is asked to forget it: nothing more is written of it */
 	uint32_t failures;
 	uint64_t joined_ms;
 	struct qmt_timer renew, expiry;
@@ -94,7 +95,6 @@ struct admission {
 		struct revocation_row *next;
 		struct revocation revocation;
 	} * revocations;
-	uint32_t revocation_count;
 	char self_text[PEER_ID_TEXT + 1];
 	char addresses[ADMISSION_ADDRESSES][MULTIADDR_TEXT]; /* where this node can be dialed */
 	struct qmt_str address_strs[ADMISSION_ADDRESSES];
@@ -131,6 +131,7 @@ void mesh_tell_scopes(struct qmt_ctx *ctx, struct admission *self);
 void mesh_dial(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh);
 /* It has, or had, a membership: timers, roles of those that are there, shown to them. */
 void mesh_start_membership(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh);
+void mesh_ask_on(struct qmt_ctx *ctx, struct mesh *mesh); /* a membership that was not renewed is asked for again */
 void mesh_end_roles(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh, const char *why);
 struct contact *contact_find(struct admission *self, const struct mesh *mesh, struct qmt_str peer);
 struct contact *contact_need(struct admission *self, struct mesh *mesh, struct qmt_str peer);
@@ -142,9 +143,18 @@ void contact_admit(
 void contact_addresses(struct qmt_ctx *ctx, struct admission *self, struct contact *contact,
 	const struct qmt_str *addresses, uint32_t count);
 void contact_meet(struct qmt_ctx *ctx, struct admission *self, struct contact *contact);
-/* Members that are there, without this one; at most ADMISSION_TOLD. strs: their addresses. */
-uint32_t mesh_members(struct admission *self, const struct mesh *mesh, struct qmt_str except,
-	struct admission_member *ret_members, struct qmt_str *strs);
+/* What is told of a mesh: members that are there, and all revocations. Texts are borrowed from the state. */
+struct told {
+	struct admission_member *members;
+	struct qmt_str *strs;
+	struct admission_proof *proofs;
+	uint8_t (*room)[REVOCATION_BYTES];
+	uint32_t member_count, proof_count;
+};
+/* Without this peer. What there is no memory for is left out: it is told another time. */
+void told_members(struct admission *self, const struct mesh *mesh, struct qmt_str except, struct told *told);
+void told_revocations(const struct admission *self, const struct mesh *mesh, struct told *told);
+void told_free(struct told *told);
 void mesh_take_members(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh,
 	const struct admission_member *members, uint32_t count);
 /* To the others: this one is there. */
@@ -163,10 +173,8 @@ void mesh_store(struct qmt_ctx *ctx, const struct mesh *mesh);
 
 /* admission_revoke.c */
 uint32_t revocations_of(const struct admission *self, const struct mesh *mesh);
-/* Proofs of this mesh into memory that *ret_room owns. */
-uint32_t revocations_list(const struct admission *self, const struct mesh *mesh, struct admission_proof *ret_proofs,
-	uint8_t (*room)[REVOCATION_BYTES]);
-bool revocation_ends(const struct admission *self, const struct membership *membership);
+const struct revocation_row *revocation_that_ends(const struct admission *self, const struct membership *membership);
+bool revocations_full(const struct admission *self, const char *mesh);
 void revocations_load(struct qmt_ctx *ctx, struct admission *self, const struct store_revocation *rows, uint32_t count);
 /* What others say: verified here, kept, acted on, passed on. */
 void revocations_take(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh,

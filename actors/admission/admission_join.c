@@ -39,30 +39,24 @@ static const char *words_of(struct qmt_str outcome)
 static void tell_joined(struct qmt_ctx *ctx, struct admission *self, const struct op *op,
 	const struct store_admitted *admitted, const struct membership *membership, struct mesh *mesh)
 {
-	struct admission_member *members = calloc(ADMISSION_TOLD, sizeof *members);
-	struct admission_proof *proofs = calloc(ADMISSION_TOLD, sizeof *proofs);
-	struct qmt_str *strs = calloc((size_t)ADMISSION_TOLD * ADMISSION_ADDRESSES, sizeof *strs);
-	uint8_t(*room)[REVOCATION_BYTES] = calloc(ADMISSION_TOLD, sizeof *room);
+	struct told told = {0};
 	uint8_t bytes[MEMBERSHIP_BYTES];
 	struct admission_joined answer = {.outcome = admitted->outcome};
 
 	if (membership)
 		answer.membership = (struct qmt_bytes){bytes, membership_encode(membership, bytes)};
-	if (members && strs && mesh) {
-		answer.members.items = members;
-		answer.members.count = mesh_members(self, mesh, qmt_str(op->peer_text), members, strs);
-	}
-	if (proofs && room && mesh) {
-		answer.revocations.items = proofs;
-		answer.revocations.count = revocations_list(self, mesh, proofs, room);
+	if (mesh) {
+		told_members(self, mesh, qmt_str(op->peer_text), &told);
+		told_revocations(self, mesh, &told);
+		answer.members.items = told.members;
+		answer.members.count = told.member_count;
+		answer.revocations.items = told.proofs;
+		answer.revocations.count = told.proof_count;
 	}
 	if (!membership)
 		answer.text = qmt_str(words_of(admitted->outcome));
 	(void)qmt_reply(ctx, op->token, &admission_joined_type, &answer);
-	free(members);
-	free(proofs);
-	free(strs);
-	free(room);
+	told_free(&told);
 }
 
 static void admitted(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *op_)
@@ -97,6 +91,11 @@ static void admitted(struct qmt_ctx *ctx, void *state, const struct qmt_result *
 	membership_sign(self->config->identity, &membership);
 	mesh = mesh_find(self, qmt_strn(id, membership.mesh_id_len));
 	contact = mesh ? contact_need(self, mesh, qmt_str(op->peer_text)) : NULL;
+	if (revocation_that_ends(self, &membership)) { /* said after the store had looked */
+		tell_joined(ctx, self, op, &(struct store_admitted){.outcome = qmt_str("revoked")}, NULL, NULL);
+		op_end(op);
+		return;
+	}
 	tell_joined(ctx, self, op, admitted, &membership, mesh);
 	if (contact) {
 		bool is_new = contact->role == AUTHORITY_NONE;
@@ -120,16 +119,25 @@ void join_on_join(struct qmt_ctx *ctx, void *state, const void *body)
 	struct peer_id inviter;
 	struct qmt_err err = {0};
 	struct op *op = op_new(ctx, self);
+	uint32_t joining = 0;
 
 	if (!op)
 		return;
-	if (peer_id_parse(msg->origin, &op->peer, &err) !=
-		0) { /* by this node's own owner, say: there is nobody to admit */
+	if (peer_id_parse(msg->origin, &op->peer, &err) != 0) { /* by this node's own owner: nobody to admit */
 		(void)qmt_reply_fail(ctx, op->token, QMT_FAIL_NOT_ALLOWED, NULL, 0, "not over a link");
 		op_end(op);
 		return;
 	}
 	peer_id_text(&op->peer, op->peer_text);
+	for (const struct op *other = self->ops; other; other = other->next)
+		joining += other->joins && peer_id_compare(&other->peer, &op->peer) == 0;
+	if (!self->loaded || joining >= ADMISSION_JOINS) {
+		(void)qmt_reply_fail(ctx, op->token, QMT_FAIL_FULL, NULL, 0, "%s",
+			self->loaded ? "it is asked to let you in already: wait for the answer" : "not ready yet, ask again");
+		op_end(op);
+		return;
+	}
+	op->joins = true;
 	op->addresses = texts_copy(msg->addresses.items, msg->addresses.count, &op->address_count);
 	/* As of the beginning of time: whether it has expired matters only to who is not in yet, which the store knows. */
 	if (invite_decode(msg->token, &op->invite, &err) != 0 || invite_inviter(&op->invite, &inviter, &err) != 0 ||
@@ -171,6 +179,8 @@ void mesh_store(struct qmt_ctx *ctx, const struct mesh *mesh)
 									 .token = qmt_str(mesh->token)}};
 	struct qmt_ref store;
 
+	if (mesh->leaving)
+		return;
 	if (mesh->has_membership)
 		msg.mesh.membership = (struct qmt_bytes){bytes, membership_encode(&mesh->membership, bytes)};
 	if (qmt_lookup(ctx, "store", &store) != 0)
@@ -207,8 +217,10 @@ static void refused(
 
 	qmt_text(mesh->text, sizeof mesh->text, "%s", words_of(answer->outcome));
 	QMT_LOG(ctx, QMT_ERROR, was_in ? "mesh.not_renewed" : "mesh.refused", "mesh", mesh->id, "reason", mesh->text);
-	if (was_in && !out)
-		return; /* it holds to its end; it is asked again meanwhile */
+	if (was_in && !out) { /* it holds to its end; it is asked again meanwhile */
+		mesh_ask_on(ctx, mesh);
+		return;
+	}
 	mesh->state = was_in ? MESH_REVOKED : MESH_REFUSED;
 	mesh->has_membership = false;
 	qmt_timer_cancel(ctx, &mesh->renew);
@@ -247,8 +259,8 @@ static void joined(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 	struct qmt_err err = {0};
 
 	op_end(op);
-	if (!mesh)
-		return; /* left meanwhile */
+	if (!mesh || mesh->leaving || mesh->state == MESH_REVOKED)
+		return; /* left, or out, meanwhile */
 	mesh->renewing = false;
 	if (!answer) {
 		qmt_text(mesh->text, sizeof mesh->text, "its inviter did not answer: %s%s%.*s", qmt_fail_name(result->fail),
@@ -461,6 +473,10 @@ static void join(
 	}
 	id = qmt_strn(text, invite_mesh_id(&invite, text));
 	mesh = mesh_find(self, id);
+	if (mesh && mesh->leaving) {
+		(void)qmt_reply_fail(ctx, asker, QMT_FAIL_FAILED, NULL, 0, "this mesh is being left: try again");
+		return;
+	}
 	if (mesh && mesh->state == MESH_ACTIVE) {
 		wait_for(ctx, self, mesh, asker, true);
 		join_end_waits(ctx, mesh, 0, "");
@@ -521,6 +537,8 @@ static void left(struct qmt_ctx *ctx, void *state, const struct qmt_result *resu
 	struct mesh *mesh = mesh_find(self, qmt_str(op->mesh));
 
 	if (result->fail) {
+		if (mesh)
+			mesh->leaving = false;
 		(void)qmt_reply_result(ctx, op->token, result);
 		op_end(op);
 		return;
@@ -565,6 +583,7 @@ void join_on_mesh_leave(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!op)
 		return;
 	memcpy(op->mesh, mesh->id, sizeof op->mesh);
+	mesh->leaving = true; /* an answer of its inviter that comes now must not write it anew */
 	admission_ask(
 		ctx, "store", &store_mesh_forget_type, &(struct store_mesh_forget){.mesh = qmt_str(mesh->id)}, left, op);
 }

@@ -14,7 +14,7 @@
 
 #include "actors/admission/admission_internal.h"
 
-enum { RELOAD_MS = 1000, SHOW_MS = 30000, RENEW_MIN_MS = 250, RENEW_MAX_MS = 3600000 };
+enum { RELOAD_MS = 1000, SHOW_MS = 30000, RENEW_MIN_MS = 250, LOOK_AGAIN_MS = 3600000 };
 
 static void on_contact_due(struct qmt_ctx *ctx, void *state, void *arg);
 
@@ -26,6 +26,15 @@ char **texts_free(char **texts, uint32_t count)
 		free(texts[i]);
 	free(texts);
 	return NULL;
+}
+
+static bool texts_same(char *const *a, uint32_t a_count, char *const *b, uint32_t b_count)
+{
+	bool same = a_count == b_count;
+
+	for (uint32_t i = 0; same && i < a_count; i++)
+		same = strcmp(a[i], b[i]) == 0;
+	return same;
 }
 
 /* Those that can be dialed, at most ADMISSION_ADDRESSES. NULL: none. */
@@ -190,10 +199,15 @@ struct contact *contact_find(struct admission *self, const struct mesh *mesh, st
 struct contact *contact_need(struct admission *self, struct mesh *mesh, struct qmt_str peer)
 {
 	struct contact *contact = contact_find(self, mesh, peer);
+	uint32_t count = 0;
 	struct peer_id id;
 
 	if (contact || peer_id_parse(peer, &id, NULL) != 0 || peer_id_compare(&id, &self->config->identity->id) == 0)
 		return contact;
+	for (struct contact *other = self->contacts; other; other = other->next)
+		count += other->mesh == mesh && peer_id_compare(&other->id, &mesh->inviter) != 0;
+	if (count >= ADMISSION_CONTACTS && peer_id_compare(&id, &mesh->inviter) != 0)
+		return NULL;
 	contact = calloc(1, sizeof *contact);
 	if (!contact)
 		return NULL;
@@ -215,11 +229,21 @@ void contact_role(struct qmt_ctx *ctx, struct admission *self, struct contact *c
 			.scope = qmt_str(contact->mesh->id), .role = role, .granted = granted, .cut = qmt_str(cut));
 }
 
+/* Of what a peer signed, so of any size. An hour at most: whoever waits looks at the wall clock again then, which may
+ * have been set meanwhile. */
 static uint64_t ms_until(struct qmt_ctx *ctx, uint64_t unix_seconds)
 {
-	uint64_t now_ms = qmt_wall_ms(ctx);
+	uint64_t now_ms = qmt_wall_ms(ctx), now_s = now_ms / 1000;
 
-	return unix_seconds * 1000 > now_ms ? unix_seconds * 1000 - now_ms : 0;
+	if (unix_seconds <= now_s)
+		return 0;
+	return unix_seconds - now_s > LOOK_AGAIN_MS / 1000 ? LOOK_AGAIN_MS : unix_seconds * 1000 - now_ms;
+}
+
+/* Until it has expired: the second of expires_at is its last. */
+static uint64_t ms_left(struct qmt_ctx *ctx, const struct membership *membership)
+{
+	return membership->expires_at == UINT64_MAX ? LOOK_AGAIN_MS : ms_until(ctx, membership->expires_at + 1);
 }
 
 static void start_timer(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer_fn *fn, void *arg, struct qmt_timer *timer)
@@ -242,12 +266,17 @@ void contact_admit(
 		granted = AUTHORITY_MEMBER;
 	contact_role(ctx, self, contact, membership->client ? AUTHORITY_CLIENT : AUTHORITY_MEMBER, granted, "");
 	if (membership->expires_at)
-		start_timer(ctx, ms_until(ctx, membership->expires_at + 1), on_contact_due, contact, &contact->timer);
+		start_timer(ctx, ms_left(ctx, membership), on_contact_due, contact, &contact->timer);
 	else
 		qmt_timer_cancel(ctx, &contact->timer);
 	if (!was)
 		QMT_LOG(ctx, QMT_INFO, "mesh.member", "mesh", contact->mesh->id, "peer", contact->peer, "role",
 			membership->client ? "client" : "member");
+}
+
+static uint64_t show_ms(const struct admission *self)
+{
+	return self->config->show_ms ? self->config->show_ms : SHOW_MS;
 }
 
 /* Its membership has ended without a new one, or it has shown none. */
@@ -258,6 +287,10 @@ static void on_contact_due(struct qmt_ctx *ctx, void *state, void *arg)
 											  : "it showed no membership of the mesh that it named";
 
 	contact->timer = (struct qmt_timer){0};
+	if (contact->has_membership && ms_left(ctx, &contact->membership)) {
+		start_timer(ctx, ms_left(ctx, &contact->membership), on_contact_due, contact, &contact->timer);
+		return;
+	}
 	if (!contact->has_membership && contact->role != AUTHORITY_NONE)
 		return;
 	contact->has_membership = false;
@@ -268,43 +301,64 @@ static void on_contact_due(struct qmt_ctx *ctx, void *state, void *arg)
 void contact_addresses(struct qmt_ctx *ctx, struct admission *self, struct contact *contact,
 	const struct qmt_str *addresses, uint32_t count)
 {
+	struct qmt_str strs[ADMISSION_ADDRESSES];
 	struct qmt_ref store;
 	uint32_t used = 0;
 	char **copies;
 
-	(void)self;
 	if (count == 0)
 		return;
 	copies = texts_copy(addresses, count, &used);
-	if (!copies || used == 0) {
+	if (!copies || used == 0 || texts_same(copies, used, contact->addresses, contact->address_count)) {
 		texts_free(copies, used);
 		return;
 	}
 	texts_free(contact->addresses, contact->address_count);
 	contact->addresses = copies;
 	contact->address_count = used;
+	for (uint32_t i = 0; i < used; i++)
+		strs[i] = qmt_str(copies[i]);
 	if (!mesh_hosts(self, contact->mesh) && qmt_lookup(ctx, "store", &store) == 0)
 		(void)QMT_TELL(ctx, store, store_addresses_put, .mesh = qmt_str(contact->mesh->id),
-			.peer_id = qmt_str(contact->peer), .addresses = {addresses, count});
+			.peer_id = qmt_str(contact->peer), .addresses = {strs, used});
 }
 
-uint32_t mesh_members(struct admission *self, const struct mesh *mesh, struct qmt_str except,
-	struct admission_member *ret_members, struct qmt_str *strs)
+static bool is_told(const struct contact *contact, const struct mesh *mesh, struct qmt_str except)
 {
-	uint32_t count = 0;
+	return contact->mesh == mesh && contact->shared && contact->role != AUTHORITY_NONE && contact->address_count &&
+		!qmt_str_is(except, contact->peer);
+}
 
-	for (struct contact *contact = self->contacts; contact && count < ADMISSION_TOLD; contact = contact->next) {
-		struct qmt_str *at = strs + (size_t)count * ADMISSION_ADDRESSES;
+void told_members(struct admission *self, const struct mesh *mesh, struct qmt_str except, struct told *told)
+{
+	size_t count = 0, addresses = 0;
+	struct qmt_str *at;
 
-		if (contact->mesh != mesh || !contact->shared || contact->role == AUTHORITY_NONE || !contact->address_count ||
-			qmt_str_is(except, contact->peer))
+	for (const struct contact *contact = self->contacts; contact; contact = contact->next)
+		if (is_told(contact, mesh, except)) {
+			count++;
+			addresses += contact->address_count;
+		}
+	if (!count)
+		return;
+	told->members = calloc(count, sizeof *told->members);
+	told->strs = at = calloc(addresses, sizeof *told->strs);
+	for (struct contact *contact = self->contacts; told->members && told->strs && contact; contact = contact->next) {
+		if (!is_told(contact, mesh, except))
 			continue;
-		for (uint32_t i = 0; i < contact->address_count; i++)
-			at[i] = qmt_str(contact->addresses[i]);
-		ret_members[count++] =
+		told->members[told->member_count++] =
 			(struct admission_member){.peer_id = qmt_str(contact->peer), .addresses = {at, contact->address_count}};
+		for (uint32_t i = 0; i < contact->address_count; i++)
+			*at++ = qmt_str(contact->addresses[i]);
 	}
-	return count;
+}
+
+void told_free(struct told *told)
+{
+	free(told->members);
+	free(told->strs);
+	free(told->proofs);
+	free(told->room);
 }
 
 void mesh_tell_member(struct qmt_ctx *ctx, struct admission *self, const struct contact *contact)
@@ -327,7 +381,7 @@ void mesh_tell_member(struct qmt_ctx *ctx, struct admission *self, const struct 
 void mesh_take_members(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh,
 	const struct admission_member *members, uint32_t count)
 {
-	for (uint32_t i = 0; i < count && i < ADMISSION_TOLD; i++) {
+	for (uint32_t i = 0; i < count && i < ADMISSION_CONTACTS; i++) {
 		struct contact *contact = contact_need(self, mesh, members[i].peer_id);
 
 		if (contact)
@@ -350,17 +404,27 @@ void mesh_on_members(struct qmt_ctx *ctx, void *state, const void *body)
 
 static void send_revocations(struct qmt_ctx *ctx, struct admission *self, const struct mesh *mesh, const char *peer)
 {
-	struct admission_proof *proofs = calloc(ADMISSION_TOLD, sizeof *proofs);
-	uint8_t(*room)[REVOCATION_BYTES] = calloc(ADMISSION_TOLD, sizeof *room);
+	struct told told = {0};
 
-	if (proofs && room) {
-		uint32_t count = revocations_list(self, mesh, proofs, room);
-		struct admission_revoked msg = {.mesh = qmt_str(mesh->id), .revocations = {proofs, count}};
-
+	told_revocations(self, mesh, &told);
+	struct admission_revoked msg = {.mesh = qmt_str(mesh->id), .revocations = {told.proofs, told.proof_count}};
+	if (told.proof_count)
 		(void)qmt_tell_name(ctx, peer, "admission", &admission_revoked_type, &msg);
-	}
-	free(proofs);
-	free(room);
+	told_free(&told);
+}
+
+/* Is it let in? 0: *ret_membership holds. <0 and *ret_over: it was revoked. */
+static int judge(struct qmt_ctx *ctx, struct admission *self, const struct contact *contact, struct qmt_bytes bytes,
+	struct membership *ret_membership, const struct revocation_row **ret_over, struct qmt_err *err)
+{
+	int rc = membership_decode(bytes, ret_membership, err);
+
+	if (rc == 0)
+		rc = membership_verify(
+			ret_membership, qmt_str(contact->mesh->id), &contact->id, qmt_wall_ms(ctx) / 1000, err);
+	if (rc == 0 && (*ret_over = revocation_that_ends(self, ret_membership)) != NULL)
+		rc = qmt_err_set(err, -EACCES, "this membership was revoked");
+	return rc;
 }
 
 static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *result, void *arg)
@@ -370,6 +434,9 @@ static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 	struct mesh *mesh = mesh_find(self, qmt_str(op->mesh));
 	struct contact *contact = mesh ? contact_find(self, mesh, qmt_str(op->peer_text)) : NULL;
 	const struct admission_shown *answer = result->fail ? NULL : result->body;
+	const struct revocation_row *over = NULL;
+	struct membership membership;
+	struct qmt_err err = {0};
 
 	op_end(op);
 	if (!contact || !answer || !contact->shared)
@@ -377,11 +444,18 @@ static void shown(struct qmt_ctx *ctx, void *state, const struct qmt_result *res
 	if (answer->role != contact->granted && answer->role < AUTHORITY_OWNER && !mesh_hosts(self, mesh))
 		contact_role(ctx, self, contact, contact->role, (uint8_t)answer->role, "");
 	revocations_take(ctx, self, mesh, answer->revocations.items, answer->revocations.count, qmt_str(contact->peer));
-	mesh = mesh_find(self, qmt_str(contact->mesh->id));
-	if (answer->count < revocations_of(self, mesh))
+	if (mesh->state != MESH_ACTIVE && !mesh_hosts(self, mesh))
+		return;
+	if (answer->membership.len && peer_id_compare(&contact->id, &mesh->inviter) != 0 &&
+		judge(ctx, self, contact, answer->membership, &membership, &over, &err) == 0)
+		contact_admit(ctx, self, contact, &membership);
+	if (answer->count < revocations_of(self, mesh) && contact->role != AUTHORITY_NONE)
 		send_revocations(ctx, self, mesh, contact->peer);
-	if (qmt_str_is(qmt_str(contact->peer), mesh->inviter_text))
-		mesh_take_members(ctx, self, mesh, answer->members.items, answer->members.count);
+	if (!qmt_str_is(qmt_str(contact->peer), mesh->inviter_text))
+		return;
+	if (answer->role == AUTHORITY_NONE) /* by its clock it has expired, say: it may give another one, or says why not */
+		join_ask(ctx, self, contact);
+	mesh_take_members(ctx, self, mesh, answer->members.items, answer->members.count);
 }
 
 static void show(struct qmt_ctx *ctx, struct admission *self, struct contact *contact)
@@ -407,7 +481,6 @@ void contact_meet(struct qmt_ctx *ctx, struct admission *self, struct contact *c
 {
 	struct mesh *mesh = contact->mesh;
 	bool is_inviter = peer_id_compare(&contact->id, &mesh->inviter) == 0;
-	uint64_t wait_ms = self->config->show_ms ? self->config->show_ms : SHOW_MS;
 
 	if (!contact->shared || mesh->state == MESH_REFUSED || mesh->state == MESH_REVOKED)
 		return;
@@ -415,24 +488,11 @@ void contact_meet(struct qmt_ctx *ctx, struct admission *self, struct contact *c
 		contact_role(
 			ctx, self, contact, mesh->state == MESH_ACTIVE ? AUTHORITY_MEMBER : AUTHORITY_NONE, contact->granted, "");
 	else if (!contact->has_membership)
-		start_timer(ctx, wait_ms, on_contact_due, contact, &contact->timer);
+		start_timer(ctx, show_ms(self), on_contact_due, contact, &contact->timer);
 	if (is_inviter && mesh->state != MESH_ACTIVE)
 		join_ask(ctx, self, contact);
 	else if (mesh->state == MESH_ACTIVE || mesh_hosts(self, mesh))
 		show(ctx, self, contact);
-}
-
-/* Is it let in? 0: *ret_membership holds. */
-static int judge(struct qmt_ctx *ctx, struct admission *self, const struct mesh *mesh, const struct peer_id *peer,
-	struct qmt_bytes bytes, struct membership *ret_membership, struct qmt_err *err)
-{
-	int rc = membership_decode(bytes, ret_membership, err);
-
-	if (rc == 0)
-		rc = membership_verify(ret_membership, qmt_str(mesh->id), peer, qmt_wall_ms(ctx) / 1000, err);
-	if (rc == 0 && revocation_ends(self, ret_membership))
-		rc = qmt_err_set(err, -EACCES, "this membership was revoked");
-	return rc;
 }
 
 void mesh_on_show(struct qmt_ctx *ctx, void *state, const void *body)
@@ -441,10 +501,10 @@ void mesh_on_show(struct qmt_ctx *ctx, void *state, const void *body)
 	struct admission *self = state;
 	struct mesh *mesh = mesh_find(self, msg->mesh);
 	struct admission_shown answer = {.role = AUTHORITY_NONE};
-	struct admission_proof *proofs = NULL;
-	struct admission_member *members = NULL;
-	struct qmt_str *strs = NULL;
-	uint8_t(*room)[REVOCATION_BYTES] = NULL;
+	struct told told = {0};
+	const struct revocation_row *over = NULL;
+	struct admission_proof proof;
+	uint8_t bytes[REVOCATION_BYTES], own[MEMBERSHIP_BYTES];
 	struct membership membership;
 	struct contact *contact;
 	struct qmt_err err = {0};
@@ -458,7 +518,7 @@ void mesh_on_show(struct qmt_ctx *ctx, void *state, const void *body)
 	if (peer_id_compare(&contact->id, &mesh->inviter) == 0) {
 		contact_role(ctx, self, contact, AUTHORITY_MEMBER, contact->granted, "");
 		answer.role = AUTHORITY_MEMBER;
-	} else if (judge(ctx, self, mesh, &contact->id, msg->membership, &membership, &err) == 0) {
+	} else if (judge(ctx, self, contact, msg->membership, &membership, &over, &err) == 0) {
 		bool is_new = contact->role == AUTHORITY_NONE;
 		contact_addresses(ctx, self, contact, msg->addresses.items, msg->addresses.count);
 		contact_admit(ctx, self, contact, &membership);
@@ -467,27 +527,31 @@ void mesh_on_show(struct qmt_ctx *ctx, void *state, const void *body)
 			mesh_tell_member(ctx, self, contact);
 	} else {
 		QMT_LOG(ctx, QMT_WARN, "mesh.refused", "mesh", mesh->id, "peer", contact->peer, "reason", err.text);
+		if (contact->has_membership)
+			start_timer(ctx, show_ms(self), on_contact_due, contact, &contact->timer);
 		contact->has_membership = false;
 		contact_role(ctx, self, contact, AUTHORITY_NONE, contact->granted, "");
+		if (over) { /* so that it knows, and asks no more; of others it hears nothing */
+			proof.proof = (struct qmt_bytes){bytes, revocation_encode(&over->revocation, bytes)};
+			answer.revocations.items = &proof;
+			answer.revocations.count = 1;
+		}
 	}
-	answer.count = revocations_of(self, mesh);
 	if (answer.role != AUTHORITY_NONE) {
-		proofs = calloc(ADMISSION_TOLD, sizeof *proofs);
-		room = calloc(ADMISSION_TOLD, sizeof *room);
-		members = calloc(ADMISSION_TOLD, sizeof *members);
-		strs = calloc((size_t)ADMISSION_TOLD * ADMISSION_ADDRESSES, sizeof *strs);
-		if (proofs && room && answer.count != msg->revocations)
-			answer.revocations.count = revocations_list(self, mesh, proofs, room);
-		if (members && strs && mesh_hosts(self, mesh))
-			answer.members.count = mesh_members(self, mesh, msg->origin, members, strs);
-		answer.revocations.items = proofs;
-		answer.members.items = members;
+		if (mesh->has_membership)
+			answer.membership = (struct qmt_bytes){own, membership_encode(&mesh->membership, own)};
+		answer.count = revocations_of(self, mesh);
+		if (answer.count != msg->revocations)
+			told_revocations(self, mesh, &told);
+		if (mesh_hosts(self, mesh))
+			told_members(self, mesh, msg->origin, &told);
+		answer.revocations.items = told.proofs;
+		answer.revocations.count = told.proof_count;
+		answer.members.items = told.members;
+		answer.members.count = told.member_count;
 	}
 	(void)qmt_reply(ctx, qmt_token(ctx), &admission_shown_type, &answer);
-	free(proofs);
-	free(room);
-	free(members);
-	free(strs);
+	told_free(&told);
 	/* It may have come to the mesh after this node had shown. */
 	if (answer.role != AUTHORITY_NONE && contact->granted == AUTHORITY_NONE && contact->shared &&
 		mesh->state == MESH_ACTIVE && peer_id_compare(&contact->id, &mesh->inviter) != 0)
@@ -504,33 +568,52 @@ void mesh_on_leave(struct qmt_ctx *ctx, void *state, const void *body)
 	if (!contact)
 		return;
 	QMT_LOG(ctx, QMT_INFO, "mesh.left", "mesh", mesh->id, "peer", contact->peer);
-	contact->has_membership = contact->shared = false;
+	qmt_timer_cancel(ctx, &contact->timer);
+	contact->has_membership = false; /* the scope stays shared: it may join again over this link */
 	contact->addresses = texts_free(contact->addresses, contact->address_count);
 	contact->address_count = 0;
 	contact_role(ctx, self, contact, AUTHORITY_NONE, AUTHORITY_NONE, "it left the mesh");
 	if (qmt_ref_is_set(self->peers) && !mesh_hosts(self, mesh))
 		(void)QMT_TELL(ctx, self->peers, peers_undial, .peer_id = qmt_str(contact->peer), .scope = qmt_str(mesh->id));
-	if (!mesh_hosts(self, mesh) || peer_id_compare(&contact->id, &mesh->inviter) == 0)
-		return;
-	contact_free(ctx, self, contact);
+	if (!contact->shared)
+		contact_free(ctx, self, contact);
 }
 
 /* ---- own membership ---------------------------------------------------------------------------------------------- */
+
+static void on_renew(struct qmt_ctx *ctx, void *state, void *arg);
+
+static uint64_t half_of(const struct membership *m)
+{
+	return m->issued_at < m->expires_at ? m->issued_at + (m->expires_at - m->issued_at) / 2 : m->expires_at;
+}
+
+/* At half of its time, and some times between that and its end. Never at once: by a clock that differs from the
+ * inviter's each new one may be past its half, and would be asked for without a pause. */
+static void renew_later(struct qmt_ctx *ctx, struct mesh *mesh)
+{
+	uint64_t until_half = ms_until(ctx, half_of(&mesh->membership)), delay = ms_left(ctx, &mesh->membership) / 8;
+
+	delay = delay < RENEW_MIN_MS ? RENEW_MIN_MS : delay;
+	start_timer(ctx, delay < until_half ? until_half : delay, on_renew, mesh, &mesh->renew);
+}
+
+void mesh_ask_on(struct qmt_ctx *ctx, struct mesh *mesh)
+{
+	if (mesh->has_membership && mesh->membership.expires_at)
+		renew_later(ctx, mesh);
+}
 
 static void on_renew(struct qmt_ctx *ctx, void *state, void *arg)
 {
 	struct admission *self = state;
 	struct mesh *mesh = arg;
 	struct contact *host = contact_find(self, mesh, qmt_str(mesh->inviter_text));
-	uint64_t left_ms = ms_until(ctx, mesh->membership.expires_at), delay = left_ms / 8;
 
 	mesh->renew = (struct qmt_timer){0};
-	if (host && host->shared)
+	if (host && host->shared && ms_until(ctx, half_of(&mesh->membership)) == 0)
 		join_ask(ctx, self, host);
-	/* Whatever comes of it: until there is a new one it is asked again, some times before the end. */
-	delay = delay < RENEW_MIN_MS ? RENEW_MIN_MS : delay > RENEW_MAX_MS ? RENEW_MAX_MS : delay;
-	if (left_ms)
-		start_timer(ctx, delay, on_renew, mesh, &mesh->renew);
+	renew_later(ctx, mesh); /* whatever comes of it: until there is a new one it is asked again */
 }
 
 static void on_expiry(struct qmt_ctx *ctx, void *state, void *arg)
@@ -539,6 +622,10 @@ static void on_expiry(struct qmt_ctx *ctx, void *state, void *arg)
 	struct mesh *mesh = arg;
 
 	mesh->expiry = (struct qmt_timer){0};
+	if (ms_left(ctx, &mesh->membership)) {
+		start_timer(ctx, ms_left(ctx, &mesh->membership), on_expiry, mesh, &mesh->expiry);
+		return;
+	}
 	qmt_timer_cancel(ctx, &mesh->renew);
 	mesh->state = MESH_EXPIRED;
 	mesh->has_membership = false;
@@ -562,15 +649,14 @@ void mesh_end_roles(struct qmt_ctx *ctx, struct admission *self, struct mesh *me
 void mesh_start_membership(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh)
 {
 	const struct membership *m = &mesh->membership;
-	uint64_t half = m->issued_at + (m->expires_at - m->issued_at) / 2;
 
 	qmt_timer_cancel(ctx, &mesh->renew);
 	qmt_timer_cancel(ctx, &mesh->expiry);
 	mesh->state = MESH_ACTIVE;
 	mesh->text[0] = '\0';
 	if (m->expires_at) {
-		start_timer(ctx, ms_until(ctx, half), on_renew, mesh, &mesh->renew);
-		start_timer(ctx, ms_until(ctx, m->expires_at + 1), on_expiry, mesh, &mesh->expiry);
+		renew_later(ctx, mesh);
+		start_timer(ctx, ms_left(ctx, m), on_expiry, mesh, &mesh->expiry);
 	}
 	for (struct contact *contact = self->contacts; contact; contact = contact->next)
 		if (contact->mesh == mesh)
@@ -662,6 +748,7 @@ void mesh_on_links_start(struct qmt_ctx *ctx, void *state, const void *body)
 
 	(void)body;
 	for (struct contact *contact = self->contacts; contact; contact = contact->next) {
+		qmt_timer_cancel(ctx, &contact->timer);
 		contact->shared = contact->has_membership = false;
 		contact->role = contact->granted = AUTHORITY_NONE;
 	}
@@ -734,7 +821,7 @@ static void loaded(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 	revocations_load(ctx, self, all->revocations.items, all->revocations.count);
 	self->loaded = true;
 	for (struct mesh *mesh = self->meshes; mesh; mesh = mesh->next) {
-		if (mesh->has_membership && revocation_ends(self, &mesh->membership))
+		if (mesh->has_membership && revocation_that_ends(self, &mesh->membership))
 			mesh->state = MESH_REVOKED;
 		else if (mesh->has_membership && mesh->state == MESH_JOINING)
 			mesh_start_membership(ctx, self, mesh);

@@ -17,26 +17,29 @@ uint32_t revocations_of(const struct admission *self, const struct mesh *mesh)
 	return count;
 }
 
-uint32_t revocations_list(const struct admission *self, const struct mesh *mesh, struct admission_proof *ret_proofs,
-	uint8_t (*room)[REVOCATION_BYTES])
+void told_revocations(const struct admission *self, const struct mesh *mesh, struct told *told)
 {
-	uint32_t count = 0;
+	uint32_t count = revocations_of(self, mesh), at = 0;
 
-	for (const struct revocation_row *row = self->revocations; row && count < ADMISSION_TOLD; row = row->next) {
-		if (strcmp(row->revocation.mesh_id, mesh->id) != 0)
-			continue;
-		ret_proofs[count].proof = (struct qmt_bytes){room[count], revocation_encode(&row->revocation, room[count])};
-		count++;
-	}
-	return count;
+	if (!count)
+		return;
+	told->proofs = calloc(count, sizeof *told->proofs);
+	told->room = calloc(count, sizeof *told->room);
+	for (const struct revocation_row *row = self->revocations; told->proofs && told->room && row; row = row->next)
+		if (strcmp(row->revocation.mesh_id, mesh->id) == 0) {
+			told->proofs[at].proof =
+				(struct qmt_bytes){told->room[at], revocation_encode(&row->revocation, told->room[at])};
+			at++;
+		}
+	told->proof_count = at;
 }
 
-bool revocation_ends(const struct admission *self, const struct membership *membership)
+const struct revocation_row *revocation_that_ends(const struct admission *self, const struct membership *membership)
 {
 	for (const struct revocation_row *row = self->revocations; row; row = row->next)
 		if (revocation_covers(&row->revocation, membership))
-			return true;
-	return false;
+			return row;
+	return NULL;
 }
 
 static bool is_known(const struct admission *self, const struct revocation *revocation)
@@ -49,16 +52,24 @@ static bool is_known(const struct admission *self, const struct revocation *revo
 	return false;
 }
 
+bool revocations_full(const struct admission *self, const char *mesh)
+{
+	uint32_t count = 0;
+
+	for (const struct revocation_row *row = self->revocations; row; row = row->next)
+		count += strcmp(row->revocation.mesh_id, mesh) == 0;
+	return count >= ADMISSION_REVOCATIONS;
+}
+
 static bool keep(struct admission *self, const struct revocation *revocation)
 {
-	struct revocation_row *row = self->revocation_count < ADMISSION_REVOCATIONS ? calloc(1, sizeof *row) : NULL;
+	struct revocation_row *row = revocations_full(self, revocation->mesh_id) ? NULL : calloc(1, sizeof *row);
 
 	if (!row)
 		return false;
 	row->revocation = *revocation;
 	row->next = self->revocations;
 	self->revocations = row;
-	self->revocation_count++;
 	return true;
 }
 
@@ -88,6 +99,23 @@ static void store_it(
 	qmt_ask_or(ctx, store, &store_revocation_add_type, &msg, ADMISSION_LOCAL_MS, then, arg);
 }
 
+/* This node is out of a mesh, until it is told to join again. */
+static void drop_out(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh, const char *why)
+{
+	mesh->state = MESH_REVOKED;
+	mesh->has_membership = mesh->renewing = false;
+	qmt_text(mesh->text, sizeof mesh->text, "%s", why);
+	QMT_LOG(ctx, QMT_ERROR, "mesh.out", "mesh", mesh->id, "reason", mesh->text);
+	qmt_timer_cancel(ctx, &mesh->renew);
+	qmt_timer_cancel(ctx, &mesh->expiry);
+	mesh_store(ctx, mesh);
+	if (qmt_ref_is_set(self->peers))
+		(void)QMT_TELL(ctx, self->peers, peers_undial, .scope = qmt_str(mesh->id));
+	mesh_end_roles(ctx, self, mesh, mesh->text);
+	mesh_tell_scopes(ctx, self);
+	join_end_waits(ctx, mesh, QMT_FAIL_NOT_ALLOWED, mesh->text);
+}
+
 /* Whom it means is out, on all links of this node; if that is this node itself, it is out of the mesh. */
 static void act(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh, const struct revocation *revocation)
 {
@@ -110,22 +138,11 @@ static void act(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh, 
 			(void)QMT_TELL(
 				ctx, self->peers, peers_undial, .peer_id = qmt_str(contact->peer), .scope = qmt_str(mesh->id));
 	}
-	if (!me || mesh_hosts(self, mesh))
-		return;
-	mesh->state = MESH_REVOKED;
-	mesh->has_membership = mesh->renewing = false;
-	qmt_text(mesh->text, sizeof mesh->text, "its inviter revoked this node's membership");
-	qmt_timer_cancel(ctx, &mesh->renew);
-	qmt_timer_cancel(ctx, &mesh->expiry);
-	mesh_store(ctx, mesh);
-	if (qmt_ref_is_set(self->peers))
-		(void)QMT_TELL(ctx, self->peers, peers_undial, .scope = qmt_str(mesh->id));
-	mesh_end_roles(ctx, self, mesh, mesh->text);
-	mesh_tell_scopes(ctx, self);
-	join_end_waits(ctx, mesh, QMT_FAIL_NOT_ALLOWED, mesh->text);
+	if (me && !mesh_hosts(self, mesh))
+		drop_out(ctx, self, mesh, "its inviter revoked this node's membership");
 }
 
-/* To all that are linked, also to whom it is about, so that it knows why; `act` comes behind it. */
+/* To all members that are linked, also to whom it is about, so that it knows why; `act` comes behind it. */
 static uint32_t pass_on(struct qmt_ctx *ctx, struct admission *self, const struct mesh *mesh,
 	const struct revocation *revocation, struct qmt_str except)
 {
@@ -135,7 +152,8 @@ static uint32_t pass_on(struct qmt_ctx *ctx, struct admission *self, const struc
 	uint32_t told = 0;
 
 	for (struct contact *contact = self->contacts; contact; contact = contact->next)
-		if (contact->mesh == mesh && contact->shared && !qmt_str_is(except, contact->peer))
+		if (contact->mesh == mesh && contact->shared && contact->role != AUTHORITY_NONE &&
+			!qmt_str_is(except, contact->peer))
 			told += qmt_tell_name(ctx, contact->peer, "admission", &admission_revoked_type, &msg) == 0;
 	return told;
 }
@@ -143,7 +161,7 @@ static uint32_t pass_on(struct qmt_ctx *ctx, struct admission *self, const struc
 void revocations_take(struct qmt_ctx *ctx, struct admission *self, struct mesh *mesh,
 	const struct admission_proof *proofs, uint32_t count, struct qmt_str from)
 {
-	for (uint32_t i = 0; i < count && i < ADMISSION_TOLD; i++) {
+	for (uint32_t i = 0; i < count && i < ADMISSION_REVOCATIONS; i++) {
 		struct revocation revocation;
 		struct qmt_err err = {0};
 
@@ -156,7 +174,10 @@ void revocations_take(struct qmt_ctx *ctx, struct admission *self, struct mesh *
 		if (is_known(self, &revocation))
 			continue;
 		if (!keep(self, &revocation)) {
-			QMT_LOG(ctx, QMT_ERROR, "mesh.full", "reason", "no more revocations can be kept");
+			/* Who cannot remember who is out must not let anybody in. */
+			drop_out(ctx, self, mesh,
+				revocations_full(self, mesh->id) ? "its inviter has revoked more than this node can keep"
+												 : "out of memory for what its inviter revoked");
 			return;
 		}
 		store_it(ctx, &revocation, "heard from a member", noted, NULL);
@@ -170,8 +191,9 @@ void revoke_on_revoked(struct qmt_ctx *ctx, void *state, const void *body)
 	const struct admission_revoked *msg = body;
 	struct admission *self = state;
 	struct mesh *mesh = mesh_find(self, msg->mesh);
+	struct contact *from = mesh ? contact_find(self, mesh, msg->origin) : NULL;
 
-	if (mesh && msg->origin.len)
+	if (from && from->role != AUTHORITY_NONE) /* signatures cost: a stranger's are not looked at */
 		revocations_take(ctx, self, mesh, msg->revocations.items, msg->revocations.count, msg->origin);
 }
 
@@ -194,11 +216,15 @@ void revoke_invite(struct qmt_ctx *ctx, struct admission *self, const struct sto
 	struct mesh *mesh = mesh_find(self, invite->mesh);
 	struct revocation revocation;
 
-	if (!mesh || !mesh_hosts(self, mesh))
+	if (!mesh || !mesh_hosts(self, mesh) || !invite->uses) /* nobody came by it */
 		return;
 	revocation = made(ctx, self, mesh, true, invite->id);
-	if (is_known(self, &revocation) || !keep(self, &revocation))
+	if (is_known(self, &revocation))
 		return;
+	if (!keep(self, &revocation)) /* the store has it, and lets nobody in; those that are there go now */
+		QMT_LOG(ctx, QMT_ERROR, "mesh.full", "mesh", mesh->id, "reason",
+			"no more revocations can be kept: those who came by this invite may be let in by others until their "
+			"memberships end");
 	store_it(ctx, &revocation, "by qmt invite revoke", noted, NULL);
 	(void)pass_on(ctx, self, mesh, &revocation, (struct qmt_str){0});
 	act(ctx, self, mesh, &revocation);
@@ -212,14 +238,18 @@ static void revoked(struct qmt_ctx *ctx, void *state, const struct qmt_result *r
 
 	if (result->fail && !op->failed) {
 		op->failed = true;
-		(void)qmt_reply_result(ctx, op->token, result);
+		(void)qmt_reply_fail(ctx, op->token, result->fail, NULL, 0,
+			"%.*s%sthe store did not say that it has noted it: it holds now, and must be said again to hold after a "
+			"restart",
+			QMT_STR_ARG(result->text), result->text.len ? "; " : "");
 	}
-	if (!result->fail && mesh) {
+	/* Also without an answer: the store may have it, and who is to go must not stay because of that. */
+	if (mesh) {
 		op->meshes++;
-		if (is_known(self, &revoking->revocation) || keep(self, &revoking->revocation)) {
-			op->told += pass_on(ctx, self, mesh, &revoking->revocation, (struct qmt_str){0});
-			act(ctx, self, mesh, &revoking->revocation);
-		}
+		if (!is_known(self, &revoking->revocation) && !keep(self, &revoking->revocation))
+			QMT_LOG(ctx, QMT_ERROR, "mesh.full", "mesh", mesh->id, "reason", "no memory for a revocation");
+		op->told += pass_on(ctx, self, mesh, &revoking->revocation, (struct qmt_str){0});
+		act(ctx, self, mesh, &revoking->revocation);
 	}
 	op_end(revoking);
 	if (--op->waits)
@@ -244,10 +274,19 @@ void revoke_on_mesh_revoke(struct qmt_ctx *ctx, void *state, const void *body)
 		qmt_err_set(&err, -EINVAL, "that is this node itself");
 	else if (msg->mesh.len && (!only || !mesh_hosts(self, only)))
 		qmt_err_set(&err, -EINVAL, "this node has no mesh of that name: only an inviter can revoke (qmt meshes)");
+	else if (!self->loaded)
+		qmt_err_set(&err, -EAGAIN, "the store has not told yet which meshes there are: try again");
+	for (struct mesh *mesh = self->meshes; mesh && !err.code; mesh = mesh->next)
+		if (mesh_hosts(self, mesh) && (!only || mesh == only) && revocations_full(self, mesh->id))
+			qmt_err_set(&err, -ENOSPC,
+				"%s has %d revocations, which are the most: make a new mesh (qmt invite create --name) for those that "
+				"stay",
+				mesh->id, ADMISSION_REVOCATIONS);
+	if (err.code)
+		(void)qmt_reply_fail(ctx, qmt_token(ctx), err.code == -EAGAIN ? QMT_FAIL_FAILED : QMT_FAIL_BAD_REQUEST, NULL, 0,
+			"%s", err.text);
 	else
 		op = op_new(ctx, self);
-	if (err.code)
-		(void)qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_BAD_REQUEST, NULL, 0, "%s", err.text);
 	if (!op)
 		return;
 	op->waits = 1;
@@ -286,12 +325,21 @@ void revocations_load(struct qmt_ctx *ctx, struct admission *self, const struct 
 
 		if (!mesh)
 			continue;
-		if (unsigned_yet && mesh_hosts(self, mesh)) /* the process ended between the word and its signature */
+		if (unsigned_yet && mesh_hosts(self, mesh)) { /* the process ended between the word and its signature */
 			revocation = made(ctx, self, mesh, qmt_str_is(rows[i].kind, "invite"), rows[i].subject);
-		else if (revocation_decode(rows[i].proof, &revocation, NULL) != 0 || !revocation_verify(&revocation))
+		} else if (revocation_decode(rows[i].proof, &revocation, NULL) != 0 || !revocation_verify(&revocation)) {
+			QMT_LOG(ctx, QMT_ERROR, "mesh.damaged", "mesh", mesh->id, "reason",
+				"a stored revocation is damaged: whom it means is let in until another member tells of it");
 			continue;
-		if (is_known(self, &revocation) || !keep(self, &revocation))
+		}
+		if (is_known(self, &revocation))
 			continue;
+		if (!keep(self, &revocation)) {
+			QMT_LOG(ctx, QMT_ERROR, "mesh.full", "mesh", mesh->id, "reason", "not all revocations can be kept");
+			if (!mesh_hosts(self, mesh))
+				mesh->state = MESH_REVOKED; /* it could not tell who is out */
+			continue;
+		}
 		if (unsigned_yet)
 			store_it(ctx, &revocation, "by qmt invite revoke", noted, NULL);
 	}

@@ -55,7 +55,7 @@ enum { STORE_PREFIX_MIN = 4, STORE_TITLE_CHARS = 80, STORE_CANDIDATES = 10 };
 
 enum { STORE_AUDIT_DEFAULT = 50, STORE_AUDIT_MAX = 1000, STORE_AUDIT_TEXT = 1024 };
 enum { STORE_MESH_BYTES = 308 /* a PeerId, a colon, a name of 255 bytes */, STORE_LIFETIME_MAX = 366 * 86400 };
-enum { STORE_MESHES = 64, STORE_ADDRESSES = 8, STORE_ADDRESS_ROWS = 1024, STORE_REVOCATION_ROWS = 4096 };
+enum { STORE_MESHES = 64, STORE_ADDRESSES = 8, STORE_ADDRESS_ROWS = 1024, STORE_REVOCATION_ROWS = 16384 };
 
 /* config of the spawn: borrowed until the actor has ended. */
 struct store_config {

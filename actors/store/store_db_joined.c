@@ -1,11 +1,12 @@
 /* actors/store/store_db_joined.c - meshes that this node is in, where their members were found, and who was revoked.
  *
- * A revocation is a fact that its inviter signed: it is kept for ever, so that whoever was sent away stays away over
- * restarts and whatever it shows. What this node revokes itself has no proof until the actor "admission" has signed it.
+ * A revocation is a fact that its inviter signed: it is kept until the mesh is left, so that whoever was sent away
+ * stays away over restarts and whatever it shows. What this node revokes itself has no proof until the actor "admission" has signed it.
  */
 #include <errno.h>
 
 #include "actors/store/store_db_impl.h"
+#include "proto/multiaddr.h"
 
 static int check_mesh(struct qmt_str mesh, struct qmt_err *err)
 {
@@ -73,6 +74,8 @@ int store_db_mesh_forget(struct store_db *db, const struct store_mesh_forget *re
 		return qmt_err_set(err, STORE_E_NOT_FOUND, "this node is not in that mesh (see: qmt meshes)");
 	if (r == 0)
 		r = store__run(db, err, ADDRESSES_DROP_MESH, V_TEXT(req->mesh));
+	if (r == 0) /* who joins again is told them again */
+		r = store__run(db, err, REVOCATIONS_DROP_MESH, V_TEXT(req->mesh));
 	if (r == 0)
 		r = store__run(db, err, MESH_FORGET, V_TEXT(req->mesh));
 	if (r == 0)
@@ -88,6 +91,9 @@ int store_db_addresses_put(
 
 	if (r == 0 && !has)
 		return qmt_err_set(err, STORE_E_NOT_FOUND, "this node is not in that mesh");
+	for (uint32_t i = 0; r == 0 && i < req->addresses.count && i < STORE_ADDRESSES; i++)
+		if (req->addresses.items[i].len > MULTIADDR_TEXT)
+			r = qmt_err_set(err, STORE_E_BAD, "addresses: an overlong one");
 	if (r == 0)
 		r = store__run(db, err, ADDRESSES_DROP, V_TEXT(req->mesh), V_TEXT(req->peer_id));
 	for (uint32_t i = 0; r == 0 && i < req->addresses.count && i < STORE_ADDRESSES; i++)
@@ -216,6 +222,9 @@ int store_db_mesh_list(struct store_db *db, const void *req, struct store_arena 
 	if (r == 0)
 		r = list(db, STORE_SQL_REVOCATION_LIST, STORE_REVOCATION_ROWS, sizeof(struct store_revocation), revocation_row,
 			arena, &items[3], &counts[3], err);
+	if (r == 0 && counts[3] == STORE_REVOCATION_ROWS) /* with some of them left out somebody might come in who is out */
+		r = qmt_err_set(err, STORE_E_TOO_LARGE, "there are more than %d revocations: qmt leave a mesh",
+			STORE_REVOCATION_ROWS - 1);
 	if (r != 0)
 		return r;
 	*ret_meshes = (struct store_mesh_list_reply){

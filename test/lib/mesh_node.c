@@ -194,13 +194,13 @@ void mesh_node_start(struct mesh_node *node)
 	node->ctx = qmt_outside_open(node->system);
 	assert_non_null(node->ctx);
 	if (node->with_admission) {
-		node->store_config = (struct store_config){.path = node->store_path[0] ? node->store_path : ":memory:"};
+		node->real_store = (struct store_config){.path = node->store_path[0] ? node->store_path : ":memory:"};
 		node->admission.identity = &node->identity;
 		node->admission.mesh = true;
 		assert_int_equal(qmt_spawn(node->ctx, &store_desc,
 							 &(struct qmt_spawn){
 								 .name = "store",
-								 .config = &node->store_config,
+								 .config = &node->real_store,
 								 .restart = QMT_PERMANENT,
 								 .own_thread = true},
 							 &node->store, &err),

@@ -33,7 +33,7 @@ struct mesh_node {
 	bool with_admission; /* a real store at store_path, and the actor "admission" */
 	char store_path[128]; /* "": in memory */
 	struct admission_config admission;
-	struct store_config store_config;
+	struct store_config real_store;
 	uint32_t workers;
 	/* running */
 	struct qmt_log *log;

@@ -28,6 +28,8 @@
 	M(cell, session_host, QMT_NO_FIELDS, "session_host", "Of it.", is)        \
 	M(cell, session_end, QMT_NO_FIELDS, "session_end", "Of it.", is)          \
 	M(cell, names, QMT_NO_FIELDS, "names", "Of it.", is)                      \
+	M(cell, admission, QMT_NO_FIELDS, "admission", "Of it.", is)              \
+	M(cell, admission_end, QMT_NO_FIELDS, "admission_end", "Of it.", is)      \
 	M(cell, control, QMT_NO_FIELDS, "control", "Of it.", is)                  \
 	M(cell, local, QMT_NO_FIELDS, "local", "Of it.", is)                      \
 	M(cell, reply, QMT_NO_FIELDS, "reply", "Of it.", is)                      \
@@ -41,7 +43,8 @@ QMT_DEFINE_PROTOCOL(cell, CELL_MESSAGES, "For this test.")
 
 static const struct qmt_type *const operations[] = {&cell_node_info_type, &cell_provider_use_type,
 	&cell_provider_end_type, &cell_stream_type, &cell_session_host_type, &cell_session_end_type, &cell_names_type,
-	&cell_control_type, &cell_local_type, &cell_reply_type, &cell_unheard_type};
+	&cell_admission_type, &cell_admission_end_type, &cell_control_type, &cell_local_type, &cell_reply_type,
+	&cell_unheard_type};
 enum { OPERATIONS = sizeof(operations) / sizeof(*operations) };
 
 static void on_operation(struct qmt_ctx *ctx, void *state, const void *body)
@@ -63,6 +66,8 @@ static qmt_handler *const cell_handlers[cell_message_count] = {
 	[cell_session_host_id] = on_operation,
 	[cell_session_end_id] = on_operation,
 	[cell_names_id] = on_operation,
+	[cell_admission_id] = on_operation,
+	[cell_admission_end_id] = on_operation,
 	[cell_control_id] = on_operation,
 	[cell_local_id] = on_operation,
 	[cell_reply_id] = on_operation,
@@ -151,8 +156,8 @@ static void set_role(enum authority_role role, bool named)
 	struct qmt_ref link = link_of_b();
 	struct qmt_result result;
 
-	assert_int_equal(
-		QMT_TELL(pair.b.ctx, link, link_role, .scope = qmt_str("lan:default"), .role = role, .named = named), 0);
+	struct link_right right = {.scope = qmt_str("lan:default"), .role = role, .granted = role};
+	assert_int_equal(QMT_TELL(pair.b.ctx, link, link_scopes, .rights = {&right, 1}, .named = named), 0);
 	assert_int_equal(MESH_ASK(&pair.b, link, &result, metrics_get, ), 0);
 }
 

@@ -262,7 +262,7 @@ static void what_is_noted_holds(void **state)
 #define FAKE_TOLD(F, T)                         \
 	F(T, U32, admitted, 1, "link.admit.")       \
 	F(T, U32, denied, 2, "link.deny.")          \
-	F(T, U32, named, 3, "link.role, as named.") \
+	F(T, U32, named, 3, "As named.") \
 	F(T, STR, why, 4, "Of the last deny.")
 #define FAKE_MESSAGES(M)                                          \
 	M(fake, what, QMT_NO_FIELDS, "local", "What was told.", told) \
@@ -276,8 +276,11 @@ struct fake {
 };
 static void on_admit(struct qmt_ctx *ctx, void *state, const void *body)
 {
-	(void)ctx, (void)body;
-	((struct fake *)state)->admitted++;
+	struct fake *fake = state;
+
+	(void)ctx;
+	fake->admitted++;
+	fake->named += ((const struct link_admit *)body)->named;
 }
 static void on_deny(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -286,11 +289,6 @@ static void on_deny(struct qmt_ctx *ctx, void *state, const void *body)
 	(void)ctx;
 	fake->denied++;
 	qmt_text(fake->why, sizeof(fake->why), "%.*s", QMT_STR_ARG(((const struct link_deny *)body)->why));
-}
-static void on_role(struct qmt_ctx *ctx, void *state, const void *body)
-{
-	(void)ctx;
-	((struct fake *)state)->named += ((const struct link_role *)body)->named;
 }
 static void on_what(struct qmt_ctx *ctx, void *state, const void *body)
 {
@@ -301,7 +299,7 @@ static void on_what(struct qmt_ctx *ctx, void *state, const void *body)
 		.named = fake->named, .why = qmt_str(fake->why));
 }
 static qmt_handler *const fake_link_handlers[link_message_count] = {
-	[link_admit_id] = on_admit, [link_deny_id] = on_deny, [link_role_id] = on_role};
+	[link_admit_id] = on_admit, [link_deny_id] = on_deny};
 static qmt_handler *const fake_handlers[fake_message_count] = {[fake_what_id] = on_what};
 static const struct qmt_actor_desc fake_desc = {.abi = QMT_ABI,
 	.name = "fake",

@@ -44,6 +44,7 @@ static void test_table(void **state)
 		{"session_end", "-nssy"},
 		{"names", "-N-y-"},
 		{"admission", "yyyy-"},
+		{"admission_end", "yyyy-"},
 		{"control", "----y"},
 		{"local", "-----"},
 		{"reply", "-----"},
