@@ -37,35 +37,35 @@ enum {
 /* What a version understands beyond HELLO_VERSION: bits of `features`. Append only. */
 enum { HELLO_FEATURE_BONDS = 1 /* LINK_BOND, LINK_BOND_OVER */ };
 
-#define HELLO_OFFER(F, T)                                       \
+#define HELLO_OFFER(F, T) \
 	F(T, U32, min, 1, "Lowest version that the dialer speaks.") \
-	F(T, U32, max, 2, "Highest one.")                           \
+	F(T, U32, max, 2, "Highest one.") \
 	F(T, BYTES, nonce, 3, "32 random bytes.")
-#define HELLO_PROOF(F, T)                                         \
+#define HELLO_PROOF(F, T) \
 	F(T, U32, min, 1, "Lowest version that the listener speaks.") \
-	F(T, U32, max, 2, "Highest one.")                             \
-	F(T, BYTES, nonce, 3, "32 random bytes.")                     \
+	F(T, U32, max, 2, "Highest one.") \
+	F(T, BYTES, nonce, 3, "32 random bytes.") \
 	F(T, U32, version, 4, "Chosen: the highest that both speak.") \
-	F(T, BYTES, peer, 5, "PeerId, 38 bytes.")                     \
+	F(T, BYTES, peer, 5, "PeerId, 38 bytes.") \
 	F(T, BYTES, signature, 6, "sig_L.")
-#define HELLO_CLAIM(F, T)                                                               \
-	F(T, BYTES, peer, 5, "PeerId, 38 bytes.")                                           \
-	F(T, BYTES, signature, 6, "sig_D.")                                                 \
-	F(T, STR, node, 7, "Node name.")                                                    \
+#define HELLO_CLAIM(F, T) \
+	F(T, BYTES, peer, 5, "PeerId, 38 bytes.") \
+	F(T, BYTES, signature, 6, "sig_D.") \
+	F(T, STR, node, 7, "Node name.") \
 	F(T, STR, boot, 8, "uuid version 7, made at each start: later starts sort behind.") \
-	F(T, U64, attempt, 9, "Counts dials since the start.")                              \
-	F(T, STRS, capabilities, 10, "As configured.")                                      \
-	F(T, BYTES, scopes, 11, "32 bytes for each scope offered.")                         \
-	F(T, U64, body_bytes, 12, "Largest message that this side takes.")                  \
+	F(T, U64, attempt, 9, "Counts dials since the start.") \
+	F(T, STRS, capabilities, 10, "As configured.") \
+	F(T, BYTES, scopes, 11, "32 bytes for each scope offered.") \
+	F(T, U64, body_bytes, 12, "Largest message that this side takes.") \
 	F(T, U64, features, 13, "What this side understands: bit 0 links between actors.")
-#define HELLO_WELCOME(F, T)                                                                                       \
-	F(T, STR, node, 7, "Node name.")                                                                              \
-	F(T, STR, boot, 8, "As in claim.")                                                                            \
-	F(T, STRS, capabilities, 10, "As configured.")                                                                \
+#define HELLO_WELCOME(F, T) \
+	F(T, STR, node, 7, "Node name.") \
+	F(T, STR, boot, 8, "As in claim.") \
+	F(T, STRS, capabilities, 10, "As configured.") \
 	F(T, BYTES, scopes, 11, "32 bytes for each shared scope, in the order of the offer: its number on the link.") \
-	F(T, U64, body_bytes, 12, "Largest message that this side takes.")                                            \
+	F(T, U64, body_bytes, 12, "Largest message that this side takes.") \
 	F(T, U64, features, 13, "As in claim.")
-#define HELLO_REFUSAL(F, T)      \
+#define HELLO_REFUSAL(F, T) \
 	F(T, U32, code, 1, "errno.") \
 	F(T, STR, text, 2, "For people.")
 
@@ -88,14 +88,14 @@ struct hello_self {
 	const struct identity *identity;
 	const char *node_name;
 	const char *boot_id;
-	uint64_t attempt; /* dialer only */
+	uint64_t attempt;                /* dialer only */
 	const struct qmt_str *capabilities;
 	uint32_t capability_count;
-	const char *const *scopes; /* ids; at most HELLO_SCOPES. With asks: set before hello_welcome */
+	const char *const *scopes;       /* ids; at most HELLO_SCOPES. With asks: set before hello_accept */
 	uint32_t scope_count;
 	uint64_t body_bytes;
-	uint64_t features; /* HELLO_FEATURE_* */
-	bool asks;         /* hello_input answers a good proof or claim with HELLO_ASK */
+	uint64_t features;               /* HELLO_FEATURE_* */
+	bool asks;                       /* hello_input answers a good proof or claim with HELLO_ASK */
 };
 
 /* What the other side proved (id) and says of itself (the rest). Lives as long as the hello. */
@@ -106,8 +106,8 @@ struct hello_peer {
 	uint64_t attempt;
 	const struct qmt_str *capabilities;
 	uint32_t capability_count;
-	uint8_t scopes[HELLO_SCOPES]; /* number on the link -> index in self->scopes */
-	uint32_t scope_count;         /* at least 1 */
+	uint8_t scopes[HELLO_SCOPES];    /* number on the link -> index in self->scopes */
+	uint32_t scope_count;            /* at least 1 */
 	uint64_t body_bytes;
 	uint64_t features;
 };
@@ -132,7 +132,7 @@ struct hello {
 	struct peer_id expected;
 	uint8_t channel_key[HELLO_KEY];
 	uint8_t nonce_d[HELLO_NONCE], nonce_l[HELLO_NONCE];
-	uint32_t versions[5];     /* d_min, d_max, l_min, l_max, chosen */
+	uint32_t versions[5]; /* d_min, d_max, l_min, l_max, chosen */
 	struct qmt_bytes offered; /* scopes of the claim; in memory */
 	struct hello_peer peer;
 	void *memory; /* what peer points into */

@@ -194,12 +194,13 @@ static void on_invite_create(struct qmt_ctx *ctx, void *state, const void *body)
 	{                                                                                              \
 		struct op *op = op_;                                                                       \
 		const struct type_of_answer *answer = result->body;                                        \
-	\
+\
 		(void)state;                                                                               \
-		if (result->fail)                                                                          \
+		if (result->fail) {                                                                        \
 			(void)qmt_reply_result(ctx, op->token, result);                                        \
-		else                                                                                       \
+		} else {                                                                                   \
 			TELL;                                                                                  \
+		}                                                                                          \
 		op_end(op);                                                                                \
 	}
 RELAY(listed, store_invites,

@@ -8,8 +8,8 @@
  *            inviter itself needs none: the mesh id names its key.
  * Life:      a membership is renewed from half of its lifetime on. When it ends, its peer loses its role on all links
  *            at that second, and this node, in its own case, those of the whole mesh.
- * Limits:    ADMISSION_MESHES_MAX meshes; of each ADMISSION_REVOCATIONS (who cannot keep one leaves that mesh: it could not
- *            tell who is out) and ADMISSION_CONTACTS peers; ADMISSION_JOINS requests of one peer at a time.
+ * Limits:    ADMISSION_MESHES_MAX meshes; of each ADMISSION_REVOCATIONS (who cannot keep one leaves that mesh: it could
+ *            not tell who is out) and ADMISSION_CONTACTS peers; ADMISSION_JOINS requests of one peer at a time.
  * Secrets:   tokens are in answers only, never in a log.
  */
 #ifndef ACTORS_ADMISSION_H

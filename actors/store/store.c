@@ -369,7 +369,7 @@ static void on_admit(struct qmt_ctx *ctx, void *state, const void *body)
 	{                                                                                                  \
 		struct store *store = state;                                                                   \
 		struct qmt_err err;                                                                            \
-	\
+\
 		if (begin_request(ctx, store))                                                                 \
 			end_request(ctx, store, store_db_##message(store->db, body, qmt_wall_ms(ctx), &err), &err, \
 				&store_done_type, NULL);                                                               \

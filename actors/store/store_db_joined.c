@@ -1,7 +1,8 @@
 /* actors/store/store_db_joined.c - meshes that this node is in, where their members were found, and who was revoked.
  *
  * A revocation is a fact that its inviter signed: it is kept until the mesh is left, so that whoever was sent away
- * stays away over restarts and whatever it shows. What this node revokes itself has no proof until the actor "admission" has signed it.
+ * stays away over restarts and whatever it shows. What this node revokes itself has no proof until the actor
+ * "admission" has signed it.
  */
 #include <errno.h>
 

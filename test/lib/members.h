@@ -1,5 +1,5 @@
-/* test/lib/members.h - nodes with a real store and the actor "admission", for tests of meshes: real links, several nodes in
- * one process.
+/* test/lib/members.h - nodes with a real store and the actor "admission", for tests of meshes: real links, several
+ * nodes in one process.
  *
  * Threads: the test's.   Blocks: up to MESH_WAIT_MS, then the test fails.   Limits: MEMBERS_NODES nodes at a time.
  */

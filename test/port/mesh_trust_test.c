@@ -1,5 +1,5 @@
-/* test/port/mesh_trust_test.c - what comes from the wire of a mesh is believed only as far as it was proven, and takes no
- * more than its share; a restart or a lost answer lets nobody in. */
+/* test/port/mesh_trust_test.c - what comes from the wire of a mesh is believed only as far as it was proven, and
+ * takes no more than its share; a restart or a lost answer lets nobody in. */
 #include <setjmp.h>
 #include <stdarg.h>
 
