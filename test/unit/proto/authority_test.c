@@ -129,7 +129,7 @@ static void test_pace(void **state)
 	for (const struct authority_row *row = authority_rows; row->operation; row++) {
 		enum authority_pace pace = authority_pace_of(row->operation);
 		bool ends = strstr(row->operation, "_end"),
-			 works = strstr("node_info provider_use session_host", row->operation);
+			 works = strstr("node_info provider_use session_host admission", row->operation);
 
 		assert_int_equal(pace, ends ? AUTHORITY_PACE_ENDING : works ? AUTHORITY_PACE_COUNTED : AUTHORITY_PACE_FREE);
 	}
