@@ -128,6 +128,59 @@ static void addresses_are_addresses(void **state)
 	assert_int_equal(of_liar, 1);
 }
 
+static void not_known(struct mesh_node *node, struct mesh_node *other)
+{
+	const struct peers_list_reply *list = mesh_peers(node);
+
+	for (uint32_t i = 0; i < list->peers.count; i++)
+		assert_false(qmt_str_is(list->peers.items[i].peer_id, other->id));
+	assert_int_not_equal(members_use(node, other), 0);
+}
+
+/* A node between two meshes joins nobody: those of one neither hear of nor reach those of the other; the mesh of the
+ * others is not one that a link of theirs shares, and naming it says nothing. */
+static void between_two_meshes(void **state)
+{
+	struct mesh_node *a = members_start(*state), *b = members_start(*state), *c = members_start(*state);
+	char x[1024], y[1024], other[400];
+
+	members_invite(a, "x", 0, false, x);
+	members_invite(c, "y", 0, false, y);
+	members_must_join(b, x);
+	members_must_join(b, y);
+	members_wait_usable(a, b);
+	members_wait_usable(c, b);
+	members_wait_usable(b, a);
+	members_wait_usable(b, c);
+	not_known(a, c);
+	not_known(c, a);
+	members_mesh_id(c, "y", other);
+	struct membership own = members_membership(a, a, "x", 0);
+	assert_int_equal(members_show(a, b, other, &own), AUTHORITY_NONE);
+	assert_int_equal(members_use(a, b), 0);
+}
+
+/* Who is sent out of one mesh keeps, over the same link, what it may do in another, and no more. */
+static void out_of_one_of_two(void **state)
+{
+	struct mesh_node *host = members_start(*state), *node = members_start(*state);
+	struct qmt_result result;
+	char x[1024], y[1024];
+
+	members_invite(host, "x", 0, true, x);
+	members_invite(host, "y", 0, false, y);
+	members_must_join(node, x);
+	members_must_join(node, y);
+	members_wait_role(host, node, "member");
+	assert_int_equal(MESH_ASK(host, host->admission_ref, &result, admission_mesh_revoke, .peer_id = qmt_str(node->id),
+						 .mesh = qmt_str("y")),
+		0);
+	assert_int_equal(((const struct admission_mesh_revoked *)result.body)->meshes, 1);
+	members_wait_role(host, node, "client");
+	members_wait_usable(node, host);
+	assert_int_equal(mesh_links(node), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -135,6 +188,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(admission_starts_anew, members_setup, members_teardown),
 		cmocka_unit_test_setup_teardown(strangers_tell_nothing, members_setup, members_teardown),
 		cmocka_unit_test_setup_teardown(addresses_are_addresses, members_setup, members_teardown),
+		cmocka_unit_test_setup_teardown(between_two_meshes, members_setup, members_teardown),
+		cmocka_unit_test_setup_teardown(out_of_one_of_two, members_setup, members_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
