@@ -10,6 +10,7 @@
  *
  * SIGINT and SIGTERM come through a descriptor, so that waiting for the node can end early without a race. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct chat {
 	struct qmt_str session; /* as given (id, prefix or name), then its id */
 	struct qmt_str text;
 	const char *request;
+	uint64_t trace;
 	struct qmt_ref watcher;
 	char id[64];
 	uint64_t turn; /* 0: not known yet */
@@ -103,9 +105,9 @@ static char *read_text(const char *argument, uint32_t *ret_len)
 static int failed(struct chat *chat, const char *what)
 {
 	chat_show_end_line(&chat->show);
-	cli_error("%s; %s: repeat with --request %s", what,
+	cli_error("%s; %s: repeat with --request %s (in the logs: trace=%016" PRIx64 ")", what,
 		chat->turn ? "the turn may go on there, `qmt session show` tells" : "the prompt may have been taken",
-		chat->request);
+		chat->request, chat->trace);
 	return CLI_FAILED;
 }
 
@@ -324,6 +326,14 @@ int qmt_chat(const struct cli *cli)
 	if (!chat.client) {
 		free(text);
 		return CLI_FAILED;
+	}
+	chat.trace = qmt_trace_of(qmt_str(chat.request));
+	control_client_trace(chat.client, chat.trace);
+	if (cli->option[CLI_OPTION_trace]) {
+		char line[32];
+
+		snprintf(line, sizeof line, "trace=%016" PRIx64 "\n", chat.trace);
+		cli_text(2, qmt_str(line));
 	}
 	chat.watcher = control_client_watch(chat.client);
 	status = prompt(&chat);

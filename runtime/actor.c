@@ -433,7 +433,7 @@ void qmt_uuid(struct qmt_ctx *ctx, char ret_text[37])
 
 const struct qmt_log *qmt_log_of(struct qmt_ctx *ctx)
 {
-	return ctx->sys->log;
+	return ctx->log;
 }
 
 /* ---- our own bugs ------------------------------------------------------------------------------------------------ */

@@ -328,6 +328,24 @@ QMT_EXPORT int qmt_timer_start(struct qmt_ctx *ctx, uint64_t delay_ms, qmt_timer
 /* After this fn is not called. A timer that has fired, or {0}: nothing happens. Sets *timer to {0}. */
 QMT_EXPORT void qmt_timer_cancel(struct qmt_ctx *ctx, struct qmt_timer *timer);
 
+/* ---- traces ------------------------------------------------------------------------------------------------------ */
+
+/* A trace is a number that follows one piece of work; 0: none. What is sent while a trace is set carries it: every kind
+ * of tell and ask, on every node that it comes to. It is set while an actor handles a message that carries one, in the
+ * continuation of an ask that was made with one (also when the deadline tells), in `done` of a job and in `done` and
+ * `output` of a child that were started with one, in `undelivered` of a tell that carried one. Everywhere else there is
+ * none: timers (also qmt_tell_after), descriptors, the other hooks and a new actor's start belong to nobody's work.
+ * A message keeps its trace when it is kept, forwarded or waits for a restart; one that was made by hand (port.h) has
+ * the trace of when it was made. Answers need none: the asker knows.
+ * Lines that are logged meanwhile (QMT_LOG) end in trace=<16 hex digits>.
+ * It is a label and no proof: whoever sends a message chooses it. */
+QMT_EXPORT uint64_t qmt_trace(struct qmt_ctx *ctx);
+/* Sets it until this call of the module returns; from outside until it is set again. */
+QMT_EXPORT void qmt_trace_set(struct qmt_ctx *ctx, uint64_t trace);
+/* One to begin with, made of the text that the work is known by (the id of a request): the same for the same text, so
+ * who repeats a request goes on with its trace, and who knows the id can find the lines. Never 0. */
+QMT_EXPORT uint64_t qmt_trace_of(struct qmt_str text);
+
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 QMT_EXPORT void qmt_again(struct qmt_ctx *ctx);          /* run the `again` hook once after the others had their turn */

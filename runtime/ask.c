@@ -53,6 +53,20 @@ static struct ask *ask_open(struct qmt_ctx *ctx, const struct qmt_type *type, ui
 	return ask;
 }
 
+/* For who may be in the middle of traced work. */
+static COLD struct ask *ask_open_traced(struct qmt_ctx *ctx, uint64_t trace, const struct qmt_type *type,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct ask *ask;
+
+	if (trace && !qmt__ask_trace(ctx, trace, &then, &arg))
+		return NULL;
+	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	if (!ask && trace)
+		qmt_msg_free(ctx, arg);
+	return ask;
+}
+
 /* Ends the record: answers from now on are late. */
 static void ask_close(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
 {
@@ -64,6 +78,13 @@ static void ask_close(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
 		ask->next->prev = ask->prev;
 	atomic_store_explicit(&ask->gen, atomic_load_explicit(&ask->gen, RELAXED) + 1, RELAXED);
 	slab_free(ctx, CLASS_ASK, ask);
+}
+
+/* The same, and `then` will not be called. */
+static void ask_drop(struct qmt_ctx *ctx, struct qmt_actor *a, struct ask *ask)
+{
+	qmt__ask_untrace(ctx, ask);
+	ask_close(ctx, a, ask);
 }
 
 /* Nothing is waited for any more: the normal lane goes on. An answer that was taken and not told counts as dealt with:
@@ -88,7 +109,7 @@ void qmt__asks_release(struct qmt_ctx *ctx, struct qmt_actor *a)
 	if (ext && ext->exclusive)
 		exclusive_end(ctx, a, ext);
 	while (a->asks)
-		ask_close(ctx, a, a->asks);
+		ask_drop(ctx, a, a->asks);
 }
 
 struct qmt_ref qmt__ask_owner(struct ask *ask, uint32_t gen)
@@ -118,43 +139,74 @@ static int check_asker(struct qmt_ctx *ctx)
 	return unlikely(!ctx->cur) ? -ENOTSUP : 0; /* from outside: qmt_outside_ask */
 }
 
+/* Of an actor behind a link. */
+static int ask_remote(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct ask *ask = ask_open_traced(ctx, ctx->trace, type, timeout_ms, then, arg);
+	int failed;
+
+	if (!ask)
+		return -ENOMEM;
+	failed = qmt__outgoing_ask(ctx, to, type, body, NULL, ask, timeout_ms);
+	if (failed)
+		ask_drop(ctx, ctx->cur, ask);
+	return failed;
+}
+
+/* Not simply of an actor that runs here: of nobody, behind a link, or with a trace. */
+static COLD int ask_otherwise(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
+	uint64_t timeout_ms, qmt_continuation *then, void *arg)
+{
+	struct qmt_msg *m;
+	int failed;
+
+	if (!to.actor)
+		return QMT_FAIL_NOT_RUNNING;
+	if (to.rid)
+		return ask_remote(ctx, to, type, body, timeout_ms, then, arg);
+	if (!ctx->trace)
+		return QMT_FAIL_NOT_RUNNING;
+	m = qmt__msg_copy_prefixed(ctx, &type->record, body, 0);
+	if (!m)
+		return -ENOMEM;
+	failed = qmt_ask_msg(ctx, to, type, &m, timeout_ms, then, arg);
+	if (failed)
+		msg_free(ctx, m);
+	return failed;
+}
+
 int qmt_ask(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint64_t timeout_ms,
 	qmt_continuation *then, void *arg)
 {
-	const struct qmt_actor_desc *desc = NULL;
-	struct qmt_msg *m = NULL;
+	const struct qmt_actor_desc *desc;
+	struct qmt_msg *m;
 	struct ask *ask;
-	int accepted = 0, failed = check_asker(ctx);
+	int accepted, failed = check_asker(ctx);
 
 	if (unlikely(failed))
 		return failed;
-	if (unlikely(!to.actor))
-		return QMT_FAIL_NOT_RUNNING;
-	if (likely(!to.rid)) {
-		failed = check_target(to, type, &desc, &accepted);
-		if (unlikely(failed))
-			return failed;
-		m = msg_copy(ctx, &type->record, body);
-		if (unlikely(!m))
-			return -ENOMEM;
-	}
+	if (unlikely(!to.actor || ctx->trace))
+		return ask_otherwise(ctx, to, type, body, timeout_ms, then, arg);
+	failed = check_target(to, type, &desc, &accepted);
+	if (unlikely(failed))
+		return to.rid ? ask_otherwise(ctx, to, type, body, timeout_ms, then, arg) : failed;
+	m = msg_copy(ctx, &type->record, body);
+	if (unlikely(!m))
+		return -ENOMEM;
 	ask = ask_open(ctx, type, timeout_ms, then, arg);
 	if (unlikely(!ask)) {
 		qmt_msg_free(ctx, m);
 		return -ENOMEM;
 	}
-	if (unlikely(to.rid)) {
-		failed = qmt__outgoing_ask(ctx, to, type, body, NULL, ask, timeout_ms);
-	} else {
-		m->type = (uint16_t)accepted;
-		m->to_gen = to.gen;
-		msg_make_ask(ctx, m, ask);
-		failed = deliver(ctx, to.actor, desc, m);
-		if (unlikely(failed))
-			msg_free(ctx, m);
-	}
-	if (unlikely(failed))
+	m->type = (uint16_t)accepted;
+	m->to_gen = to.gen;
+	msg_make_ask(ctx, m, ask);
+	failed = deliver(ctx, to.actor, desc, m);
+	if (unlikely(failed)) {
+		msg_free(ctx, m);
 		ask_close(ctx, ctx->cur, ask);
+	}
 	return failed;
 }
 
@@ -176,7 +228,8 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 		if (failed)
 			return failed;
 	}
-	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	ask = unlikely(prefixed) ? ask_open_traced(ctx, msg_trace(m), type, timeout_ms, then, arg)
+							 : ask_open(ctx, type, timeout_ms, then, arg);
 	if (!ask)
 		return -ENOMEM;
 	if (to.rid) {
@@ -192,7 +245,7 @@ int qmt_ask_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *t
 		failed = deliver(ctx, to.actor, desc, m);
 	}
 	if (failed)
-		ask_close(ctx, ctx->cur, ask);
+		ask_drop(ctx, ctx->cur, ask);
 	else
 		msg_given(ctx, msg);
 	return failed;
@@ -226,7 +279,7 @@ int qmt_ask_exclusive(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_t
 /* ctx->cur asks a failure of itself, so that `then` hears of it on a turn of its own. */
 static void fail_later(struct qmt_ctx *ctx, const struct qmt_type *type, int fail, qmt_continuation *then, void *arg)
 {
-	struct ask *ask = ctx->cur ? ask_open(ctx, type, 0, then, arg) : NULL;
+	struct ask *ask = ctx->cur ? ask_open_traced(ctx, ctx->trace, type, 0, then, arg) : NULL;
 
 	if (!ask && ctx->cur) {
 		/* `then` cannot be called: so that nobody waits for it, this incarnation ends. */
@@ -278,12 +331,12 @@ int qmt_ask_name(struct qmt_ctx *ctx, const char *peer, const char *name, const 
 	if (is_here(peer))
 		return qmt_lookup(ctx, name, &to) ? QMT_FAIL_UNKNOWN_ACTOR
 										  : qmt_ask(ctx, to, type, body, timeout_ms, then, arg);
-	ask = ask_open(ctx, type, timeout_ms, then, arg);
+	ask = ask_open_traced(ctx, ctx->trace, type, timeout_ms, then, arg);
 	if (!ask)
 		return -ENOMEM;
 	failed = qmt__outgoing_ask_name(ctx, peer, name, type, body, ask, timeout_ms);
 	if (failed)
-		ask_close(ctx, ctx->cur, ask);
+		ask_drop(ctx, ctx->cur, ask);
 	return failed;
 }
 
@@ -474,6 +527,7 @@ void qmt__exclusive_answered(struct qmt_ctx *ctx, struct qmt_actor *a)
 	SHOW_HOT(ctx->cur_msg, m);
 	SHOW_HOT(ctx->cur_type, CUR_REPLY);
 	qmt__ask_answered(ctx, a, m);
+	trace_over(ctx);
 	SHOW_HOT(ctx->cur_msg, NULL);
 	if (ctx->ctl & CTL_KEPT)
 		ctx->ctl &= ~(uint32_t)CTL_KEPT;
@@ -502,6 +556,7 @@ uint64_t qmt__asks_due(struct qmt_ctx *ctx, struct qmt_actor *a, uint64_t now)
 				exclusive_end(ctx, a, actor_ext(a));
 			ask_close(ctx, a, ask);
 			then(ctx, actor_state(a), &late, arg);
+			trace_over(ctx);
 		} else if (!first || deadline < first) {
 			first = deadline;
 		}
@@ -515,12 +570,12 @@ struct ask *qmt__ask_open_plain(struct qmt_ctx *ctx, uint64_t timeout_ms, qmt_co
 {
 	static const struct qmt_type none; /* of no protocol: no reply fits */
 
-	return ask_open(ctx, &none, timeout_ms, then, arg);
+	return ask_open_traced(ctx, ctx->trace, &none, timeout_ms, then, arg);
 }
 
 void qmt__ask_close(struct qmt_ctx *ctx, struct ask *ask)
 {
-	ask_close(ctx, ctx->cur, ask);
+	ask_drop(ctx, ctx->cur, ask);
 }
 
 void qmt__ask_return(struct qmt_ctx *ctx, struct qmt_token token, struct qmt_msg *m)

@@ -7,6 +7,7 @@
  *         +--incarnation ends--> group killed, reaped (by a job, if it is not gone at once)
  */
 #include "scheduler.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -39,6 +40,7 @@ struct child_process {
 	qmt_child_output_fn *output;
 	uint32_t read_bytes;
 	void *arg;
+	uint64_t trace; /* of who started it */
 	int status;
 	bool exited, timed_out, paused;
 };
@@ -89,12 +91,15 @@ static void report(struct qmt_ctx *ctx, void *state, struct child_process *child
 		.out_total_bytes = child->out.total_bytes,
 		.err_total_bytes = child->err.total_bytes,
 	};
+	uint64_t before;
 
 	/* Taken apart first: what `done` sees is over, and it may start the next one. */
 	unlink_process(ctx->cur, child);
 	output_close(ctx, &child->out);
 	output_close(ctx, &child->err);
+	before = trace_begin(ctx, child->trace);
 	child->done(ctx, state, &result, child->arg);
+	trace_end(ctx, before);
 	child_free(ctx, child);
 }
 
@@ -151,6 +156,8 @@ static void output_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t even
 	for (int i = 0; i < READ_AT_ONCE; i++) {
 		char data[READ_BYTES];
 		ssize_t got = read(fd, data, child->read_bytes);
+		uint64_t before;
+		bool goes_on;
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -166,8 +173,11 @@ static void output_ready(struct qmt_ctx *ctx, void *state, int fd, uint32_t even
 			continue;
 		}
 		output->total_bytes += (uint64_t)got;
-		if (!child->output(ctx, state, output == &child->out ? 1 : 2,
-				(struct qmt_bytes){(const uint8_t *)data, (uint32_t)got}, child->arg)) {
+		before = trace_begin(ctx, child->trace);
+		goes_on = child->output(ctx, state, output == &child->out ? 1 : 2,
+			(struct qmt_bytes){(const uint8_t *)data, (uint32_t)got}, child->arg);
+		trace_end(ctx, before);
+		if (!goes_on) {
 			pause_reading(ctx, child);
 			return;
 		}
@@ -316,6 +326,7 @@ int qmt_child_start(struct qmt_ctx *ctx, const struct qmt_child_options *opt, qm
 	child->output = opt->output;
 	child->done = done;
 	child->arg = arg;
+	child->trace = ctx->trace;
 	failed = watch_all(ctx, child, opt);
 	if (failed) {
 		qmt_os_child_kill(&child->os, SIGKILL);

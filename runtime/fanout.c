@@ -29,6 +29,7 @@ struct fanout {
 	struct qmt_msg *held;
 	uint64_t held_until_ms; /* TIMED */
 	const struct qmt_type *held_type;
+	uint64_t held_trace;
 	struct qmt_timer retry;
 };
 
@@ -238,6 +239,7 @@ static void again(struct qmt_ctx *ctx, void *state, void *arg)
 
 	(void)state;
 	f->retry = (struct qmt_timer){0};
+	qmt_trace_set(ctx, f->held_trace);
 	offer(ctx, f, f->held_type, qmt_msg_body(f->held));
 	if (pending(f) && f->options.delivery == QMT_DELIVERY_TIMED && qmt_now_ms(ctx) >= f->held_until_ms)
 		lose(f);
@@ -269,6 +271,7 @@ static void hold(struct qmt_ctx *ctx, struct fanout *f, const struct qmt_type *t
 	}
 	qmt_record_copy(&type->record, body, qmt_msg_body(f->held), qmt_msg_extra(f->held, type));
 	f->held_type = type;
+	f->held_trace = qmt_trace(ctx);
 	f->held_until_ms = qmt_now_ms(ctx) + f->options.patience_ms;
 	qmt_hold(ctx, true);
 }

@@ -108,10 +108,12 @@ enum {
 	MSG_CLASS_CARE = 0x80, /* flag: owns more than its block, see qmt__msg_free_slow */
 };
 
-/* What only few requests have stands in front of their body (message.h: 16 bytes, so the rest stays aligned). */
+/* What only few requests have stands in front of their body (message.h: 32 bytes, so the rest stays aligned). */
 struct prefix {
 	uint64_t deadline_ns;   /* not to be handled later than this; 0: none */
 	struct qmt_msg *shared; /* the body is that of a struct shared; NULL: it follows */
+	uint64_t trace;         /* trace.h; 0: none */
+	uint64_t unused;
 };
 /* Body of a message that several envelopes point to; never in a mailbox itself. Immutable. */
 struct shared {
@@ -203,8 +205,9 @@ enum {
 	CTL_KEPT = 256,    /* the current message is not ours any more */
 	CTL_NEW = 512,     /* standing, until `start` was called */
 	CTL_EXCLUSIVE = 1024, /* standing: waits for the answer to qmt_ask_exclusive */
+	CTL_TRACED = 2048, /* qmt_trace_set was called: over with the handler (trace.h) */
 	CTL_STANDING = CTL_HOLD | CTL_MUTED | CTL_DOWN | CTL_EXCLUSIVE,
-	CTL_BREAK = CTL_STOP | CTL_FAIL | CTL_FULL | CTL_STANDING,
+	CTL_BREAK = CTL_STOP | CTL_FAIL | CTL_FULL | CTL_TRACED | CTL_STANDING,
 };
 
 enum {
@@ -414,18 +417,21 @@ struct qmt_ctx {
 	struct qmt_msg *cur_msg;
 	uint16_t cur_type;                         /* of the message being handled; CUR_* */
 	uint32_t ctl;                              /* CTL_* */
-	enum ctx_kind kind;
+	uint64_t trace;                            /* of what is being handled; 0: none (trace.h) */
 	struct qmt_actor *full;                    /* CTL_FULL */
 	uint32_t full_gen;
 	uint32_t slot_runs;
 	uint32_t mark_tail;
+	enum ctx_kind kind;
 	uint64_t mark_ns, last_poll_ns;
 	struct qmt_system *sys;
+	struct qmt_log *log;                       /* sys->log, whose lines show `trace`; NULL: none */
 	struct sim *sim;                           /* seeded systems only */
 	uint32_t spin, parks, random;
 	uint32_t skipped;                          /* turns that were not run before the next timed one (scheduler.c) */
 	char fail_text[200];                       /* CTL_FAIL */
 	struct qmt_token fail_token;               /* CTL_FAIL: of the ask that was being handled */
+	uint64_t fail_trace;                       /* CTL_FAIL */
 	struct cache cache[CLASSES];
 	/* shared */
 	CACHE_LINE struct qmt_actor *_Atomic ring[RING_SLOTS];

@@ -6,6 +6,7 @@
  */
 #include "scheduler.h"
 #include "slab.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <time.h>
@@ -15,6 +16,7 @@ struct job {
 	struct qmt_msg *message;  /* this is its body */
 	struct qmt_job calls;
 	void *arg;
+	uint64_t trace;           /* of who started it */
 	struct qmt_actor *owner;
 	uint32_t incarnation;
 	bool detached;            /* nobody waits for it, but it has to run, also at the end of the system */
@@ -93,8 +95,12 @@ void qmt__job_done(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 		qmt__job_drop(m);
 		return;
 	}
-	if (job->calls.done)
+	if (job->calls.done) {
+		uint64_t before = trace_begin(ctx, job->trace);
+
 		job->calls.done(ctx, actor_state(a), job->arg);
+		trace_end(ctx, before);
+	}
 	free(m);
 }
 
@@ -191,7 +197,7 @@ static int job_add(struct qmt_ctx *ctx, const struct qmt_job *calls, void *arg, 
 	m->type = INTERNAL_JOB;
 	m->class |= MSG_CLASS_CARE;
 	job = (struct job *)(void *)m->body;
-	*job = (struct job){.message = m, .calls = *calls, .arg = arg, .owner = ctx->cur, .detached = detached};
+	*job = (struct job){.message = m, .calls = *calls, .arg = arg, .trace = ctx->trace, .owner = ctx->cur, .detached = detached};
 	if (ctx->cur) {
 		m->to_gen = actor_gen(ctx->cur);
 		job->incarnation = actor_restarts(ctx->cur);

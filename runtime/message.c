@@ -122,12 +122,15 @@ struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record 
 
 struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, size_t extra)
 {
-	struct qmt_msg *m = extra > SIZE_MAX / 2 ? NULL : msg_alloc(ctx, extra_at(&type->record) + extra);
+	size_t prefix = ctx->trace ? sizeof(struct prefix) : 0;
+	struct qmt_msg *m = extra > SIZE_MAX / 2 ? NULL : msg_alloc(ctx, prefix + extra_at(&type->record) + extra);
 
-	if (m) {
-		m->flags = 0;
-		memset(m->body, 0, type->record.size);
-	}
+	if (!m)
+		return NULL;
+	m->flags = prefix ? MSG_PREFIXED : 0;
+	if (prefix)
+		*(struct prefix *)(void *)m->body = (struct prefix){.trace = ctx->trace};
+	memset(m->body + prefix, 0, type->record.size);
 	return m;
 }
 
@@ -143,9 +146,9 @@ void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type)
 
 /* ---- messages with a prefix -------------------------------------------------------------------------------------- */
 
-_Static_assert(sizeof(struct prefix) == 16 && offsetof(struct shared, body) == 16, "what follows stays aligned");
+_Static_assert(sizeof(struct prefix) == 32 && offsetof(struct shared, body) == 16, "what follows stays aligned");
 
-struct qmt_msg *qmt__msg_copy_timed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
+struct qmt_msg *qmt__msg_copy_prefixed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
 	uint64_t deadline_ns)
 {
 	struct qmt_msg *m = msg_alloc(ctx, sizeof(struct prefix) + extra_at(record) + qmt_record_extra(record, body));
@@ -154,7 +157,7 @@ struct qmt_msg *qmt__msg_copy_timed(struct qmt_ctx *ctx, const struct qmt_record
 	if (!m)
 		return NULL;
 	m->flags = MSG_PREFIXED;
-	*(struct prefix *)(void *)m->body = (struct prefix){.deadline_ns = deadline_ns};
+	*(struct prefix *)(void *)m->body = (struct prefix){.deadline_ns = deadline_ns, .trace = ctx->trace};
 	copy = m->body + sizeof(struct prefix);
 	qmt_record_copy(record, body, copy, copy + extra_at(record));
 	return m;
@@ -182,7 +185,7 @@ struct qmt_msg *qmt__envelope_new(struct qmt_ctx *ctx, struct qmt_msg *shared)
 		return NULL;
 	m->flags = MSG_PREFIXED;
 	m->class |= MSG_CLASS_CARE;
-	*(struct prefix *)(void *)m->body = (struct prefix){.shared = shared};
+	*(struct prefix *)(void *)m->body = (struct prefix){.shared = shared, .trace = ctx->trace};
 	return m;
 }
 

@@ -30,6 +30,7 @@ static struct qmt_msg *wrap(struct qmt_ctx *ctx, uint32_t rid, struct qmt_str na
 	box = (struct outgoing_box *)(void *)m->body;
 	room = (char *)(box + 1);
 	*box = (struct outgoing_box){.out = {.type = type, .body = body, .rid = rid}, .inner = inner};
+	box->out.trace = inner ? msg_trace(inner) : ctx->trace;
 	if (name.len)
 		box->out.to_name = qmt_strn(memcpy(room, name.p, name.len), name.len);
 	if (!inner) {

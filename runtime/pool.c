@@ -67,8 +67,15 @@ static void marked(struct qmt_ctx *ctx, void *state, const struct qmt_result *re
 static void mark(struct qmt_ctx *ctx, struct qmt_pool *pool, struct qmt_pool_worker *w)
 {
 	uintptr_t which = (uintptr_t)w->tenant << 16 | (uintptr_t)(w - pool->workers);
-	int failed =
+	uint64_t trace = qmt_trace(ctx);
+	int failed;
+
+	if (trace)
+		qmt_trace_set(ctx, 0); /* what it covers is not this piece of work alone */
+	failed =
 		qmt_ask(ctx, w->ref, &qmt_pool_mark_type, &(struct qmt_pool_mark){}, MARK_TIMEOUT_MS, marked, (void *)which);
+	if (trace)
+		qmt_trace_set(ctx, trace);
 
 	if (!failed) {
 		w->marked = true;

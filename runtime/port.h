@@ -32,6 +32,7 @@ struct qmt_outgoing {
 	struct qmt_token token; /* of an ask: answer it by qmt_reply…; may be stored */
 	uint64_t deadline_ms;   /* of an ask: time left when it was sent */
 	struct qmt_ref from;    /* the sending actor, unset from outside */
+	uint64_t trace;         /* qmt_trace of the sender; 0: none. During `outgoing` it is the link's as well */
 };
 
 /* Inside `outgoing`, once: the link cannot carry this message. An ask is answered with `fail`, a tell goes back to its
@@ -76,8 +77,8 @@ QMT_EXPORT QMT_MUST_CHECK int qmt_register_over(struct qmt_ctx *ctx, const char 
  * name the other. Again when that changes. Its end is noticed. */
 QMT_EXPORT void qmt_peer_up(struct qmt_ctx *ctx, const char *peer, bool shares);
 
-/* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. NULL: out of memory.
- * Owned by the caller until sent. */
+/* A message of `type` with `extra` bytes behind its struct for variable parts, zeroed struct. It carries the trace of
+ * this moment (qmt_trace), and of none later. NULL: out of memory. Owned by the caller until sent. */
 QMT_EXPORT struct qmt_msg *qmt_msg_new(struct qmt_ctx *ctx, const struct qmt_type *type, size_t extra);
 QMT_EXPORT void *qmt_msg_body(struct qmt_msg *msg);
 QMT_EXPORT void *qmt_msg_extra(struct qmt_msg *msg, const struct qmt_type *type); /* aligned to 16, `extra` bytes */

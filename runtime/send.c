@@ -29,11 +29,17 @@ COLD int qmt__accept_type_more(const struct qmt_actor_desc *desc, const struct q
 
 /* ---- tell -------------------------------------------------------------------------------------------------------- */
 
-static COLD int tell_elsewhere(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
+static int tell_copy(
+	struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint32_t how);
+
+/* Not simply to an actor that runs here: to nobody, behind a link, or with a trace. */
+static COLD int tell_otherwise(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
 {
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
-	return qmt__outgoing_tell(ctx, to, type, body, NULL, 0);
+	if (to.rid)
+		return qmt__outgoing_tell(ctx, to, type, body, NULL, 0);
+	return ctx->trace ? tell_copy(ctx, to, type, body, 0) : QMT_FAIL_NOT_RUNNING;
 }
 
 int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body)
@@ -42,11 +48,11 @@ int qmt_tell(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type
 	struct qmt_msg *m;
 	int accepted, failed;
 
-	if (unlikely(!to.actor || to.rid))
-		return tell_elsewhere(ctx, to, type, body);
+	if (unlikely(!to.actor || ctx->trace))
+		return tell_otherwise(ctx, to, type, body);
 	failed = check_target(to, type, &desc, &accepted);
 	if (unlikely(failed))
-		return failed;
+		return to.rid ? tell_otherwise(ctx, to, type, body) : failed;
 	m = msg_copy(ctx, &type->record, body);
 	if (unlikely(!m))
 		return -ENOMEM;
@@ -174,18 +180,19 @@ int qmt_send_msg(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *
 	return failed;
 }
 
-static int tell_copy(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body,
-	uint32_t how)
+static int tell_copy(
+	struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_type *type, const void *body, uint32_t how)
 {
 	struct qmt_msg *m;
 	int failed;
 
 	if (!to.actor)
 		return QMT_FAIL_NOT_RUNNING;
-	m = msg_copy(ctx, &type->record, body);
+	m = ctx->trace ? qmt__msg_copy_prefixed(ctx, &type->record, body, 0) : msg_copy(ctx, &type->record, body);
 	if (!m)
 		return -ENOMEM;
-	m->flags = 0;
+	if (!ctx->trace)
+		m->flags = 0;
 	failed = send_with(ctx, to, type, m, how);
 	if (failed)
 		msg_free(ctx, m);
@@ -214,7 +221,7 @@ int qmt_tell_within(struct qmt_ctx *ctx, struct qmt_ref to, const struct qmt_typ
 		return QMT_FAIL_DEADLINE;
 	if (within_ms > UINT32_MAX)
 		within_ms = UINT32_MAX;
-	m = qmt__msg_copy_timed(ctx, &type->record, body, now_ns(ctx) + within_ms * NS_PER_MS);
+	m = qmt__msg_copy_prefixed(ctx, &type->record, body, now_ns(ctx) + within_ms * NS_PER_MS);
 	if (!m)
 		return -ENOMEM;
 	failed = send_with(ctx, to, type, m, 0);
@@ -515,9 +522,11 @@ void qmt__bounced(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_msg *m)
 {
 	const struct bounce *bounced = (const struct bounce *)(const void *)m->body;
 	const void *body = msg_body(bounced->message);
+	uint64_t before = trace_begin(ctx, msg_trace(bounced->message));
 
 	if (bounced->message->flags & MSG_INTERNAL)
 		body = ((const struct outgoing_box *)body)->out.body;
 	if (actor_desc(a)->undelivered)
 		actor_desc(a)->undelivered(ctx, actor_state(a), bounced->type, body, bounced->reason);
+	trace_end(ctx, before);
 }

@@ -7,13 +7,15 @@
 
 #include "scheduler.h"
 #include "slab.h"
+#include "trace.h"
 
 struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body);
 
-/* A message with MSG_PREFIXED, that counts until deadline_ns. NULL: out of memory. */
-struct qmt_msg *qmt__msg_copy_timed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
+/* A message with MSG_PREFIXED, that counts until deadline_ns (0: always) and carries ctx->trace. NULL: out of memory. */
+struct qmt_msg *qmt__msg_copy_prefixed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
 	uint64_t deadline_ns);
-/* A body for many envelopes, with `refs` references; an envelope takes over one of them. NULL: out of memory. */
+/* A body for many envelopes, with `refs` references; an envelope takes over one of them and carries ctx->trace. NULL:
+ * out of memory. */
 struct qmt_msg *qmt__shared_new(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body, uint32_t refs);
 struct qmt_msg *qmt__envelope_new(struct qmt_ctx *ctx, struct qmt_msg *shared);
 
@@ -42,16 +44,32 @@ static HOT int accept_type(const struct qmt_actor_desc *desc, const struct qmt_t
 	return likely(desc->accepts[0].handlers[type->index] != NULL) ? type->index : -1;
 }
 
-/* Whether `to` (of this process) runs and understands `type`. Sets *ret_desc and *ret_type; 0 or why not.
+/* Whether the set ref means that incarnation, and no actor behind a link: one comparison for both halves. */
+static HOT bool ref_is_here(struct qmt_ref to)
+{
+	const struct {
+		uint32_t gen, rid;
+	} here = {actor_gen(to.actor), 0};
+	uint64_t wanted, found;
+
+	_Static_assert(offsetof(struct qmt_ref, rid) == offsetof(struct qmt_ref, gen) + sizeof here.gen, "side by side");
+	memcpy(&wanted, &to.gen, sizeof wanted);
+	memcpy(&found, &here, sizeof found);
+	return wanted == found;
+}
+
+/* Whether `to` (of this process) runs and understands `type`. Sets *ret_desc and *ret_type; 0 or why not: NOT_RUNNING
+ * also for one behind a link.
  * The description is read before the generation: a description of another tenant shows as another generation. */
 static HOT int check_target(struct qmt_ref to, const struct qmt_type *type, const struct qmt_actor_desc **ret_desc,
 	int *ret_type)
 {
 	const struct qmt_actor_desc *desc = atomic_load_explicit(&to.actor->desc, ACQUIRE);
-	int accepted = accept_type(desc, type);
+	int accepted;
 
-	if (unlikely(actor_gen(to.actor) != to.gen))
+	if (unlikely(!ref_is_here(to)))
 		return QMT_FAIL_NOT_RUNNING;
+	accepted = accept_type(desc, type);
 	if (unlikely(accepted < 0))
 		return QMT_FAIL_UNKNOWN_MESSAGE;
 	*ret_desc = desc;

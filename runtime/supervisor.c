@@ -24,6 +24,7 @@
  */
 #include "scheduler.h"
 #include "slab.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -52,6 +53,7 @@ void qmt__fail_text(struct qmt_ctx *ctx, const char *format, ...)
 	va_end(args);
 	ctx->ctl |= CTL_FAIL;
 	ctx->fail_token = qmt_token(ctx);
+	ctx->fail_trace = ctx->trace;
 }
 
 void qmt__start_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
@@ -137,8 +139,10 @@ static void begin_stopping(struct qmt_ctx *ctx, struct qmt_actor *a)
 			free(ext->fail_text);
 			ext->fail_text = strdup(ctx->fail_text);
 		}
-		qmt_log(ctx->sys->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name",
+		uint64_t before = trace_begin(ctx, ctx->fail_trace);
+		qmt_log(ctx->log, a == ctx->sys->root ? QMT_ERROR : QMT_WARN, "actor.failed", "kind", desc->name, "name",
 			qmt__actor_name(ctx->sys, a, (char[ACTOR_NAME_SHOWN]){0}), "reason", ctx->fail_text, NULL);
+		trace_end(ctx, before);
 	}
 	if (a->reason == QMT_FAIL_FAILED && a == ctx->sys->root && ctx->sys->root_failed)
 		ctx->sys->root_failed(ctx->sys->callback_arg);
@@ -187,6 +191,7 @@ static void end_incarnation(struct qmt_ctx *ctx, struct qmt_actor *a)
 		a->flags &= (uint8_t)~ACTOR_STARTED;
 		if (actor_desc(a)->stop) {
 			actor_desc(a)->stop(ctx, actor_state(a));
+			trace_over(ctx);
 			ctx->ctl = CTL_DOWN;
 			quiesce(ctx, a); /* what the hook may have begun */
 		}
@@ -492,6 +497,7 @@ static void child_gone(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_acto
 	slab_free(ctx, child->class, child);
 	if (is_running(ctx, a) && actor_desc(a)->child_ended)
 		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, false);
+	trace_over(ctx);
 }
 
 /* Counts one more restart in the window. Returns how many there are now; 0: one too many; <0: out of memory. */
@@ -558,6 +564,7 @@ static void restart(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_actor *
 	schedule_last(ctx, child);
 	if (actor_desc(a)->child_ended)
 		actor_desc(a)->child_ended(ctx, actor_state(a), ref, reason, true);
+	trace_over(ctx);
 }
 
 /* The child that cannot be restarted goes, and the supervisor fails over it. */

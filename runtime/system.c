@@ -27,7 +27,15 @@ struct qmt_ctx *qmt__ctx_new(struct qmt_system *sys, enum ctx_kind kind)
 	ctx->sim = sys->sim;
 	ctx->kind = kind;
 	ctx->spin = SPIN_MAX;
+	if (sys->log) {
+		ctx->log = qmt_log_traced(sys->log, &ctx->trace);
+		if (!ctx->log) {
+			free(ctx);
+			return NULL;
+		}
+	}
 	if (qmt__host_init(ctx)) {
+		qmt_log_free(ctx->log);
 		free(ctx);
 		return NULL;
 	}
@@ -46,6 +54,7 @@ struct qmt_ctx *qmt__ctx_free(struct qmt_ctx *ctx)
 		ctx->newest = older;
 	}
 	qmt__host_fini(ctx);
+	qmt_log_free(ctx->log);
 	free(ctx);
 	return NULL;
 }

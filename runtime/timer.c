@@ -357,6 +357,7 @@ void qmt__timers_due(struct qmt_ctx *ctx, struct qmt_actor *a)
 				slot.fn(ctx, actor_state(a), slot.arg);
 			else
 				delayed_send(ctx, a, slot.arg);
+			trace_over(ctx);
 		}
 		if (set->count && (!next || set->slots[set->heap[0]].at_ns < next))
 			next = set->slots[set->heap[0]].at_ns;

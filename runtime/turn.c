@@ -70,7 +70,7 @@ static COLD void handle_timed(struct qmt_ctx *ctx, struct qmt_actor *a, struct q
 {
 	const struct qmt_actor_desc *desc = actor_desc(a);
 	struct outgoing_box *box = m->flags & MSG_PREFIXED ? NULL : (struct outgoing_box *)(void *)m->body;
-	uint64_t deadline_ns = box ? box->deadline_ns : ((struct prefix *)(void *)m->body)->deadline_ns;
+	uint64_t deadline_ns = box ? box->deadline_ns : ((struct prefix *)(void *)m->body)->deadline_ns, before;
 
 	if (deadline_ns && now_ns(ctx) >= deadline_ns) {
 		ctx->ctl |= CTL_KEPT;
@@ -78,11 +78,13 @@ static COLD void handle_timed(struct qmt_ctx *ctx, struct qmt_actor *a, struct q
 		return;
 	}
 	SHOW_HOT(ctx->cur_type, box ? CUR_OUTGOING : m->type);
+	before = trace_begin(ctx, box ? box->out.trace : msg_trace(m));
 	if (box)
 		desc->outgoing(ctx, actor_state(a), &box->out);
 	else
 		desc->accepts[m->type >> TYPE_SLOT_SHIFT].handlers[m->type & TYPE_INDEX_MASK](ctx, actor_state(a),
 			msg_body(m));
+	trace_end(ctx, before);
 }
 
 /* Messages other than plain ones for this incarnation. */
@@ -167,6 +169,7 @@ static void handle_system(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 	default:
 		qmt__invariant_broken(ctx, "known system message", __FILE__, __LINE__);
 	}
+	trace_over(ctx);
 }
 
 /* A muted actor only sees what may end it; the rest would make it send more. */
@@ -241,6 +244,7 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt__reap(ctx, a);
 	if (ctx->ctl & CTL_NEW && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
 		qmt__start_incarnation(ctx, a);
+	trace_over(ctx);
 	system_lane(ctx, a);
 	if (pending & PENDING_TIMER)
 		a->timer_at = 0;
@@ -254,6 +258,7 @@ static void lanes(struct qmt_ctx *ctx, struct qmt_actor *a)
 		qmt__timers_due(ctx, a);
 	if ((pending & PENDING_AGAIN) && actor_desc(a)->again && !(ctx->ctl & (CTL_STOP | CTL_FAIL)))
 		actor_desc(a)->again(ctx, actor_state(a));
+	trace_over(ctx);
 }
 
 /* ---- the urgent lane --------------------------------------------------------------------------------------------- */
@@ -317,6 +322,7 @@ static void handle_urgent(struct qmt_ctx *ctx, struct qmt_actor *a, struct qmt_m
 			m->body);
 	else
 		handle_special(ctx, a, m);
+	trace_over(ctx);
 	SHOW_HOT(ctx->cur_msg, NULL);
 	if (ctx->ctl & CTL_KEPT)
 		ctx->ctl &= ~(uint32_t)CTL_KEPT;
@@ -398,6 +404,7 @@ static COLD void call_flush(struct qmt_ctx *ctx, struct qmt_actor *a)
 	ctx->ctl &= ~(uint32_t)CTL_FLUSH;
 	if (actor_desc(a)->flush)
 		actor_desc(a)->flush(ctx, actor_state(a));
+	trace_over(ctx);
 }
 
 /* Marks that the turn goes on later, for its `again` hook. We own the actor: nobody schedules it for this. */
@@ -430,6 +437,7 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 	struct actor_ext *ext;
 	bool flagged = false;
 
+	trace_over(ctx);
 	for (;;) {
 		if (top & WORD_SYS) {
 			uint64_t cleared;
@@ -442,6 +450,7 @@ static COLD enum attention attend(struct qmt_ctx *ctx, struct qmt_actor *a, uint
 			lanes(ctx, a);
 		} else if (ctx->ctl & CTL_NEW) {
 			qmt__start_incarnation(ctx, a);
+			trace_over(ctx);
 		}
 		while (ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN)) {
 			if ((ctx->ctl & (CTL_STOP | CTL_FAIL | CTL_DOWN | CTL_FLUSH)) == (CTL_STOP | CTL_FLUSH))

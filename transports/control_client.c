@@ -317,6 +317,11 @@ void control_client_set_wake(struct control_client *client, int fd)
 	client->wake_fd = fd;
 }
 
+void control_client_trace(struct control_client *client, uint64_t trace)
+{
+	client->trace = trace;
+}
+
 const char *control_client_node_id(const struct control_client *client)
 {
 	return client->node_id;
@@ -364,7 +369,7 @@ static int put(struct control_client *client, struct envelope *env, const struct
 int control_client_tell(
 	struct control_client *client, const char *name, const struct qmt_type *type, const void *body, struct qmt_err *err)
 {
-	struct envelope env = {.kind = ENVELOPE_TELL, .to_name = qmt_str(name)};
+	struct envelope env = {.kind = ENVELOPE_TELL, .to_name = qmt_str(name), .trace = client->trace};
 	uint64_t until = deadline_in(CONTROL_TIMEOUT_MS);
 	int rc = client->gone ? fail_gone(client, err) : put(client, &env, type, body, err);
 
@@ -382,8 +387,11 @@ int control_client_ask(struct control_client *client, const char *name, const st
 	uint64_t timeout_ms, struct control_reply *ret_reply, struct qmt_err *err)
 {
 	uint64_t timeout = timeout_ms ? timeout_ms : CONTROL_TIMEOUT_MS, until = deadline_in(timeout);
-	struct envelope env = {
-		.kind = ENVELOPE_ASK, .id = client->ask_id + 1, .to_name = qmt_str(name), .deadline_ms = timeout};
+	struct envelope env = {.kind = ENVELOPE_ASK,
+		.id = client->ask_id + 1,
+		.to_name = qmt_str(name),
+		.deadline_ms = timeout,
+		.trace = client->trace};
 	int rc;
 
 	*ret_reply = (struct control_reply){0};

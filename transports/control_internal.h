@@ -36,6 +36,7 @@ struct control_client {
 	struct inbox inbox;
 	struct type_out types_out;
 	struct type_in types_in;
+	uint64_t trace;
 	uint32_t watches; /* refs given out: 1 .. watches */
 	struct told *first_told, *last_told;
 	size_t told_bytes;

@@ -316,6 +316,7 @@ static void report(struct qmt_ctx *ctx, struct link *link, const struct envelope
 
 int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope *env, struct qmt_err *err)
 {
+	const uint64_t trace = qmt_trace(ctx);
 	bool is_mine =
 		link->state == LINK_UP || link->state == LINK_DRAINING || (link->state == LINK_PROVEN_STATE && link->use_seen);
 	struct refusal refusal = {0};
@@ -332,11 +333,15 @@ int link_envelope(struct qmt_ctx *ctx, struct link *link, const struct envelope 
 	case ENVELOPE_TELL:
 	case ENVELOPE_ASK:
 		link->counts.messages_in++;
+		if (env->trace != trace)
+			qmt_trace_set(ctx, env->trace); /* only a number: whatever the peer chose */
 		rc = deliver(ctx, link, env, &refusal);
-		if (rc < 0)
-			return qmt_err_set(err, rc, "%s", refusal.err.text);
 		if (rc > 0)
 			report(ctx, link, env, &refusal);
+		if (env->trace != trace)
+			qmt_trace_set(ctx, trace);
+		if (rc < 0)
+			return qmt_err_set(err, rc, "%s", refusal.err.text);
 		break;
 	case ENVELOPE_REPLY:
 	case ENVELOPE_ERROR:

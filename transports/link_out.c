@@ -55,7 +55,11 @@ static void maybe_hold(struct qmt_ctx *ctx, struct link *link)
 /* Hands frames to the wire until it is full or nothing is left. */
 void link_pump(struct qmt_ctx *ctx, struct link *link)
 {
+	const uint64_t trace = qmt_trace(ctx);
 	struct qmt_bytes frame;
+
+	if (trace)
+		qmt_trace_set(ctx, 0); /* a frame holds messages of many */
 
 	while (link->wire && !link->wire_full && outbox_front(&link->outbox, &frame)) {
 		int rc = link->wire->ops->send(ctx, link->wire, frame);
@@ -71,6 +75,8 @@ void link_pump(struct qmt_ctx *ctx, struct link *link)
 	maybe_hold(ctx, link);
 	if (link->state == LINK_DRAINING)
 		link_drain_step(ctx, link);
+	if (trace)
+		qmt_trace_set(ctx, trace);
 }
 
 void link_wire_writable(struct qmt_ctx *ctx, struct link *link)
@@ -269,8 +275,11 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 {
 	struct link *link = state;
 	struct envelope env = {
-		.kind = ENVELOPE_TELL, .to = out->rid, .to_name = out->rid ? (struct qmt_str){0} : out->to_name,
-		.scope = link->scope_out};
+		.kind = ENVELOPE_TELL,
+		.to = out->rid,
+		.to_name = out->rid ? (struct qmt_str){0} : out->to_name,
+		.scope = link->scope_out,
+		.trace = out->trace};
 	uint32_t slot = NO_SLOT;
 	int fail = 0;
 
@@ -318,7 +327,7 @@ void link_outgoing(struct qmt_ctx *ctx, void *state, const struct qmt_outgoing *
 void link_send_error(
 	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct link_error *error)
 {
-	struct envelope env = {.kind = ENVELOPE_ERROR, .id = id};
+	struct envelope env = {.kind = ENVELOPE_ERROR, .id = id, .trace = qmt_trace(ctx)};
 	struct link_error_room room;
 	struct link_error clean = link_error_clean(error, &room);
 	bool in_lane;
@@ -342,7 +351,7 @@ void link_send_error(
 void link_send_reply(
 	struct qmt_ctx *ctx, struct link *link, uint64_t id, struct qmt_ref target, const struct qmt_result *result)
 {
-	struct envelope env = {.kind = ENVELOPE_REPLY, .id = id};
+	struct envelope env = {.kind = ENVELOPE_REPLY, .id = id, .trace = qmt_trace(ctx)};
 	struct link_error error = {.fail = (uint32_t)result->fail,
 		.kind = result->kind,
 		.text = result->text,

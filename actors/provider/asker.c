@@ -88,6 +88,7 @@ int asker_open(struct qmt_ctx *ctx, struct asker_list *list, const struct provid
 	*asker = (struct asker){.owner = owner,
 		.sink = request->whole ? owner : request->sink,
 		.token = qmt_token(ctx),
+		.trace = qmt_trace(ctx),
 		.whole = request->whole,
 		.list = list};
 	qmt_text(asker->origin, sizeof(asker->origin), "%.*s", QMT_STR_ARG(request->origin));
@@ -109,6 +110,7 @@ int asker_open(struct qmt_ctx *ctx, struct asker_list *list, const struct provid
 		list->first->prev = asker;
 	list->first = asker;
 	list->count++;
+	QMT_LOG(ctx, QMT_DEBUG, "provider.asked", "request", asker->request);
 	return 0;
 }
 
@@ -170,6 +172,20 @@ void asker_accept(struct qmt_ctx *ctx, struct asker *asker)
 	(void)QMT_REPLY(ctx, asker->token, provider_accepted, .request = qmt_str(asker->request));
 }
 
+/* To the sink, as work of the asker's: what brought the news may have been about many. */
+static int tell(struct qmt_ctx *ctx, const struct asker *asker, const struct qmt_type *type, const void *body)
+{
+	const uint64_t before = qmt_trace(ctx);
+	int ret;
+
+	if (before != asker->trace)
+		qmt_trace_set(ctx, asker->trace);
+	ret = qmt_tell(ctx, asker->sink, type, body);
+	if (before != asker->trace)
+		qmt_trace_set(ctx, before);
+	return ret;
+}
+
 int asker_chunk(struct qmt_ctx *ctx, struct asker *asker, struct provider_chunk *chunk)
 {
 	int ret;
@@ -177,7 +193,7 @@ int asker_chunk(struct qmt_ctx *ctx, struct asker *asker, struct provider_chunk 
 	assert(asker->state == ASKER_STREAMING);
 	chunk->request = qmt_str(asker->request);
 	chunk->seq = asker->seq + 1;
-	ret = qmt_tell(ctx, asker->sink, &provider_chunk_type, chunk);
+	ret = tell(ctx, asker, &provider_chunk_type, chunk);
 	if (ret == 0) {
 		asker->seq++;
 		asker->list->chunks++;
@@ -192,7 +208,7 @@ void asker_finish(struct qmt_ctx *ctx, struct asker *asker, struct provider_fini
 	finish->request = qmt_str(asker->request);
 	finish->seq = asker->seq + 1;
 	/* A sink that is gone or full misses its end: it sees the gap by its own watchdog. */
-	(void)qmt_tell(ctx, asker->sink, &provider_finish_type, finish);
+	(void)tell(ctx, asker, &provider_finish_type, finish);
 }
 
 void asker_complete(struct qmt_ctx *ctx, struct asker *asker, struct provider_completion *completion)

@@ -36,7 +36,8 @@ struct asker {
 	struct qmt_ref owner;          /* who sent the request; unset: a thread outside */
 	struct qmt_ref sink;           /* who is monitored */
 	struct qmt_token token;
-	bool whole; /* provider.complete */
+	uint64_t trace; /* of the ask: the answer carries it, whatever brought the news */
+	bool whole;     /* provider.complete */
 	struct asker_list *list;
 	/* owner: the provider actor */
 	enum asker_state state;

@@ -82,11 +82,14 @@ static void call_free(struct qmt_ctx *ctx, struct call *call)
 /* detail: for the log of this node only: the text may travel to peers, and they need not know our addresses. */
 static void call_failed(struct qmt_ctx *ctx, struct call *call, const struct openai_error *error, const char *detail)
 {
+	const uint64_t before = qmt_trace(ctx);
 	char text[OPENAI_ERROR_TEXT + 128];
 
 	qmt_text(text, sizeof text, "provider %s: %s", call->state->config->name, error->text);
+	qmt_trace_set(ctx, call->asker.trace);
 	QMT_LOG(ctx, QMT_WARN, "provider.upstream", "provider", call->state->config->name, "request", call->asker.request,
 		"kind", error->kind, "reason", error->text, "detail", detail);
+	qmt_trace_set(ctx, before);
 	asker_fail(ctx, &call->asker, QMT_FAIL_FAILED, error->kind, error->retry_after_ms, text);
 	call_ended(ctx, call);
 }

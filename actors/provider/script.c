@@ -225,6 +225,7 @@ static bool break_off(struct qmt_ctx *ctx, struct state *state, struct job *job,
 		what = step->text.p;
 	else
 		snprintf(said, sizeof said, "line %u of the script says so", step->line);
+	qmt_trace_set(ctx, job->asker.trace);
 	QMT_LOG(ctx, QMT_WARN, "provider.upstream", "provider", state->config->name, "request", job->asker.request, "kind",
 		kind, "reason", what, "line", QMT_LOG_U64(step->line));
 	fail(ctx, state, job, QMT_FAIL_FAILED, kind, step->kind == SCRIPT_CUT ? 0 : step->time_ms, what);

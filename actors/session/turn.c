@@ -51,6 +51,7 @@ void turn_move(struct qmt_ctx *ctx, struct session *s, enum turn_state to)
 {
 	struct turn *t = &s->turn;
 	enum turn_state from = t->state;
+	turn_trace(ctx, s);
 	t->state = to;
 	t->epoch++;
 	const char *broken = allowed[from] & (1u << to) ? turn_check(t) : "no such move";
@@ -218,6 +219,7 @@ void turn_end(struct qmt_ctx *ctx, struct session *s, const char *outcome, int f
 	struct turn *t = &s->turn;
 	if (t->state == TURN_IDLE || t->state == TURN_ENDING)
 		return;
+	turn_trace(ctx, s);
 	t->outcome = outcome;
 	t->fail = (uint32_t)fail;
 	t->retry_after_ms = retry_after_ms;
@@ -457,6 +459,7 @@ void turn_on_prompt(struct qmt_ctx *ctx, void *state, const void *body)
 		qmt_reply_fail(ctx, qmt_token(ctx), QMT_FAIL_STOPPING, NULL, 0, "the node is being stopped");
 	} else {
 		struct qmt_token token = qmt_token(ctx);
+		t->trace = qmt_trace(ctx) ? qmt_trace(ctx) : qmt_trace_of(prompt->request);
 		t->prompt_msg = qmt_keep(ctx);
 		t->prompt = prompt;
 		t->prompts[t->prompt_count++] = token;

@@ -95,6 +95,7 @@ struct turn {
 	enum turn_state state;
 	uint64_t epoch;
 	/* the prompt */
+	uint64_t trace; /* what came with it, or made of its request id: set while anything is done for this turn */
 	struct qmt_msg *prompt_msg;
 	const struct session_prompt *prompt;
 	uint64_t number; /* 0: not stored yet */
@@ -160,6 +161,13 @@ void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_
 void turn_await(struct qmt_ctx *ctx, struct session *s);
 /* Frees all that a turn holds, for stop. */
 void turn_drop(struct qmt_ctx *ctx, struct session *s);
+/* From here to the end of this call it is work of the turn. For what comes with no trace, or one of its own: timers, the
+ * pieces of an answer, a cancel. */
+static inline void turn_trace(struct qmt_ctx *ctx, const struct session *s)
+{
+	if (s->turn.trace && qmt_trace(ctx) != s->turn.trace)
+		qmt_trace_set(ctx, s->turn.trace);
+}
 /* True when a continuation that got turn_arg() still belongs to what is awaited. */
 static inline void *turn_arg(const struct session *s)
 {

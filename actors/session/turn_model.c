@@ -84,6 +84,7 @@ static void model_failed(struct qmt_ctx *ctx, struct session *s, int fail, struc
 	const struct session_limits *limits = &s->config->limits;
 	char text[QMT_ERR_TEXT], class[sizeof(t->kind)];
 	va_list args;
+	turn_trace(ctx, s);
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
@@ -366,6 +367,7 @@ static void on_checkpoint_due(struct qmt_ctx *ctx, void *state, void *arg)
 	struct session *s = state;
 	(void)arg;
 	s->turn.call.checkpoint = (struct qmt_timer){0};
+	turn_trace(ctx, s);
 	if (s->turn.state == TURN_STREAMING)
 		checkpoint(ctx, s);
 }
@@ -394,6 +396,7 @@ static bool is_open(struct qmt_ctx *ctx, struct session *s, struct qmt_str reque
 	struct turn *t = &s->turn;
 	if (!t->call.request[0] || !qmt_str_is(request, t->call.request))
 		return false;
+	turn_trace(ctx, s);
 	if (t->state == TURN_ASKING)
 		turn_move(ctx, s, TURN_STREAMING);
 	return true;

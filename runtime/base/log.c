@@ -37,7 +37,8 @@ struct qmt_log {
 	void *arg;
 	enum qmt_level level; /* of components without a rule */
 	uint32_t count;
-	char *filter; /* owned */
+	const uint64_t *trace; /* of a face: borrowed; NULL: lines show none */
+	char *filter;          /* owned, but by a face */
 	struct rule rules[COMPONENTS_MAX];
 };
 
@@ -144,10 +145,21 @@ struct qmt_log *qmt_log_new(int fd, const char *filter, uint64_t (*now_ms)(void 
 
 struct qmt_log *qmt_log_free(struct qmt_log *log)
 {
-	if (log)
+	if (log && !log->trace)
 		free(log->filter);
 	free(log);
 	return NULL;
+}
+
+struct qmt_log *qmt_log_traced(const struct qmt_log *log, const uint64_t *trace)
+{
+	struct qmt_log *face = malloc(sizeof *face);
+
+	if (!face)
+		return NULL;
+	*face = *log;
+	face->trace = trace;
+	return face;
 }
 
 bool qmt_log_on(const struct qmt_log *log, enum qmt_level level, const char *event)
@@ -164,10 +176,12 @@ bool qmt_log_on(const struct qmt_log *log, enum qmt_level level, const char *eve
 
 /* ---- the line ---------------------------------------------------------------------------------------------------- */
 
-static const char truncated_mark[] = "\" truncated=true\n"; /* the longest possible end */
+enum { TRACE_SHOWN = sizeof " trace=0123456789abcdef" - 1 };
+static const char truncated_mark[] = "\" truncated=true\n"; /* the longest possible end, without a trace */
 
 struct line {
 	uint32_t len;
+	uint32_t reserved; /* bytes in front of the end */
 	bool cut;
 	char text[LOG_LINE];
 };
@@ -175,7 +189,7 @@ struct line {
 /* Bytes that still fit in front of the longest end. */
 static size_t line_room(const struct line *line)
 {
-	size_t used = line->len + sizeof truncated_mark - 1;
+	size_t used = line->len + line->reserved + sizeof truncated_mark - 1;
 
 	return used < sizeof line->text ? sizeof line->text - used : 0;
 }
@@ -350,7 +364,10 @@ void qmt_log(const struct qmt_log *log, enum qmt_level level, const char *event,
 	va_list args;
 	const char *key;
 
+	const uint64_t trace = log->trace ? *log->trace : 0;
+
 	line.len = 0;
+	line.reserved = trace ? TRACE_SHOWN : 0;
 	line.cut = false;
 	put_time(&line, log->now_ms(log->arg));
 	put(&line, " ", 1);
@@ -362,6 +379,9 @@ void qmt_log(const struct qmt_log *log, enum qmt_level level, const char *event,
 	while (!line.cut && (key = va_arg(args, const char *)))
 		put_pair(&line, key, va_arg(args, const char *));
 	va_end(args);
+
+	if (trace)
+		line.len += (uint32_t)snprintf(line.text + line.len, TRACE_SHOWN + 1, " trace=%016llx", (unsigned long long)trace);
 
 	/* truncated_mark without its quote: put_quoted has closed what it opened. */
 	const char *end = line.cut ? truncated_mark + 1 : "\n";

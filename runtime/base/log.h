@@ -24,6 +24,9 @@ struct qmt_log; /* where lines go and what is let through; const after qmt_log_n
 QMT_EXPORT struct qmt_log *qmt_log_new(int fd, const char *filter, uint64_t (*now_ms)(void *), void *arg,
 	struct qmt_err *err);
 QMT_EXPORT struct qmt_log *qmt_log_free(struct qmt_log *log);
+/* Another face of `log`: its lines end in trace=<16 hex digits> while *trace is not 0, however long they are. Both are
+ * borrowed; *trace is read by who writes a line. NULL: out of memory. Free with qmt_log_free. */
+QMT_EXPORT struct qmt_log *qmt_log_traced(const struct qmt_log *log, const uint64_t *trace);
 QMT_EXPORT bool qmt_log_on(const struct qmt_log *log, enum qmt_level level, const char *event);
 /* Key-value list, closed by NULL: qmt_log(log, QMT_WARN, "link.refused", "peer", name, "reason", why, NULL). A NULL log
  * drops the line. All values are C strings; numbers by QMT_LOG_U64(x) (a compound literal); a NULL value prints "-". A
