@@ -197,7 +197,12 @@ static int job_add(struct qmt_ctx *ctx, const struct qmt_job *calls, void *arg, 
 	m->type = INTERNAL_JOB;
 	m->class |= MSG_CLASS_CARE;
 	job = (struct job *)(void *)m->body;
-	*job = (struct job){.message = m, .calls = *calls, .arg = arg, .trace = ctx->trace, .owner = ctx->cur, .detached = detached};
+	*job = (struct job){.message = m,
+		.calls = *calls,
+		.arg = arg,
+		.trace = ctx->trace,
+		.owner = ctx->cur,
+		.detached = detached};
 	if (ctx->cur) {
 		m->to_gen = actor_gen(ctx->cur);
 		job->incarnation = actor_restarts(ctx->cur);

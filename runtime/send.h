@@ -11,7 +11,8 @@
 
 struct qmt_msg *qmt__msg_copy_deep(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body);
 
-/* A message with MSG_PREFIXED, that counts until deadline_ns (0: always) and carries ctx->trace. NULL: out of memory. */
+/* A message with MSG_PREFIXED, that counts until deadline_ns (0: always) and carries ctx->trace. NULL: out of
+ * memory. */
 struct qmt_msg *qmt__msg_copy_prefixed(struct qmt_ctx *ctx, const struct qmt_record *record, const void *body,
 	uint64_t deadline_ns);
 /* A body for many envelopes, with `refs` references; an envelope takes over one of them and carries ctx->trace. NULL:

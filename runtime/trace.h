@@ -1,11 +1,12 @@
 /* runtime/trace.h - the trace of what an actor handles: actor.h, "traces", from the inside. For the files of runtime/.
  *
  * Threads:   ctx->trace belongs to the turn.   Blocks: never.
- * Where:     a request carries it in its prefix (internal.h), so one without pays nothing; an ask keeps it at the asker, in
- *            place of its continuation (qmt__ask_traced), so answers need not carry it; ctx->trace while it is handled.
- * Invariant: on a worker ctx->trace is 0 whenever no handler, hook or continuation runs: what came with the message ends
- *            with it (trace_begin, trace_end), what a handler set by itself is ended by CTL_TRACED (trace_over). That of
- *            an outside handle stays.
+ * Where:     a request carries it in its prefix (internal.h), so one without pays nothing; an ask keeps it at the
+ *            asker, in place of its continuation (qmt__ask_trace), so answers need not carry it; ctx->trace while it
+ *            is handled.
+ * Invariant: on a worker ctx->trace is 0 whenever no handler, hook or continuation runs: what came with the message
+ *            ends with it (trace_begin, trace_end), what a handler set by itself is ended by CTL_TRACED (trace_over).
+ *            That of an outside handle stays.
  */
 #ifndef QMT_RUNTIME_TRACE_H
 #define QMT_RUNTIME_TRACE_H

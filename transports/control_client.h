@@ -32,8 +32,8 @@ struct control_client *control_client_close(struct control_client *client);
 
 /* While fd (-1: none) is readable, calls that wait end early. The caller reads it empty before it goes on. */
 void control_client_set_wake(struct control_client *client, int fd);
-/* What is sent from now on carries this trace (runtime/actor.h), so that lines in the logs of nodes can be found by it; 0:
- * none. */
+/* What is sent from now on carries this trace (runtime/actor.h), so that lines in the logs of nodes can be found by
+ * it; 0: none. */
 void control_client_trace(struct control_client *client, uint64_t trace);
 /* Who answers, from HELLO. Valid as long as the client. */
 const char *control_client_node_id(const struct control_client *client);

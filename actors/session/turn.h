@@ -161,8 +161,8 @@ void turn_store_failed(struct qmt_ctx *ctx, struct session *s, const struct qmt_
 void turn_await(struct qmt_ctx *ctx, struct session *s);
 /* Frees all that a turn holds, for stop. */
 void turn_drop(struct qmt_ctx *ctx, struct session *s);
-/* From here to the end of this call it is work of the turn. For what comes with no trace, or one of its own: timers, the
- * pieces of an answer, a cancel. */
+/* From here to the end of this call it is work of the turn. For what comes with no trace, or one of its own: timers,
+ * the pieces of an answer, a cancel. */
 static inline void turn_trace(struct qmt_ctx *ctx, const struct session *s)
 {
 	if (s->turn.trace && qmt_trace(ctx) != s->turn.trace)

@@ -381,7 +381,8 @@ void qmt_log(const struct qmt_log *log, enum qmt_level level, const char *event,
 	va_end(args);
 
 	if (trace)
-		line.len += (uint32_t)snprintf(line.text + line.len, TRACE_SHOWN + 1, " trace=%016llx", (unsigned long long)trace);
+		line.len +=
+			(uint32_t)snprintf(line.text + line.len, TRACE_SHOWN + 1, " trace=%016llx", (unsigned long long)trace);
 
 	/* truncated_mark without its quote: put_quoted has closed what it opened. */
 	const char *end = line.cut ? truncated_mark + 1 : "\n";

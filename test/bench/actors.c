@@ -4,7 +4,7 @@
  *
  * Prints lines `<metric> <value>`; `<work>_cpu_ns` is the processor time of the process for one. An unknown name prints
  * nothing and ends with 2. Set-up is not timed: the actors exist and are idle before the clock starts.
- * QMT_BENCH_DIV=n does one n-th of the work (for sanitizers).
+ * QMT_BENCH_DIV=n does one n-th of the work (for sanitizers). QMT_BENCH_TRACE set: all of it carries a trace.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -650,6 +650,8 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		outside = qmt_outside_open(sys);
+		if (getenv("QMT_BENCH_TRACE"))
+			qmt_trace_set(outside, 1);
 		referee_ref = spawn(&referee_desc);
 		benches[i].run();
 		qmt_outside_close(outside);

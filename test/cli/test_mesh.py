@@ -244,3 +244,35 @@ def test_five_megabytes(house):
 	done = user.chat(session="s", text="-", stdin=text, deadline=120)
 	assert done.code == 0
 	assert len(user.history("s")[0]["content"]) == len(text)
+
+
+def traced(log, trace):
+	"""The events of the lines with this trace, in order."""
+	return [line.split()[2] for line in log.text().splitlines() if line.endswith("trace=" + trace)]
+
+
+def test_one_trace_from_client_to_upstream(house):
+	"""`grep trace=...` over the logs of both nodes shows one `qmt chat`: the session on one, the provider on the other; `--trace` says which, and a
+	failure too. The next prompt has another one."""
+	script = os.path.join(house.top, "answers.script")
+	with open(script, "w") as out:
+		out.write('turn when "hello"\n  text "hi there"\nturn when "bad"\n  error invalid_request "nothing works"\n')
+	user, server = house.pair(gpu={"provider": 'kind = "script"\nscript = "%s"' % script})
+	user.qmt("session", "create", "--name", "s")
+	seen = []
+	for text, code in (("hello", 0), ("bad", 1)):
+		done = user.chat("--trace", session="s", text=text, check=False)
+		assert done.code == code, done
+		first = done.err.splitlines()[0]
+		assert first.startswith("trace=") and len(first) == len("trace=") + 16
+		seen.append(first.split("=")[1])
+		assert "session.state" in traced(user.log, seen[-1])
+		assert "provider.asked" in traced(server.log, seen[-1])
+	assert seen[0] != seen[1]
+	assert traced(user.log, seen[0]).count("session.state") >= 7  # each step of the turn, to its end
+	assert "provider.turn" in traced(server.log, seen[0])
+	assert "provider.upstream" in traced(server.log, seen[1]) and "provider.upstream" not in traced(server.log, seen[0])
+	# repeated, a request goes on with its trace
+	request = "0192f0c1-2345-7890-abcd-0123456789ab"
+	again = [user.chat("--trace", "--request", request, session="s", text="hello").err.splitlines()[0] for _ in range(2)]
+	assert again[0] == again[1] and again[0].split("=")[1] not in seen

@@ -374,6 +374,48 @@ static void lines_of_threads_are_not_mixed(void **unused)
 	fixture_close(&f);
 }
 
+/* Lines of a face end in its trace while there is one, whole however long the line is; those of the log itself do
+ * not. */
+static void faces_show_a_trace(void **unused)
+{
+	(void)unused;
+	static const char end[] = " trace=00000000000000ff truncated=true\n";
+	static char value[5000];
+	uint64_t trace = 0;
+	struct fixture f;
+	struct qmt_log *face;
+
+	fixture_open(&f, "warn");
+	face = qmt_log_traced(f.log, &trace);
+	assert_non_null(face);
+	qmt_log(face, QMT_INFO, "a.b", "k", "v", NULL);
+	qmt_log(face, QMT_WARN, "a.b", "k", "v", NULL);
+	assert_string_equal(line(&f), STAMP "warn a.b k=v\n");
+	trace = 255;
+	qmt_log(face, QMT_WARN, "a.b", "k", "v w", NULL);
+	assert_string_equal(line(&f), STAMP "warn a.b k=\"v w\" trace=00000000000000ff\n");
+	trace = UINT64_MAX;
+	qmt_log(face, QMT_WARN, "a.b", NULL);
+	assert_string_equal(line(&f), STAMP "warn a.b trace=ffffffffffffffff\n");
+	qmt_log(f.log, QMT_WARN, "a.b", NULL);
+	assert_string_equal(line(&f), STAMP "warn a.b\n");
+	trace = 255;
+	for (size_t len = 3900; len < 4200; len++) {
+		memset(value, len % 2 ? 'x' : ' ', len);
+		value[len] = '\0';
+		qmt_log(face, QMT_WARN, "a.b", "k", value, NULL);
+		const char *text = line(&f);
+		assert_true(strlen(text) <= 4096);
+		if (strlen(text) == len + strlen(STAMP "warn a.b k= trace=00000000000000ff\n") + (len % 2 ? 0 : 2))
+			continue; /* it fitted */
+		assert_string_equal(text + strlen(text) - (sizeof end - 1), end);
+	}
+	qmt_log_free(face);
+	qmt_log(f.log, QMT_WARN, "a.b", NULL);
+	assert_string_equal(line(&f), STAMP "warn a.b\n");
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +425,7 @@ int main(void)
 		cmocka_unit_test(names_cannot_break_the_line),
 		cmocka_unit_test(long_lines_are_cut_visibly),
 		cmocka_unit_test(many_short_values_stay_in_the_line),
+		cmocka_unit_test(faces_show_a_trace),
 		cmocka_unit_test(filter_selects_by_component),
 		cmocka_unit_test(no_filter_means_info),
 		cmocka_unit_test(bad_filter_names_the_part),
