@@ -88,6 +88,10 @@ static void show_message(const struct chat_message *message)
 		putchar(' ');
 		cli_text(1, message->tool_name);
 	}
+	if (message->author.len) {
+		fputs(" by ", stdout);
+		cli_text(1, message->author);
+	}
 	printf("%s\n", message->is_error ? " (error)" : "");
 	if (message->content.len) {
 		cli_text(1, message->content);

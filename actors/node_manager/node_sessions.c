@@ -472,8 +472,11 @@ static void prompt_here(
 		return;
 	op->asked = ref;
 	qmt_ask_or(ctx, ref, &session_prompt_type,
-		&(struct session_prompt){
-			.request = request->request, .text = request->text, .watcher = request->watcher, .shown = request->shown},
+		&(struct session_prompt){.request = request->request,
+			.text = request->text,
+			.watcher = request->watcher,
+			.shown = request->shown,
+			.author = request->origin},
 		NODE_LOCAL_MS, prompted, op);
 }
 

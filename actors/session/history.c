@@ -58,6 +58,7 @@ int history_add(struct history *history, const struct chat_message *message)
 	m.reasoning = keep(&at, m.reasoning);
 	m.tool_call_id = keep(&at, m.tool_call_id);
 	m.tool_name = keep(&at, m.tool_name);
+	m.author = (struct qmt_str){0}; /* no model is told who wrote */
 	for (uint32_t i = 0; i < calls; i++) {
 		const struct chat_tool_call *call = &message->tool_calls.items[i];
 		struct qmt_str id = keep(&at, call->id), name = keep(&at, call->name), arguments = keep(&at, call->arguments);

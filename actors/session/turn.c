@@ -416,7 +416,10 @@ static void store_prompt(struct qmt_ctx *ctx, struct session *s)
 {
 	const struct session_prompt *prompt = s->turn.prompt;
 	ask_store(ctx, s, &store_turn_begin_type,
-		&(struct store_turn_begin){.session = qmt_str(s->config->id), .request = prompt->request, .text = prompt->text},
+		&(struct store_turn_begin){.session = qmt_str(s->config->id),
+			.request = prompt->request,
+			.text = prompt->text,
+			.author = prompt->author},
 		on_begun);
 }
 

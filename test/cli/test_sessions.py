@@ -97,6 +97,21 @@ def test_delete(house):
 	assert names(node, "--all") == []
 
 
+def test_who_wrote_what(house):
+	"""Two people prompt one session from two nodes: its history says who wrote what, on both; the model is not told."""
+	agent = '[agent]\nid = "helper"\nprovider = "llm"\ncwd = "work"\n'
+	user, server = house.pair(gpu={"extra": agent, "mesh": "allow_remote_sessions = true"})
+	server.qmt("peers", "allow", user.peer_id)
+	one = user.qmt("session", "create", "--on", "gpu-server", "--name", "one").out.strip()
+	user.chat(session="one", text="from afar")
+	server.chat(session=one, text="from here")
+	user.chat(session="one", text="from afar again")
+	for node in (user, server):
+		assert [(m["content"], m["author"]) for m in node.history(one) if m["role"] == "user"] == [
+			("from afar", user.peer_id), ("from here", ""), ("from afar again", user.peer_id)]
+		assert node.qmt("session", "show", one).out.count("user by " + user.peer_id) == 2
+
+
 def test_close_of_a_running_turn(house):
 	"""Closing a session ends its turn as interrupted, with the text so far; deleting or archiving it is refused while it runs."""
 	node = house.local(provider='kind = "builtin"\nchunk_delay_ms = 200')

@@ -330,6 +330,16 @@ static void test_finishes(void **state)
 	world_prompt(w, "r5", "hi");
 	world_wait(w, "end ", 1);
 	assert_seen(world_log(w), "end complete some_new_reason 1");
+	/* Some servers say stop where they mean tool_calls: what is called runs all the same. */
+	world_script(w, "call:a:ls:{}|finish:stop");
+	world_script(w, "text:seen|finish:stop");
+	world_prompt(w, "r6", "hi");
+	world_wait(w, "end ", 1);
+	assert_seen(world_log(w), "delta 0 seen\nend complete stop 2");
+	world_script(w, "finish:stop");
+	world_prompt(w, "r7", "hi");
+	world_wait(w, "end ", 1);
+	assert_seen(world_log(w), "end complete stop 1"); /* an empty answer is one, too */
 	usable(w, "u");
 }
 
