@@ -93,7 +93,7 @@ def test_tool_loop(house, llama):
 
 def test_cancel_is_seen_by_the_server(house, llama):
 	"""Ctrl-C on the user's node ends the generation on the server."""
-	user, server = pair(house, llama.provider(more='max_tokens = 4096'))
+	user, server = pair(house, llama.provider(more='max_tokens = 4096\npeer_parameters = "ignore_eos"'))
 	user.configure(user.config.replace('tools = ["read_tool", "write_file", "edit", "shell", "ls"]\n', 'parameters = {ignore_eos = true}\n'))
 	user.stop()
 	user.start()
@@ -137,7 +137,7 @@ def test_server_dies_in_mid_stream(house, llama):
 	"""kill -9 of the server in mid-stream is a transport error; the session is usable when the server is back."""
 	mine = Llama()
 	try:
-		user, server = pair(house, mine.provider(more="max_tokens = 4096"))
+		user, server = pair(house, mine.provider(more='max_tokens = 4096\npeer_parameters = "ignore_eos"'))
 		user.configure(user.config.replace('tools = ["read_tool", "write_file", "edit", "shell", "ls"]\n', 'parameters = {ignore_eos = true}\n'))
 		user.stop()
 		user.start()

@@ -117,6 +117,9 @@ static void addresses_are_addresses(void **state)
 	assert_int_equal(members_ask(liar, node, &admission_show_type, &show, &result), 0);
 	assert_int_equal(((const struct admission_shown *)result.body)->role, AUTHORITY_MEMBER);
 	assert_int_equal(qmt_lookup(node->ctx, "store", &store), 0);
+	/* what the node told the store before is committed when this is answered, and only then is it read */
+	assert_int_equal(
+		MESH_ASK(node, store, &result, store_pin_put, .name = qmt_str("n"), .peer_id = qmt_str(liar->id)), 0);
 	assert_int_equal(MESH_ASK(node, store, &result, store_mesh_list, ), 0);
 	const struct store_mesh_list_reply *all = result.body;
 	uint32_t of_liar = 0;
