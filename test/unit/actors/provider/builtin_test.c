@@ -18,7 +18,7 @@ struct fixture {
 	struct probe *probe, *other;
 };
 
-static void open_fixture(struct fixture *f, uint32_t chunk_delay_ms)
+static void open_bounded(struct fixture *f, uint32_t chunk_delay_ms, uint32_t max_requests, uint32_t per_peer)
 {
 	struct qmt_err err = {0};
 
@@ -28,13 +28,19 @@ static void open_fixture(struct fixture *f, uint32_t chunk_delay_ms)
 	f->outside = qmt_outside_open(f->system);
 	provider_config_init(&f->config, "b", "builtin");
 	f->config.chunk_delay_ms = chunk_delay_ms;
-	f->config.max_requests = 3;
+	f->config.max_requests = max_requests;
+	f->config.max_requests_per_peer = per_peer;
 	assert_int_equal(qmt_spawn(f->outside, provider_desc("builtin"),
 						 &(struct qmt_spawn){.name = "provider/b", .config = &f->config, .restart = QMT_PERMANENT},
 						 &f->provider, &err),
 		0);
 	f->probe = probe_new(f->outside, f->provider);
 	f->other = probe_new(f->outside, f->provider);
+}
+
+static void open_fixture(struct fixture *f, uint32_t chunk_delay_ms)
+{
+	open_bounded(f, chunk_delay_ms, 3, 16);
 }
 
 static void close_fixture(struct fixture *f)
@@ -159,9 +165,7 @@ static void of_one_peer(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_fixture(&f, 1);
-	f.config.max_requests = 10;
-	f.config.max_requests_per_peer = 2;
+	open_bounded(&f, 1, 10, 2);
 	chat_from(&f, "a", one, "{\"seed\":1}");
 	chat_from(&f, "b", one, "");
 	chat_from(&f, "c", one, "");
