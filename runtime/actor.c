@@ -23,7 +23,8 @@ int qmt__ext_bring(struct qmt_ref who, struct actor_ext **ret_spare)
 {
 	struct actor_ext *spare = NULL;
 
-	if (!atomic_load_explicit(&who.actor->ext, RELAXED)) {
+	/* of a block that is not `who` any more nothing is looked at: what it holds is not the seed's */
+	if (actor_gen(who.actor) != who.gen || !atomic_load_explicit(&who.actor->ext, RELAXED)) {
 		spare = calloc(1, sizeof *spare);
 		if (!spare)
 			return -ENOMEM;
